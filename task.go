@@ -1,0 +1,132 @@
+package controlplane
+
+import "time"
+
+// TaskStatus is where a task stands in its life. The names are stored as they
+// are, so that they read plainly in SQL.
+type TaskStatus string
+
+// The statuses of a task; the last three are final.
+const (
+	TaskPending   TaskStatus = "PENDING"
+	TaskAssigned  TaskStatus = "ASSIGNED"
+	TaskRunning   TaskStatus = "RUNNING"
+	TaskCompleted TaskStatus = "COMPLETED"
+	TaskFailed    TaskStatus = "FAILED"
+	TaskCancelled TaskStatus = "CANCELLED"
+)
+
+// Final reports whether a task of this status never changes again.
+func (s TaskStatus) Final() bool {
+	return s == TaskCompleted || s == TaskFailed || s == TaskCancelled
+}
+
+// OnNode reports whether a task of this status holds resources of a node.
+func (s TaskStatus) OnNode() bool { return s == TaskAssigned || s == TaskRunning }
+
+// Task is a unit of work. The fields up to MaxLostAttempts are given by whoever
+// submits it, the others by the control plane.
+type Task struct {
+	ID        string
+	RequestID string
+	Name      string
+	Queue     string
+	Priority  int32
+	Labels    map[string]string
+	Exec      *Exec     // either this
+	Function  *Function // or that
+	Resources Resources
+	Timeout   time.Duration // of one attempt; none if 0
+	// MaxAttempts bounds failures, MaxLostAttempts attempts lost with their node.
+	MaxAttempts     int32
+	MaxLostAttempts int32
+
+	// Seq is the key that the leader gives: it rises with each submission.
+	Seq     int64
+	ClassID int64
+	Status  TaskStatus
+	NodeID  string
+	// Attempt is the fencing token: it rises with each assignment.
+	Attempt         int32
+	FailedAttempts  int32
+	LostAttempts    int32
+	CancelRequested bool
+	GPUDevices      []int32
+
+	CreateTime time.Time
+	AssignTime time.Time
+	StartTime  time.Time
+	EndTime    time.Time
+	// RetryTime is set while a pending task waits for its next attempt.
+	RetryTime time.Time
+
+	Result   []byte
+	Error    string
+	ExitCode *int32
+	LogTail  string
+}
+
+// Exec is a command that the agent runs as a process.
+type Exec struct {
+	Command    []string          `json:"command"`
+	Env        map[string]string `json:"env,omitempty"`
+	WorkingDir string            `json:"working_dir,omitempty"`
+}
+
+// Function is a call of a function that a worker has registered.
+type Function struct {
+	Name    string
+	Payload []byte
+}
+
+// Resources are amounts that a task reserves or a node has.
+type Resources struct {
+	CPUMillis   int64
+	MemoryBytes int64
+	GPUs        int32
+}
+
+// Result is how an attempt ended, as its node reports it. Status is
+// TaskCompleted, TaskFailed, TaskCancelled, or TaskPending for an attempt that
+// is handed back unfinished.
+type Result struct {
+	TaskID   string
+	Attempt  int32
+	Status   TaskStatus
+	Result   []byte
+	Error    string
+	ExitCode *int32
+	LogTail  string
+}
+
+// Attempt names one try of a task.
+type Attempt struct {
+	TaskID  string
+	Attempt int32
+}
+
+// TaskFilter selects tasks; the zero value of a field selects all.
+type TaskFilter struct {
+	Statuses []TaskStatus
+	Queue    string
+	NodeID   string
+	Name     string
+	Labels   map[string]string
+}
+
+// TaskEvent is one change of a task's state. Index and Ordinal are its place in
+// the order of all changes.
+type TaskEvent struct {
+	Index   uint64
+	Ordinal int
+	TaskID  string
+	Seq     int64
+	Status  TaskStatus
+	Attempt int32
+	NodeID  string
+	Time    time.Time
+	Reason  string
+	// Task is the task as it stands now, without payload and outputs; nil if it is
+	// gone.
+	Task *Task
+}
