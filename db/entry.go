@@ -1,0 +1,346 @@
+package db
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"math"
+
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// An Entry is what one position of the Raft log holds: operations, each a list
+// of statements with bound parameters, to be run in order in one transaction on
+// every replica.
+//
+// The bytes are
+//
+//	version (1 byte) | stamp_ms | texts | journal | operations | CRC-32C (4 bytes)
+//
+// with unsigned varints for counts and lengths. The text of each statement
+// stands in the entry once, so that a member runs what the leader logged even if
+// its own release has other texts. A parameter is encoded as rqlite's Parameter
+// message (command.proto), so that both engines speak one language. The checksum
+// is there because raft-wal verifies nothing when it reads an entry back.
+type Entry struct {
+	// StampMs is the leader's clock, Unix milliseconds. Replicas never read a clock.
+	StampMs int64
+	// JournalSQL, if set, is run last, once, with the parameters (log index,
+	// StampMs, journal), where journal is the JSON array of the Journal elements of
+	// those operations that took effect. It is left out if there are none.
+	JournalSQL string
+	Ops        []*Op
+}
+
+// Op is one operation: steps that take effect together or not at all.
+//
+// The first step is the guard: if it changes no row, the steps after it are
+// skipped and the operation has done nothing.
+type Op struct {
+	Steps []Step
+	// Journal are JSON values to be added to the entry's journal if the guard held,
+	// separated by commas.
+	Journal []byte
+	// Savepoint undoes the steps before when a later step fails on a constraint. An
+	// operation of several steps whose later steps can fail must set it.
+	Savepoint bool
+}
+
+// Step is one statement.
+type Step struct {
+	SQL  string
+	Args []Value
+	// Always runs the step even if the guard did not hold.
+	Always bool
+	// Script runs every statement of SQL, without parameters: for migrations.
+	Script bool
+}
+
+const (
+	entryVersion = 1
+
+	opSavepoint = 1
+
+	stepAlways = 1
+	stepScript = 2
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// ErrCorruptEntry is wrapped by every error of decoding: the bytes are not those
+// that were logged. The member must stop and fetch the state anew.
+var ErrCorruptEntry = errors.New("log entry is corrupt")
+
+// Encode appends the entry to b.
+func (e *Entry) Encode(b []byte) []byte {
+	start := len(b)
+	texts, index := e.texts()
+	b = append(b, entryVersion)
+	b = binary.AppendVarint(b, e.StampMs)
+	b = binary.AppendUvarint(b, uint64(len(texts)))
+	for _, t := range texts {
+		b = appendText(b, t)
+	}
+	b = appendText(b, e.JournalSQL)
+	b = binary.AppendUvarint(b, uint64(len(e.Ops)))
+	for _, op := range e.Ops {
+		b = op.encode(b, index)
+	}
+	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b[start:], castagnoli))
+}
+
+func (e *Entry) texts() ([]string, map[string]int) {
+	index := make(map[string]int, 16)
+	var texts []string
+	for _, op := range e.Ops {
+		for i := range op.Steps {
+			sql := op.Steps[i].SQL
+			if _, ok := index[sql]; !ok {
+				index[sql] = len(texts)
+				texts = append(texts, sql)
+			}
+		}
+	}
+	return texts, index
+}
+
+func (op *Op) encode(b []byte, index map[string]int) []byte {
+	flags := byte(0)
+	if op.Savepoint {
+		flags |= opSavepoint
+	}
+	b = append(b, flags)
+	b = binary.AppendUvarint(b, uint64(len(op.Journal)))
+	b = append(b, op.Journal...)
+	b = binary.AppendUvarint(b, uint64(len(op.Steps)))
+	for i := range op.Steps {
+		b = op.Steps[i].encode(b, index)
+	}
+	return b
+}
+
+func (s *Step) encode(b []byte, index map[string]int) []byte {
+	flags := byte(0)
+	if s.Always {
+		flags |= stepAlways
+	}
+	if s.Script {
+		flags |= stepScript
+	}
+	b = append(b, flags)
+	b = binary.AppendUvarint(b, uint64(index[s.SQL]))
+	b = binary.AppendUvarint(b, uint64(len(s.Args)))
+	for i := range s.Args {
+		b = s.Args[i].appendParameter(b)
+	}
+	return b
+}
+
+func appendText(b []byte, s string) []byte {
+	b = binary.AppendUvarint(b, uint64(len(s)))
+	return append(b, s...)
+}
+
+// Field numbers of rqlite's Parameter message.
+const (
+	parameterInt    = 1 // sint64 i
+	parameterFloat  = 2 // double d
+	parameterBool   = 3 // bool b
+	parameterBytes  = 4 // bytes y
+	parameterString = 5 // string s
+)
+
+// appendParameter appends the value as a length-prefixed Parameter message. It
+// is written out by hand because a message object for each parameter would cost
+// two allocations on the hottest path; a test holds it against rqlite's own.
+func (v Value) appendParameter(b []byte) []byte {
+	switch v.Kind {
+	case Integer:
+		z := protowire.EncodeZigZag(v.Int)
+		b = append(b, byte(1+protowire.SizeVarint(z)), parameterInt<<3)
+		return protowire.AppendVarint(b, z)
+	case Real:
+		b = append(b, 9, parameterFloat<<3|byte(protowire.Fixed64Type))
+		return protowire.AppendFixed64(b, math.Float64bits(v.Float))
+	case Text:
+		return v.appendBytes(b, parameterString)
+	case Blob:
+		return v.appendBytes(b, parameterBytes)
+	}
+	return append(b, 0)
+}
+
+func (v Value) appendBytes(b []byte, field byte) []byte {
+	n := len(v.Bytes)
+	b = protowire.AppendVarint(b, uint64(1+protowire.SizeBytes(n)))
+	b = append(b, field<<3|byte(protowire.BytesType))
+	return protowire.AppendBytes(b, v.Bytes)
+}
+
+// decodeParameter reads what appendParameter wrote; Text and Blob share memory
+// with b.
+func decodeParameter(b []byte) (Value, error) {
+	if len(b) == 0 {
+		return Value{}, nil
+	}
+	num, typ, n := protowire.ConsumeTag(b)
+	if n < 0 {
+		return Value{}, corrupt("parameter tag")
+	}
+	b = b[n:]
+	switch {
+	case num == parameterInt && typ == protowire.VarintType:
+		z, n := protowire.ConsumeVarint(b)
+		return Value{Kind: Integer, Int: protowire.DecodeZigZag(z)}, consumed(n, b)
+	case num == parameterFloat && typ == protowire.Fixed64Type:
+		f, n := protowire.ConsumeFixed64(b)
+		return Value{Kind: Real, Float: math.Float64frombits(f)}, consumed(n, b)
+	case num == parameterBool && typ == protowire.VarintType:
+		z, n := protowire.ConsumeVarint(b)
+		return Value{Kind: Integer, Int: int64(z)}, consumed(n, b)
+	case num == parameterBytes && typ == protowire.BytesType:
+		y, n := protowire.ConsumeBytes(b)
+		return Value{Kind: Blob, Bytes: y}, consumed(n, b)
+	case num == parameterString && typ == protowire.BytesType:
+		s, n := protowire.ConsumeBytes(b)
+		return Value{Kind: Text, Bytes: s}, consumed(n, b)
+	}
+	return Value{}, corrupt("parameter field %d", num)
+}
+
+func consumed(n int, b []byte) error {
+	if n != len(b) {
+		return corrupt("parameter length")
+	}
+	return nil
+}
+
+func corrupt(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrCorruptEntry, fmt.Sprintf(format, args...))
+}
+
+// DecodeEntry reads an entry. Everything it returns shares memory with b.
+func DecodeEntry(b []byte) (*Entry, error) {
+	if len(b) < 5 {
+		return nil, corrupt("%d bytes", len(b))
+	}
+	body, sum := b[:len(b)-4], binary.LittleEndian.Uint32(b[len(b)-4:])
+	if crc32.Checksum(body, castagnoli) != sum {
+		return nil, corrupt("checksum differs")
+	}
+	if body[0] != entryVersion {
+		return nil, fmt.Errorf("log entry of format %d, this release knows %d: upgrade this member", body[0], entryVersion)
+	}
+	d := decoder{b: body[1:]}
+	e := d.entry()
+	if d.err == nil && len(d.b) != 0 {
+		d.fail("%d bytes left over", len(d.b))
+	}
+	return e, d.err
+}
+
+type decoder struct {
+	b   []byte
+	err error
+}
+
+func (d *decoder) fail(format string, args ...any) {
+	if d.err == nil {
+		d.err = corrupt(format, args...)
+	}
+	d.b = nil
+}
+
+func (d *decoder) entry() *Entry {
+	e := &Entry{StampMs: d.varint()}
+	texts := make([]string, d.count())
+	for i := range texts {
+		texts[i] = string(d.bytes())
+	}
+	e.JournalSQL = string(d.bytes())
+	e.Ops = make([]*Op, d.count())
+	ops := make([]Op, len(e.Ops))
+	for i := range e.Ops {
+		e.Ops[i] = &ops[i]
+		d.op(&ops[i], texts)
+	}
+	return e
+}
+
+func (d *decoder) op(op *Op, texts []string) {
+	op.Savepoint = d.byte()&opSavepoint != 0
+	op.Journal = d.bytes()
+	op.Steps = make([]Step, d.count())
+	for i := range op.Steps {
+		d.step(&op.Steps[i], texts)
+	}
+}
+
+func (d *decoder) step(s *Step, texts []string) {
+	flags := d.byte()
+	s.Always, s.Script = flags&stepAlways != 0, flags&stepScript != 0
+	text := d.uvarint()
+	if text >= uint64(len(texts)) {
+		d.fail("statement %d of %d", text, len(texts))
+		return
+	}
+	s.SQL = texts[text]
+	s.Args = make([]Value, d.count())
+	for i := range s.Args {
+		v, err := decodeParameter(d.bytes())
+		if err != nil {
+			d.err, d.b = err, nil
+			return
+		}
+		s.Args[i] = v
+	}
+}
+
+func (d *decoder) byte() byte {
+	if len(d.b) == 0 {
+		d.fail("it ends early")
+		return 0
+	}
+	c := d.b[0]
+	d.b = d.b[1:]
+	return c
+}
+
+func (d *decoder) uvarint() uint64 {
+	v, n := binary.Uvarint(d.b)
+	if n <= 0 {
+		d.fail("bad number")
+		return 0
+	}
+	d.b = d.b[n:]
+	return v
+}
+
+func (d *decoder) varint() int64 {
+	v, n := binary.Varint(d.b)
+	if n <= 0 {
+		d.fail("bad number")
+		return 0
+	}
+	d.b = d.b[n:]
+	return v
+}
+
+// count reads a number of things of which each takes at least a byte, so that a
+// damaged count cannot ask for more memory than the entry has bytes.
+func (d *decoder) count() int {
+	v := d.uvarint()
+	if v > uint64(len(d.b)) {
+		d.fail("count %d beyond its end", v)
+		return 0
+	}
+	return int(v)
+}
+
+func (d *decoder) bytes() []byte {
+	n := d.count()
+	b := d.b[:n:n]
+	d.b = d.b[n:]
+	return b
+}

@@ -1,0 +1,191 @@
+// Package db holds the state of the control plane in SQL: the statements, the
+// operations made of them, and the manifest, which reads and writes tasks and
+// nodes through a replicated engine.
+//
+// Writes are grouped: whatever arrives while one log entry is being committed
+// goes into the next, each operation under a guard of its own. See ARCHITECTURE
+// in docs for the path of a request.
+package db
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/raft-control-plane/control-plane"
+)
+
+// TaskManifest reads and writes the replicated state of tasks and nodes. It is
+// safe for concurrent use. Reads work on every member; writes work on the leader
+// and fail with CodeUnavailable, naming the leader, elsewhere.
+type TaskManifest struct {
+	engine Engine
+	batch  *batcher
+	log    *slog.Logger
+
+	// Owned by the goroutine that makes entries.
+	nextSeq int64
+	classes map[Class]int64
+	byClass map[int64]Class
+
+	mu    sync.Mutex
+	ready chan struct{} // closed while this member leads and takes writes
+}
+
+// Class is a set of requirements; tasks of the same class fit the same nodes.
+type Class struct {
+	Resources controlplane.Resources
+	Function  string // "" for exec tasks
+}
+
+// ClassOf returns what a task needs.
+func ClassOf(t *controlplane.Task) Class {
+	c := Class{Resources: t.Resources}
+	if t.Function != nil {
+		c.Function = t.Function.Name
+	}
+	return c
+}
+
+// NewTaskManifest returns a manifest on an engine. Call Run to let it lead.
+func NewTaskManifest(engine Engine) *TaskManifest {
+	m := &TaskManifest{engine: engine, log: slog.Default(), ready: make(chan struct{})}
+	m.batch = newBatcher(engine, m.readNow)
+	return m
+}
+
+// SetPlanner attaches the planner. Call it before Run.
+func (m *TaskManifest) SetPlanner(p Planner) { m.batch.planner = p }
+
+// SetLogger replaces the logger. Call it before Run.
+func (m *TaskManifest) SetLogger(log *slog.Logger) { m.log = log }
+
+// Engine returns the engine below.
+func (m *TaskManifest) Engine() Engine { return m.engine }
+
+// Run leads whenever this member is elected, until ctx ends: it applies the
+// migrations that are missing, then makes entries of what is submitted.
+func (m *TaskManifest) Run(ctx context.Context) error {
+	for {
+		term, err := m.engine.AwaitLeadership(ctx)
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+		if err := m.lead(ctx, term); err != nil && ctx.Err() == nil {
+			m.log.Warn("leadership ended", "term", term.Number, "error", err)
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		select { // a term that failed early is not begun again at once
+		case <-term.Done:
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+		}
+	}
+}
+
+func (m *TaskManifest) lead(ctx context.Context, term Term) error {
+	if err := m.migrate(ctx, term); err != nil {
+		return err
+	}
+	if err := m.load(ctx); err != nil {
+		return err
+	}
+	if p := m.batch.planner; p != nil {
+		if err := p.Lead(ctx, m.readNow); err != nil {
+			return err
+		}
+		defer p.Resign()
+	}
+	m.batch.open()
+	defer m.batch.close()
+	m.setReady(true)
+	defer m.setReady(false)
+	m.log.Info("leading", "term", term.Number, "applied_index", m.engine.AppliedIndex())
+	m.batch.kick()
+	return m.batch.run(ctx, term)
+}
+
+// load reads the leader's counters.
+func (m *TaskManifest) load(ctx context.Context) error {
+	m.classes, m.byClass = map[Class]int64{}, map[int64]Class{}
+	return m.readNow(ctx, func(c Conn) error {
+		err := each(c, sqlTaskMaxSeq, func(r Cursor) { m.nextSeq = r.Int(0) + 1 })
+		return errors.Join(err, each(c, sqlTaskClassList, func(r Cursor) {
+			class := Class{Resources: controlplane.Resources{CPUMillis: r.Int(1), MemoryBytes: r.Int(2), GPUs: int32(r.Int(3))}, Function: r.Text(4)}
+			m.classes[class], m.byClass[r.Int(0)] = r.Int(0), class
+		}))
+	})
+}
+
+// classID interns a class: known ones cost a map lookup, new ones an operation.
+func (m *TaskManifest) classID(g *Group, class Class) int64 {
+	if id, ok := m.classes[class]; ok {
+		return id
+	}
+	id := int64(len(m.classes) + 1)
+	m.classes[class], m.byClass[id] = id, class
+	r := class.Resources
+	g.Add(&Op{Steps: []Step{{SQL: sqlTaskClassInsert, Args: []Value{
+		Int(id), Int(r.CPUMillis), Int(r.MemoryBytes), Int(int64(r.GPUs)), Str(class.Function)}}}}, nil)
+	return id
+}
+
+// Class returns a class by its id. Only for the Planner, in its methods.
+func (m *TaskManifest) Class(id int64) Class { return m.byClass[id] }
+
+func (m *TaskManifest) setReady(leading bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if leading {
+		close(m.ready)
+	} else {
+		m.ready = make(chan struct{})
+	}
+}
+
+// AwaitWritable blocks until this member leads and takes writes.
+func (m *TaskManifest) AwaitWritable(ctx context.Context) error {
+	m.mu.Lock()
+	ready := m.ready
+	m.mu.Unlock()
+	select {
+	case <-ready:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// readNow reads this member's state as it is.
+func (m *TaskManifest) readNow(ctx context.Context, fn func(Conn) error) error {
+	_, err := m.engine.Read(ctx, ReadOptions{Level: Stale}, fn)
+	return err
+}
+
+func (m *TaskManifest) read(ctx context.Context, opts []ReadOptions, fn func(Conn) error) error {
+	o := ReadOptions{}
+	if len(opts) > 0 {
+		o = opts[0]
+	}
+	_, err := m.engine.Read(ctx, o, fn)
+	return err
+}
+
+// each runs a query and calls fn for each row.
+func each(c Conn, sql string, fn func(Cursor), args ...Value) error {
+	r, err := c.Query(sql, args...)
+	if err != nil {
+		return err
+	}
+	for r.Next() {
+		fn(r)
+	}
+	return r.Close()
+}

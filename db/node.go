@@ -1,0 +1,108 @@
+package db
+
+import (
+	"context"
+	"math"
+
+	"github.com/raft-control-plane/control-plane"
+)
+
+// RegisterNode registers a node with a session and what it says of itself.
+func (m *TaskManifest) RegisterNode(ctx context.Context, id, session string, spec controlplane.NodeSpec) error {
+	return m.past(ctx, func(g *Group) *Op {
+		op := RegisterOp(id, session, "", &spec, g.Now)
+		op.Steps = append(op.Steps, DevicesOp(id, spec.GPUDevices).Steps...)
+		return op
+	})
+}
+
+// UpdateNodeHeartbeat renews a node's lease and records what it measured: CPU in
+// thousandths of a core, memory in bytes, and the number of tasks that it runs.
+// CodeNotFound if there is no such node.
+func (m *TaskManifest) UpdateNodeHeartbeat(ctx context.Context, nodeID string, cpu, mem, tasks int64) error {
+	err := m.past(ctx, func(g *Group) *Op {
+		return &Op{Steps: []Step{{SQL: sqlNodeHeartbeatByID, Args: []Value{Str(nodeID), Int(g.Now), Int(cpu), Int(mem), Int(tasks)}}}}
+	})
+	if controlplane.CodeOf(err) == controlplane.CodePrecondition {
+		return nodeNotFound(nodeID)
+	}
+	return err
+}
+
+// GetNode returns a node with what its tasks reserve. CodeNotFound if there is
+// none.
+func (m *TaskManifest) GetNode(ctx context.Context, id string, opts ...ReadOptions) (*controlplane.Node, error) {
+	var nodes []*controlplane.Node
+	err := m.read(ctx, opts, func(c Conn) (err error) {
+		nodes, err = collect(c, scanNode, sqlNodeGet, Str(id))
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if len(nodes) == 0 {
+		return nil, nodeNotFound(id)
+	}
+	return nodes[0], nil
+}
+
+func nodeNotFound(id string) error {
+	return &controlplane.Error{Code: controlplane.CodeNotFound, Field: "node_id",
+		Message: "there is no node " + id + ": register it by a heartbeat with its spec"}
+}
+
+// ListNodes returns at most limit nodes of any of the statuses (all if none is
+// given) whose id comes after afterID, by id.
+func (m *TaskManifest) ListNodes(ctx context.Context, statuses []controlplane.NodeStatus, afterID string, limit int, opts ...ReadOptions) (nodes []*controlplane.Node, err error) {
+	want := Value{}
+	if len(statuses) > 0 {
+		want = jsonValue(statuses)
+	}
+	err = m.read(ctx, opts, func(c Conn) (err error) {
+		nodes, err = collect(c, scanNode, sqlNodeList, Str(afterID), want, Int(int64(limit)))
+		return err
+	})
+	return nodes, err
+}
+
+// GetHealthyNodes returns all nodes whose lease is live, by id.
+func (m *TaskManifest) GetHealthyNodes(ctx context.Context) ([]*controlplane.Node, error) {
+	return m.ListNodes(ctx, []controlplane.NodeStatus{controlplane.NodeHealthy}, "", math.MaxInt32)
+}
+
+// Candidate is a node that may take a task, with the load that it would have.
+type Candidate struct {
+	NodeID string
+	// Load is the largest share of any resource that would be reserved, in units of
+	// 1/2^52.
+	Load int64
+}
+
+// SelectLeastLoadedNode returns the healthy, schedulable node with room for the
+// task on which the largest share of any resource would be the smallest.
+// CodeNotFound if no node can take the task now.
+func (m *TaskManifest) SelectLeastLoadedNode(ctx context.Context, taskID string) (nodeID string, err error) {
+	t, err := m.GetTask(ctx, taskID)
+	if err != nil {
+		return "", err
+	}
+	err = m.readNow(ctx, func(c Conn) error {
+		best, err := Candidates(c, t.ClassID, 1)
+		if err == nil && len(best) == 1 {
+			nodeID = best[0].NodeID
+		}
+		return err
+	})
+	if err == nil && nodeID == "" {
+		err = controlplane.Errorf(controlplane.CodeNotFound, "no healthy node has room for task %s now", taskID)
+	}
+	return nodeID, err
+}
+
+// Candidates returns at most limit nodes that may take a task of the class, the
+// least loaded first.
+func Candidates(c Conn, classID int64, limit int) ([]Candidate, error) {
+	return collect(c, func(r Cursor) (Candidate, error) {
+		return Candidate{NodeID: r.Text(0), Load: r.Int(1)}, nil
+	}, sqlNodeLeastLoaded, Int(classID), Int(int64(limit)))
+}

@@ -1,0 +1,63 @@
+package db
+
+import (
+	"github.com/raft-control-plane/control-plane"
+)
+
+// RegisterOp registers a node or a new session of it; former is the session that
+// it replaces, "" if there is none or it is the same. It changes nothing if the
+// session was replaced before.
+func RegisterOp(id, session, former string, s *controlplane.NodeSpec, nowMs int64) *Op {
+	op := &Op{Savepoint: true}
+	op.Steps = append(op.Steps, Step{SQL: sqlNodeRegister, Args: []Value{
+		Str(id), Str(session), Int(int64(s.Slots)), Int(s.Capacity.CPUMillis), Int(s.Capacity.MemoryBytes), Int(int64(len(s.GPUDevices))),
+		Bool(s.Exec), jsonStrings(s.Functions), jsonMap(s.Labels), OptStr(s.Provider), OptStr(s.Region), OptStr(s.Zone),
+		OptStr(s.InstanceType), OptStr(s.Version), Bool(s.Spot), Int(s.PriceMicrosPerHour), Int(nowMs)}})
+	if former != "" {
+		op.Steps = append(op.Steps, Step{SQL: sqlNodeSessionRetire, Args: []Value{Str(former), Str(id), Int(nowMs)}})
+	}
+	return op
+}
+
+// DevicesOp replaces the devices of a node, none of which may be held.
+func DevicesOp(id string, gpus []controlplane.GPUDevice) *Op {
+	type device struct {
+		Index       int32  `json:"index"`
+		Model       string `json:"model"`
+		MemoryBytes int64  `json:"memory_bytes"`
+	}
+	list := make([]device, len(gpus))
+	for i, g := range gpus {
+		list[i] = device(g)
+	}
+	return &Op{Savepoint: true, Steps: []Step{
+		{SQL: sqlNodeGPUsClear, Args: []Value{Str(id)}, Always: true},
+		{SQL: sqlNodeGPUsInsert, Args: []Value{Str(id), jsonValue(list)}, Always: true},
+	}}
+}
+
+// TakeDeviceOp gives a free device of a node to a task.
+func TakeDeviceOp(id string, device int32, seq int64) *Op {
+	return &Op{Steps: []Step{{SQL: sqlNodeGPUTake, Args: []Value{Str(id), Int(int64(device)), Int(seq)}}}}
+}
+
+// RenewOp renews the lease of the present session of a node.
+func RenewOp(id, session string, usage *controlplane.NodeUsage, nowMs int64) *Op {
+	args := []Value{Str(id), Str(session), Int(nowMs), {}, {}, {}}
+	if usage != nil {
+		args[3], args[4] = Int(usage.CPUMillis), Int(usage.MemoryBytes)
+	}
+	return &Op{Steps: []Step{{SQL: sqlNodeRenew, Args: args}}}
+}
+
+// ExpireOp lets the lease of a node lapse unless it was renewed since.
+func ExpireOp(id string, renewal int64) *Op {
+	return &Op{Steps: []Step{{SQL: sqlNodeExpire, Args: []Value{Str(id), Int(renewal)}}}}
+}
+
+func jsonStrings(v []string) Value {
+	if len(v) == 0 {
+		return Value{}
+	}
+	return jsonValue(v)
+}

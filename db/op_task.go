@@ -1,0 +1,140 @@
+package db
+
+import (
+	"github.com/raft-control-plane/control-plane"
+)
+
+// Held is an attempt that a node holds, as the leader knows it.
+type Held struct {
+	Seq     int64
+	TaskID  string
+	NodeID  string
+	Attempt int32
+	GPUs    []int32
+}
+
+// AssignOp gives the pending task seq, whose last attempt was the one before
+// h.Attempt, to a node and its session, as ASSIGNED or RUNNING.
+func AssignOp(h Held, session string, status controlplane.TaskStatus, nowMs int64) *Op {
+	start := Value{}
+	if status == controlplane.TaskRunning {
+		start = Int(nowMs)
+	}
+	op := &Op{Journal: event(nil, kindOf(status), h.Seq, h.Attempt, h.NodeID, "")}
+	op.Steps = append(op.Steps, Step{SQL: sqlTaskAssign, Args: []Value{
+		Int(h.Seq), Str(h.NodeID), Str(string(status)), Int(nowMs), start, jsonInts(h.GPUs), Int(int64(h.Attempt - 1)), Str(session)}})
+	op.takeGPUs(h.NodeID, h.Seq, h.GPUs)
+	return op
+}
+
+// DeliverOp marks an assigned task as fetched.
+func DeliverOp(h Held, nowMs int64) *Op {
+	return &Op{
+		Steps:   []Step{{SQL: sqlTaskDeliver, Args: []Value{Int(h.Seq), Int(int64(h.Attempt)), Int(nowMs)}}},
+		Journal: event(nil, 'R', h.Seq, h.Attempt, h.NodeID, ""),
+	}
+}
+
+// EndOp ends a task with what its node reported.
+func EndOp(h Held, status controlplane.TaskStatus, res *controlplane.Result, nowMs int64) *Op {
+	failed := Int(0)
+	if status == controlplane.TaskFailed {
+		failed = Int(1)
+	}
+	op := &Op{Journal: event(nil, kindOf(status), h.Seq, h.Attempt, h.NodeID, "")}
+	op.Steps = append(op.Steps, Step{SQL: sqlTaskEnd, Args: []Value{
+		Int(h.Seq), Int(int64(h.Attempt)), Str(h.NodeID), Str(string(status)), Int(nowMs), optInt32(res.ExitCode), failed, OptStr(res.Error)}})
+	if len(res.Result) > 0 || res.LogTail != "" {
+		op.Steps = append(op.Steps, Step{SQL: sqlTaskOutputPut, Args: []Value{Int(h.Seq), Bytes(res.Result), OptStr(res.LogTail)}})
+	}
+	op.freeGPUs(h)
+	return op
+}
+
+// Past statuses of an attempt that did not end its task.
+const (
+	AttemptFailed   = "FAILED"
+	AttemptLost     = "LOST"
+	AttemptReleased = "RELEASED"
+)
+
+// Requeue says how a task goes back to PENDING.
+type Requeue struct {
+	Attempt string // AttemptFailed, AttemptLost or AttemptReleased
+	Reason  string // for the event
+	// RetryMs is when it may be placed again, 0 for at once.
+	RetryMs int64
+	Result  controlplane.Result // what the attempt left
+}
+
+// RequeueOp archives the present attempt and puts the task back to PENDING.
+func RequeueOp(h Held, r Requeue, nowMs int64) *Op {
+	op := archive(h, r, nowMs)
+	op.Steps = append(op.Steps, Step{SQL: sqlTaskRequeue, Args: []Value{
+		Int(h.Seq), Int(int64(h.Attempt)), OptInt(r.RetryMs), Bool(r.Attempt == AttemptFailed), Bool(r.Attempt == AttemptLost), OptStr(r.Result.Error)}})
+	op.Journal = event(nil, 'Q', h.Seq, h.Attempt, h.NodeID, r.Reason)
+	op.freeGPUs(h)
+	return op
+}
+
+// LoseOp archives the present attempt as lost and ends the task, FAILED (too many
+// losses) or CANCELLED (it was to be stopped anyway).
+func LoseOp(h Held, status controlplane.TaskStatus, r Requeue, nowMs int64) *Op {
+	op := archive(h, r, nowMs)
+	op.Steps = append(op.Steps, Step{SQL: sqlTaskEndArchived, Args: []Value{
+		Int(h.Seq), Int(int64(h.Attempt)), Str(string(status)), Int(nowMs), Bool(r.Attempt == AttemptLost), OptStr(r.Result.Error)}})
+	op.Journal = event(nil, kindOf(status), h.Seq, h.Attempt, h.NodeID, r.Reason)
+	op.freeGPUs(h)
+	return op
+}
+
+func archive(h Held, r Requeue, nowMs int64) *Op {
+	return &Op{Steps: []Step{{SQL: sqlAttemptArchive, Args: []Value{
+		Int(h.Seq), Int(int64(h.Attempt)), Str(h.NodeID), Str(r.Attempt), Int(nowMs),
+		optInt32(r.Result.ExitCode), OptStr(r.Result.Error), OptStr(r.Result.LogTail)}}}}
+}
+
+// DueOp lets a task that waits for its retry be placed again.
+func DueOp(seq int64) *Op {
+	return &Op{Steps: []Step{{SQL: sqlTaskDue, Args: []Value{Int(seq)}}}}
+}
+
+// CancelWaitingOp ends a task that no node has fetched. h has at least Seq and
+// TaskID.
+func CancelWaitingOp(h Held, nowMs int64) *Op {
+	op := &Op{
+		Steps:   []Step{{SQL: sqlTaskCancelWaiting, Args: []Value{Str(h.TaskID), Int(nowMs)}}},
+		Journal: event(nil, 'X', h.Seq, h.Attempt, h.NodeID, ""),
+	}
+	op.freeGPUs(h)
+	return op
+}
+
+// CancelRunningOp asks the node of a running task to stop it.
+func CancelRunningOp(h Held) *Op {
+	return &Op{
+		Steps:   []Step{{SQL: sqlTaskCancelRunning, Args: []Value{Str(h.TaskID)}}},
+		Journal: event(nil, 'K', h.Seq, h.Attempt, h.NodeID, "cancel_requested"),
+	}
+}
+
+// takeGPUs gives devices to a task. That they are free is the scheduler's
+// decision; a device that is taken stays with its holder.
+func (op *Op) takeGPUs(nodeID string, seq int64, gpus []int32) {
+	for _, g := range gpus {
+		op.Steps = append(op.Steps, Step{SQL: sqlNodeGPUTake, Args: []Value{Str(nodeID), Int(int64(g)), Int(seq)}})
+	}
+}
+
+func (op *Op) freeGPUs(h Held) {
+	if len(h.GPUs) > 0 {
+		op.Steps = append(op.Steps, Step{SQL: sqlNodeGPUsFree, Args: []Value{Str(h.NodeID), Int(h.Seq)}})
+	}
+}
+
+func optInt32(v *int32) Value {
+	if v == nil {
+		return Value{}
+	}
+	return Int(int64(*v))
+}

@@ -1,0 +1,80 @@
+package db
+
+import (
+	"embed"
+	"regexp"
+	"strings"
+)
+
+// The statements, one a file, runnable as they stand in a SQLite shell.
+//
+//go:embed query/*.sql
+var queryFiles embed.FS
+
+var (
+	sqlTaskInsert         = query("task_insert")
+	sqlTaskInputInsert    = query("task_input_insert")
+	sqlTaskClassInsert    = query("task_class_insert")
+	sqlTaskClassList      = query("task_class_list")
+	sqlTaskAssign         = query("task_assign")
+	sqlTaskAssignByID     = query("task_assign_by_id")
+	sqlTaskDeliver        = query("task_deliver")
+	sqlTaskEnd            = query("task_end")
+	sqlTaskEndArchived    = query("task_end_archived")
+	sqlTaskCompleteByID   = query("task_complete_by_id")
+	sqlTaskOutputPut      = query("task_output_put")
+	sqlTaskOutputPutByID  = query("task_output_put_by_id")
+	sqlAttemptArchive     = query("attempt_archive")
+	sqlTaskRequeue        = query("task_requeue")
+	sqlTaskDue            = query("task_due")
+	sqlTaskCancelWaiting  = query("task_cancel_waiting")
+	sqlTaskCancelRunning  = query("task_cancel_running")
+	sqlTaskGet            = query("task_get")
+	sqlTaskGetByRequest   = query("task_get_by_request")
+	sqlTaskGetForWork     = query("task_get_for_work")
+	sqlTaskList           = query("task_list")
+	sqlTaskListOnNode     = query("task_list_on_node")
+	sqlTaskHeads          = query("task_heads")
+	sqlTaskStreams        = query("task_streams")
+	sqlTaskHeld           = query("task_held")
+	sqlTaskRetries        = query("task_retries")
+	sqlTaskMaxSeq         = query("task_max_seq")
+	sqlAttemptGet         = query("attempt_get")
+	sqlAttemptList        = query("attempt_list")
+	sqlEventInsert        = query("event_insert")
+	sqlEventList          = query("event_list")
+	sqlEventLast          = query("event_last")
+	sqlEventTasks         = query("event_tasks")
+	sqlNodeRegister       = query("node_register")
+	sqlNodeSessionRetire  = query("node_session_retire")
+	sqlNodeSessionRetired = query("node_session_retired")
+	sqlNodeGPUsClear      = query("node_gpus_clear")
+	sqlNodeGPUsInsert     = query("node_gpus_insert")
+	sqlNodeGPUTake        = query("node_gpu_take")
+	sqlNodeGPUsFree       = query("node_gpus_free")
+	sqlNodeRenew          = query("node_renew")
+	sqlNodeHeartbeatByID  = query("node_heartbeat_by_id")
+	sqlNodeExpire         = query("node_expire")
+	sqlNodeGet            = query("node_get")
+	sqlNodeList           = query("node_list")
+	sqlNodeLeastLoaded    = query("node_select_least_loaded")
+	sqlMigrationList      = query("migration_list")
+	sqlMigrationInsert    = query("migration_insert")
+	sqlMigrationTable     = query("migration_table")
+)
+
+var (
+	comment = regexp.MustCompile(`(?m)--.*$`)
+	space   = regexp.MustCompile(`\s+`)
+)
+
+// query returns the text of a file without comments and needless space: it goes
+// into every log entry, and a driver keeps a prepared statement only if nothing
+// follows it.
+func query(name string) string {
+	text, err := queryFiles.ReadFile("query/" + name + ".sql")
+	if err != nil {
+		panic(err) // a name above has no file: caught by any test
+	}
+	return strings.TrimSpace(space.ReplaceAllString(comment.ReplaceAllString(string(text), ""), " "))
+}

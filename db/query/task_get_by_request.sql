@@ -1,0 +1,11 @@
+-- One task whole, by the key of its submission. Index: tasks_request.
+SELECT t.seq, t.id, t.request_id, t.name, t.queue, t.priority, t.labels, t.class_id, t.timeout_ms, t.max_attempts, t.max_lost_attempts,
+       t.status, t.node_id, t.attempt, t.failed_attempts, t.lost_attempts, t.cancel_requested, t.gpu_devices,
+       t.create_time_ms, t.assign_time_ms, t.start_time_ms, t.end_time_ms, t.retry_time_ms, t.exit_code, t.error,
+       c.cpu_millis, c.memory_bytes, c.gpus, c.function,
+       i.exec, i.payload, o.result, o.log_tail
+FROM tasks t
+JOIN task_classes c ON c.id = t.class_id
+LEFT JOIN task_inputs i ON i.seq = t.seq
+LEFT JOIN task_outputs o ON o.seq = t.seq
+WHERE t.request_id = ?1

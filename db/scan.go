@@ -1,0 +1,139 @@
+package db
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/raft-control-plane/control-plane"
+)
+
+// scanTask reads the columns that the task_*.sql queries select, in their order.
+func scanTask(r Cursor) (*controlplane.Task, error) {
+	s := scanner{r: r}
+	t := &controlplane.Task{
+		Seq: s.int(), ID: s.text(), RequestID: s.text(), Name: s.text(), Queue: s.text(), Priority: int32(s.int()),
+	}
+	s.json(&t.Labels)
+	t.ClassID = s.int()
+	t.Timeout = time.Duration(s.int()) * time.Millisecond
+	t.MaxAttempts, t.MaxLostAttempts = int32(s.int()), int32(s.int())
+	t.Status, t.NodeID = controlplane.TaskStatus(s.text()), s.text()
+	t.Attempt, t.FailedAttempts, t.LostAttempts = int32(s.int()), int32(s.int()), int32(s.int())
+	t.CancelRequested = s.int() != 0 && !t.Status.Final()
+	s.json(&t.GPUDevices)
+	t.CreateTime, t.AssignTime, t.StartTime, t.EndTime, t.RetryTime = s.time(), s.time(), s.time(), s.time(), s.time()
+	t.ExitCode, t.Error = s.int32(), s.text()
+	t.Resources = controlplane.Resources{CPUMillis: s.int(), MemoryBytes: s.int(), GPUs: int32(s.int())}
+	s.work(t, s.text())
+	t.Result, t.LogTail = s.bytes(), s.text()
+	return t, s.err
+}
+
+// scanner reads columns from left to right.
+type scanner struct {
+	r   Cursor
+	i   int
+	err error
+}
+
+func (s *scanner) next() int { s.i++; return s.i - 1 }
+
+func (s *scanner) int() int64   { return s.r.Int(s.next()) }
+func (s *scanner) text() string { return s.r.Text(s.next()) }
+
+func (s *scanner) bytes() []byte {
+	if v := s.r.Value(s.next()); v.Kind != Null {
+		return v.Bytes
+	}
+	return nil
+}
+
+func (s *scanner) int32() *int32 {
+	i := s.next()
+	if s.r.IsNull(i) {
+		return nil
+	}
+	v := int32(s.r.Int(i))
+	return &v
+}
+
+func (s *scanner) time() time.Time {
+	i := s.next()
+	if s.r.IsNull(i) {
+		return time.Time{}
+	}
+	return fromMs(s.r.Int(i))
+}
+
+func (s *scanner) json(into any) {
+	i := s.next()
+	if s.r.IsNull(i) {
+		return
+	}
+	if err := json.Unmarshal([]byte(s.r.Text(i)), into); err != nil && s.err == nil {
+		s.err = fmt.Errorf("column %s: %w", s.r.Columns()[i], err)
+	}
+}
+
+// work reads exec and payload; function is the class's, "" for exec tasks.
+func (s *scanner) work(t *controlplane.Task, function string) {
+	var exec controlplane.Exec
+	s.json(&exec)
+	payload := s.bytes()
+	if function != "" {
+		t.Function = &controlplane.Function{Name: function, Payload: payload}
+	} else {
+		t.Exec = &exec
+	}
+}
+
+func scanNode(r Cursor) (*controlplane.Node, error) {
+	s := scanner{r: r}
+	n := &controlplane.Node{ID: s.text(), SessionID: s.text(), Status: controlplane.NodeStatus(s.text())}
+	n.Schedulable, n.Renewal = s.int() != 0, s.int()
+	sp := &n.Spec
+	sp.Slots = int32(s.int())
+	sp.Capacity = controlplane.Resources{CPUMillis: s.int(), MemoryBytes: s.int(), GPUs: int32(s.int())}
+	sp.Exec = s.int() != 0
+	s.json(&sp.Functions)
+	s.json(&sp.Labels)
+	sp.Provider, sp.Region, sp.Zone, sp.InstanceType, sp.Version = s.text(), s.text(), s.text(), s.text(), s.text()
+	sp.Spot, sp.PriceMicrosPerHour = s.int() != 0, s.int()
+	n.Usage = controlplane.NodeUsage{CPUMillis: s.int(), MemoryBytes: s.int()}
+	n.CreateTime, n.HeartbeatTime = s.time(), s.time()
+	n.RunningTasks = int32(s.int())
+	var reserved [3]int64
+	s.json(&reserved)
+	n.Reserved = controlplane.Resources{CPUMillis: reserved[0], MemoryBytes: reserved[1], GPUs: int32(reserved[2])}
+	var devices []struct {
+		Index       int32  `json:"index"`
+		Model       string `json:"model"`
+		MemoryBytes int64  `json:"memory_bytes"`
+	}
+	s.json(&devices)
+	for _, d := range devices {
+		sp.GPUDevices = append(sp.GPUDevices, controlplane.GPUDevice(d))
+	}
+	return n, s.err
+}
+
+func fromMs(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
+
+// collect reads all rows of a query with scan.
+func collect[T any](c Conn, scan func(Cursor) (T, error), sql string, args ...Value) ([]T, error) {
+	r, err := c.Query(sql, args...)
+	if err != nil {
+		return nil, err
+	}
+	var all []T
+	for r.Next() {
+		v, err := scan(r)
+		if err != nil {
+			r.Close()
+			return nil, err
+		}
+		all = append(all, v)
+	}
+	return all, r.Close()
+}

@@ -1,0 +1,155 @@
+package db
+
+import (
+	"encoding/json"
+	"strconv"
+
+	"github.com/raft-control-plane/control-plane"
+)
+
+// Submission is a task that enters with a group. The planner may place it: then
+// it is stored on its node at once, with its first attempt.
+type Submission struct {
+	Task *controlplane.Task
+	// Stored is whether it took effect; false if its id or request_id was taken.
+	Stored bool
+	// Done, set by the planner, is called with Stored.
+	Done func(stored bool)
+
+	session string
+	err     error
+}
+
+// Place puts the task on a node with its first attempt, as ASSIGNED, or as
+// RUNNING when the node's poll is waiting for it.
+func (s *Submission) Place(nodeID, session string, status controlplane.TaskStatus, gpus []int32) {
+	s.Task.Status, s.Task.NodeID, s.Task.Attempt = status, nodeID, 1
+	s.Task.GPUDevices = gpus
+	s.session = session
+}
+
+func (s *Submission) result(r OpResult) {
+	s.Stored, s.err = r.Changed > 0, r.Err
+	if s.Done != nil {
+		s.Done(s.Stored)
+	}
+}
+
+// op writes the submission down. The id is fresh and the seq is the leader's, so
+// the steps after the guard cannot fail: no savepoint.
+func (s *Submission) op(nowMs int64) *Op {
+	t := s.Task
+	t.CreateTime = fromMs(nowMs)
+	assign, start := Value{}, Value{}
+	if t.Status.OnNode() {
+		t.AssignTime, assign = t.CreateTime, Int(nowMs)
+	}
+	if t.Status == controlplane.TaskRunning {
+		t.StartTime, start = t.CreateTime, Int(nowMs)
+	}
+	op := &Op{Journal: event(nil, 'S', t.Seq, 0, "", "")}
+	op.Steps = append(op.Steps, Step{SQL: sqlTaskInsert, Args: []Value{
+		Int(t.Seq), Str(t.ID), OptStr(t.RequestID), OptStr(t.Name), Str(t.Queue), Int(int64(t.Priority)), jsonMap(t.Labels),
+		Int(t.ClassID), OptInt(t.Timeout.Milliseconds()), Int(int64(t.MaxAttempts)), Int(int64(t.MaxLostAttempts)),
+		Str(string(t.Status)), OptStr(t.NodeID), Int(int64(t.Attempt)), jsonInts(t.GPUDevices), Int(nowMs), assign, start,
+	}}, Step{SQL: sqlTaskInputInsert, Args: inputArgs(t)})
+	op.takeGPUs(t.NodeID, t.Seq, t.GPUDevices)
+	if t.Status.OnNode() {
+		op.Journal = event(op.Journal, kindOf(t.Status), t.Seq, 1, t.NodeID, "")
+	}
+	return op
+}
+
+func inputArgs(t *controlplane.Task) []Value {
+	args := []Value{Int(t.Seq), {}, {}, {}}
+	if t.Exec != nil {
+		args[1] = jsonValue(t.Exec)
+	}
+	if t.Function != nil {
+		args[2], args[3] = Str(t.Function.Name), Bytes(t.Function.Payload)
+	}
+	return args
+}
+
+// weight is about how many bytes the task takes in an entry.
+func weight(t *controlplane.Task) int {
+	n := 256 + len(t.ID) + len(t.Name)
+	for k, v := range t.Labels {
+		n += len(k) + len(v) + 8
+	}
+	if t.Function != nil {
+		n += len(t.Function.Payload)
+	}
+	if t.Exec != nil {
+		for _, a := range t.Exec.Command {
+			n += len(a) + 4
+		}
+		for k, v := range t.Exec.Env {
+			n += len(k) + len(v) + 8
+		}
+	}
+	return n
+}
+
+func kindOf(s controlplane.TaskStatus) byte {
+	switch s {
+	case controlplane.TaskAssigned:
+		return 'A'
+	case controlplane.TaskRunning:
+		return 'R'
+	case controlplane.TaskCompleted:
+		return 'C'
+	case controlplane.TaskFailed:
+		return 'F'
+	case controlplane.TaskCancelled:
+		return 'X'
+	}
+	return 'Q'
+}
+
+// event appends one change to a journal: [kind, seq, attempt, node, reason],
+// trailing empties left out. The view events spells the kinds out.
+func event(b []byte, kind byte, seq int64, attempt int32, node, reason string) []byte {
+	if len(b) > 0 {
+		b = append(b, ',')
+	}
+	b = append(b, '[', '"', kind, '"', ',')
+	b = strconv.AppendInt(b, seq, 10)
+	if attempt > 0 || node != "" || reason != "" {
+		b = append(b, ',')
+		b = strconv.AppendInt(b, int64(attempt), 10)
+	}
+	if node != "" || reason != "" {
+		b = append(b, ',', '"')
+		b = append(b, node...) // letters, digits and ._- only
+		b = append(b, '"')
+	}
+	if reason != "" {
+		b = append(b, ',', '"')
+		b = append(b, reason...) // one of our own words
+		b = append(b, '"')
+	}
+	return append(b, ']')
+}
+
+func jsonMap(m map[string]string) Value {
+	if len(m) == 0 {
+		return Value{}
+	}
+	return jsonValue(m) // keys are sorted
+}
+
+func jsonInts(v []int32) Value {
+	if len(v) == 0 {
+		return Value{}
+	}
+	return jsonValue(v)
+}
+
+func jsonValue(v any) Value {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // maps and slices of strings and integers always marshal
+	}
+	return Value{Kind: Text, Bytes: b}
+}

@@ -1,0 +1,321 @@
+package db
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"maps"
+	"math"
+	"reflect"
+
+	"github.com/google/uuid"
+
+	"github.com/raft-control-plane/control-plane"
+)
+
+// AddOutcome is the stored task or why it was not stored.
+type AddOutcome struct {
+	Task *controlplane.Task
+	Err  error
+}
+
+// AddTask stores a task durably and returns it as stored, with its id (a UUIDv7
+// if it has none) and, if a node was waiting for it, its first attempt.
+//
+// It is idempotent by ID and by RequestID: a repeat of the same submission
+// returns the task as it is by then. An id or key that belongs to another task
+// gives CodeExists.
+func (m *TaskManifest) AddTask(ctx context.Context, task *controlplane.Task) (*controlplane.Task, error) {
+	outcomes, err := m.AddTasks(ctx, []*controlplane.Task{task})
+	if err != nil {
+		return nil, err
+	}
+	return outcomes[0].Task, outcomes[0].Err
+}
+
+// AddTasks stores tasks, each on its own: one that cannot be stored leaves its
+// neighbours alone. The outcomes are in the order of the tasks.
+func (m *TaskManifest) AddTasks(ctx context.Context, tasks []*controlplane.Task) ([]AddOutcome, error) {
+	subs := make([]*Submission, len(tasks))
+	size := 0
+	for i, t := range tasks {
+		stored, err := normalize(t)
+		if err != nil {
+			return nil, err
+		}
+		subs[i] = &Submission{Task: stored}
+		size += weight(stored)
+	}
+	err := m.Do(ctx, size, func(g *Group) {
+		for _, s := range subs {
+			s.Task.Seq = m.nextSeq
+			m.nextSeq++
+			s.Task.ClassID = m.classID(g, ClassOf(s.Task))
+			g.Submissions = append(g.Submissions, s)
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	return m.outcomes(ctx, tasks, subs), nil
+}
+
+func (m *TaskManifest) outcomes(ctx context.Context, tasks []*controlplane.Task, subs []*Submission) []AddOutcome {
+	out := make([]AddOutcome, len(subs))
+	for i, s := range subs {
+		switch {
+		case s.err != nil:
+			out[i].Err = s.err
+		case s.Stored:
+			out[i].Task = s.Task
+		default:
+			out[i].Task, out[i].Err = m.repeated(ctx, tasks[i], s.Task)
+		}
+	}
+	return out
+}
+
+// repeated answers a submission whose id or key is taken: with the stored task if
+// it is a repeat of that one's submission, else with CodeExists.
+func (m *TaskManifest) repeated(ctx context.Context, given, t *controlplane.Task) (stored *controlplane.Task, err error) {
+	err = m.readNow(ctx, func(c Conn) (err error) {
+		if stored, err = one(c, sqlTaskGet, t.ID); err != nil || stored != nil || t.RequestID == "" {
+			return err
+		}
+		stored, err = one(c, sqlTaskGetByRequest, t.RequestID)
+		return err
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case stored == nil: // deleted between the two
+		return nil, controlplane.Errorf(controlplane.CodeExists, "the id was in use a moment ago: submit again")
+	case t.RequestID != "" && stored.RequestID == t.RequestID && given.ID != "" && stored.ID != given.ID:
+		return nil, &controlplane.Error{Code: controlplane.CodeExists, Field: "request_id",
+			Message: "it belongs to task " + stored.ID + ", which has another id: use a new request_id"}
+	case t.RequestID != "" && stored.RequestID == t.RequestID:
+		return stored, nil
+	case sameSubmission(stored, t):
+		return stored, nil
+	}
+	return nil, &controlplane.Error{Code: controlplane.CodeExists, Field: "task.id",
+		Message: "task " + t.ID + " exists and is another one: choose another id, or leave it empty"}
+}
+
+func sameSubmission(a, b *controlplane.Task) bool {
+	return a.ID == b.ID && a.RequestID == b.RequestID && a.Name == b.Name && a.Queue == b.Queue && a.Priority == b.Priority &&
+		maps.Equal(a.Labels, b.Labels) && a.Resources == b.Resources && a.Timeout == b.Timeout &&
+		a.MaxAttempts == b.MaxAttempts && a.MaxLostAttempts == b.MaxLostAttempts && sameWork(a, b)
+}
+
+func sameWork(a, b *controlplane.Task) bool {
+	if a.Function != nil && b.Function != nil {
+		return a.Function.Name == b.Function.Name && bytes.Equal(a.Function.Payload, b.Function.Payload)
+	}
+	x, _ := json.Marshal(a.Exec)
+	y, _ := json.Marshal(b.Exec)
+	return bytes.Equal(x, y) && reflect.DeepEqual(a.Function, b.Function)
+}
+
+// normalize fills in defaults and returns a copy without output fields.
+func normalize(t *controlplane.Task) (*controlplane.Task, error) {
+	if (t.Exec == nil) == (t.Function == nil) {
+		return nil, controlplane.FieldErrorf("task.work", "needs exactly one of exec and function")
+	}
+	if t.Exec != nil && len(t.Exec.Command) == 0 {
+		return nil, controlplane.FieldErrorf("task.exec.command", "is empty: give a program and its arguments")
+	}
+	s := &controlplane.Task{
+		ID: t.ID, RequestID: t.RequestID, Name: t.Name, Queue: t.Queue, Priority: t.Priority, Labels: t.Labels,
+		Exec: t.Exec, Function: t.Function, Resources: t.Resources, Timeout: t.Timeout,
+		MaxAttempts: t.MaxAttempts, MaxLostAttempts: t.MaxLostAttempts, Status: controlplane.TaskPending,
+	}
+	if s.ID == "" {
+		id, err := uuid.NewV7()
+		if err != nil {
+			return nil, err
+		}
+		s.ID = id.String()
+	}
+	if s.RequestID == s.ID {
+		s.RequestID = "" // the id is key enough: no second index entry
+	}
+	if s.Queue == "" {
+		s.Queue = controlplane.DefaultQueue
+	}
+	if s.MaxAttempts == 0 {
+		s.MaxAttempts = controlplane.DefaultMaxAttempts
+	}
+	if s.MaxLostAttempts == 0 {
+		s.MaxLostAttempts = controlplane.DefaultMaxLostAttempts
+	}
+	return s, nil
+}
+
+// GetTask returns a task with its result and log tail. CodeNotFound if there is
+// none.
+func (m *TaskManifest) GetTask(ctx context.Context, id string, opts ...ReadOptions) (t *controlplane.Task, err error) {
+	err = m.read(ctx, opts, func(c Conn) (err error) {
+		t, err = one(c, sqlTaskGet, id)
+		return err
+	})
+	if err == nil && t == nil {
+		err = taskNotFound(id)
+	}
+	return t, err
+}
+
+func taskNotFound(id string) error {
+	return &controlplane.Error{Code: controlplane.CodeNotFound, Field: "id",
+		Message: "there is no task " + id + ": check the id, or list the tasks"}
+}
+
+func one(c Conn, sql, key string) (*controlplane.Task, error) {
+	all, err := collect(c, scanTask, sql, Str(key))
+	if err != nil || len(all) == 0 {
+		return nil, err
+	}
+	return all[0], nil
+}
+
+// ListTasks returns at most limit tasks that match, newest first, without payload
+// and outputs, beginning below the key beforeSeq (0: from the newest).
+func (m *TaskManifest) ListTasks(ctx context.Context, f controlplane.TaskFilter, beforeSeq int64, limit int, opts ...ReadOptions) (tasks []*controlplane.Task, err error) {
+	if beforeSeq == 0 {
+		beforeSeq = math.MaxInt64
+	}
+	statuses := Value{}
+	sql := sqlTaskList
+	if len(f.Statuses) > 0 {
+		statuses = jsonValue(f.Statuses)
+		if onNodeOnly(f.Statuses) {
+			sql = sqlTaskListOnNode
+		}
+	}
+	err = m.read(ctx, opts, func(c Conn) (err error) {
+		tasks, err = collect(c, scanTask, sql, statuses, OptStr(f.Queue), OptStr(f.NodeID), OptStr(f.Name), jsonMap(f.Labels), Int(beforeSeq), Int(int64(limit)))
+		return err
+	})
+	return tasks, err
+}
+
+func onNodeOnly(statuses []controlplane.TaskStatus) bool {
+	for _, s := range statuses {
+		if !s.OnNode() {
+			return false
+		}
+	}
+	return true
+}
+
+// TasksForWork returns the tasks of the given keys with what they do, in that
+// order, from this member's state.
+func (m *TaskManifest) TasksForWork(ctx context.Context, seqs []int64) (tasks []*controlplane.Task, err error) {
+	err = m.readNow(ctx, func(c Conn) (err error) {
+		tasks, err = collect(c, scanTask, sqlTaskGetForWork, jsonValue(seqs))
+		return err
+	})
+	return tasks, err
+}
+
+// CancelTask ends a task that is not running at once, asks the node of a running
+// one to stop it, and leaves a final one as it is. It returns the task after that.
+func (m *TaskManifest) CancelTask(ctx context.Context, id string) (*controlplane.Task, error) {
+	t, err := m.GetTask(ctx, id)
+	if err != nil || t.Status.Final() {
+		return t, err
+	}
+	err = m.Do(ctx, len(id), func(g *Group) {
+		if c, ok := m.batch.planner.(Canceller); ok && c.Cancel(g, id) {
+			return
+		}
+		h := Held{Seq: t.Seq, TaskID: id, Attempt: t.Attempt}
+		g.Add(CancelWaitingOp(h, g.Now), nil)
+		g.Add(CancelRunningOp(h), nil)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return m.GetTask(ctx, id, ReadOptions{Level: Stale}) // this member leads and has applied it
+}
+
+// Canceller is a Planner that cancels what nodes hold by itself. Cancel reports
+// whether it did; otherwise the task is not on a node.
+type Canceller interface {
+	Cancel(g *Group, id string) bool
+}
+
+// AssignTask gives a pending task to a healthy node that has room for it, as
+// ASSIGNED; the node fetches it with its next poll. CodeNotFound if there is no
+// such task or node, CodePrecondition if the task is not pending or the node
+// cannot take it. GPU tasks are placed by the scheduler only.
+func (m *TaskManifest) AssignTask(ctx context.Context, taskID, nodeID string) error {
+	t, err := m.GetTask(ctx, taskID)
+	if err != nil {
+		return err
+	}
+	if _, err := m.GetNode(ctx, nodeID); err != nil {
+		return err
+	}
+	err = m.past(ctx, func(g *Group) *Op {
+		return &Op{
+			Steps:   []Step{{SQL: sqlTaskAssignByID, Args: []Value{Str(taskID), Str(nodeID), Int(g.Now)}}},
+			Journal: event(nil, 'A', t.Seq, t.Attempt+1, nodeID, ""),
+		}
+	})
+	if controlplane.CodeOf(err) == controlplane.CodePrecondition {
+		return controlplane.Errorf(controlplane.CodePrecondition,
+			"task %s is not pending, or node %s is not healthy and schedulable with room for it", taskID, nodeID)
+	}
+	return err
+}
+
+// CompleteTask records the result of a task that is on a node, at whatever
+// attempt it is. Workers report with their attempt instead, which fences off the
+// late ones. CodePrecondition if the task is on no node.
+func (m *TaskManifest) CompleteTask(ctx context.Context, taskID string, result []byte) error {
+	if len(result) > controlplane.MaxPayloadBytes {
+		return controlplane.FieldErrorf("result", "has %d bytes, at most %d are kept: store it elsewhere and return its address", len(result), controlplane.MaxPayloadBytes)
+	}
+	t, err := m.GetTask(ctx, taskID)
+	if err != nil {
+		return err
+	}
+	err = m.past(ctx, func(g *Group) *Op {
+		return &Op{
+			Steps: []Step{
+				{SQL: sqlTaskCompleteByID, Args: []Value{Str(taskID), Int(g.Now)}},
+				{SQL: sqlTaskOutputPutByID, Args: []Value{Str(taskID), Bytes(result)}},
+				{SQL: sqlNodeGPUsFree, Args: []Value{OptStr(t.NodeID), Int(t.Seq)}},
+			},
+			Journal: event(nil, 'C', t.Seq, t.Attempt, t.NodeID, ""),
+		}
+	})
+	if controlplane.CodeOf(err) == controlplane.CodePrecondition {
+		return controlplane.Errorf(controlplane.CodePrecondition, "task %s is %s, not on a node: assign it first", taskID, t.Status)
+	}
+	return err
+}
+
+// past commits one operation past the planner. CodePrecondition if its guard did
+// not hold.
+func (m *TaskManifest) past(ctx context.Context, make func(g *Group) *Op) error {
+	var outcome OpResult
+	err := m.Do(ctx, 0, func(g *Group) {
+		g.Add(make(g), func(r OpResult) {
+			outcome = r
+			if p := m.batch.planner; p != nil {
+				p.Disturbed()
+			}
+		})
+	})
+	switch {
+	case err != nil:
+		return err
+	case outcome.Err != nil:
+		return outcome.Err
+	case outcome.Changed == 0:
+		return controlplane.Errorf(controlplane.CodePrecondition, "the state does not allow it")
+	}
+	return nil
+}

@@ -1,0 +1,177 @@
+-- The state of the control plane: tasks, nodes, and what happened to them.
+--
+-- Times are Unix milliseconds by the leader's clock, bound by the leader: no
+-- statement reads a clock. Statuses are stored as their names. Every index costs
+-- each task a write; what it serves stands beside it.
+
+CREATE TABLE tasks (
+  seq               INTEGER PRIMARY KEY,        -- rises with each submission; given by the leader
+  id                TEXT    NOT NULL UNIQUE,
+  request_id        TEXT,                       -- idempotency key, where it is not the id
+  name              TEXT,
+  queue             TEXT    NOT NULL,
+  priority          INTEGER NOT NULL,
+  labels            TEXT,                       -- JSON object
+  class_id          INTEGER NOT NULL,           -- what it needs: task_classes.id
+  timeout_ms        INTEGER,
+  max_attempts      INTEGER NOT NULL,
+  max_lost_attempts INTEGER NOT NULL,
+  status            TEXT    NOT NULL,           -- PENDING ASSIGNED RUNNING COMPLETED FAILED CANCELLED
+  node_id           TEXT,                       -- node of the present or last attempt
+  attempt           INTEGER NOT NULL,           -- fencing token: rises with each assignment
+  failed_attempts   INTEGER NOT NULL DEFAULT 0,
+  lost_attempts     INTEGER NOT NULL DEFAULT 0,
+  cancel_requested  INTEGER NOT NULL DEFAULT 0,
+  gpu_devices       TEXT,                       -- JSON array of device indexes
+  create_time_ms    INTEGER NOT NULL,
+  assign_time_ms    INTEGER,
+  start_time_ms     INTEGER,
+  end_time_ms       INTEGER,
+  retry_time_ms     INTEGER,                    -- set while PENDING and not yet due
+  exit_code         INTEGER,
+  error             TEXT
+) STRICT;
+
+-- Heads of the queues, one ordered stream for each queue and class.
+CREATE INDEX tasks_pending ON tasks (queue, class_id, priority DESC, seq)
+  WHERE status = 'PENDING' AND retry_time_ms IS NULL;
+
+-- What a node holds.
+CREATE INDEX tasks_on_node ON tasks (node_id) WHERE status IN ('ASSIGNED', 'RUNNING');
+
+-- What waits for its next attempt; nearly always empty.
+CREATE INDEX tasks_retry ON tasks (retry_time_ms) WHERE retry_time_ms IS NOT NULL;
+
+-- Idempotency of submissions that give a key beside the id; empty otherwise.
+CREATE UNIQUE INDEX tasks_request ON tasks (request_id) WHERE request_id IS NOT NULL;
+
+-- What a task does. Beside its row, because an update writes the whole row anew.
+CREATE TABLE task_inputs (
+  seq      INTEGER PRIMARY KEY,
+  exec     TEXT,                                -- JSON: command, env, working_dir
+  function TEXT,
+  payload  BLOB
+) STRICT;
+
+-- What its last attempt left, if it left anything.
+CREATE TABLE task_outputs (
+  seq      INTEGER PRIMARY KEY,
+  result   BLOB,
+  log_tail TEXT
+) STRICT;
+
+-- Attempts before the last one; the last stands in the task's row.
+CREATE TABLE past_attempts (
+  seq            INTEGER NOT NULL,
+  attempt        INTEGER NOT NULL,
+  node_id        TEXT,
+  status         TEXT    NOT NULL,              -- FAILED LOST RELEASED
+  assign_time_ms INTEGER,
+  start_time_ms  INTEGER,
+  end_time_ms    INTEGER,
+  exit_code      INTEGER,
+  error          TEXT,
+  log_tail       TEXT,
+  PRIMARY KEY (seq, attempt)
+) STRICT, WITHOUT ROWID;
+
+-- Distinct sets of requirements.
+CREATE TABLE task_classes (
+  id           INTEGER PRIMARY KEY,
+  cpu_millis   INTEGER NOT NULL,
+  memory_bytes INTEGER NOT NULL,
+  gpus         INTEGER NOT NULL,
+  function     TEXT    NOT NULL,                -- '' for exec tasks
+  UNIQUE (cpu_millis, memory_bytes, gpus, function)
+) STRICT;
+
+CREATE TABLE nodes (
+  id                    TEXT    PRIMARY KEY,
+  session_id            TEXT    NOT NULL,
+  status                TEXT    NOT NULL,       -- HEALTHY UNHEALTHY UNKNOWN
+  schedulable           INTEGER NOT NULL DEFAULT 1,
+  renewal               INTEGER NOT NULL DEFAULT 1, -- counts renewals of the lease
+  slots                 INTEGER NOT NULL,
+  cpu_millis            INTEGER NOT NULL,
+  memory_bytes          INTEGER NOT NULL,
+  gpus                  INTEGER NOT NULL,
+  exec                  INTEGER NOT NULL,
+  functions             TEXT,                   -- JSON array
+  labels                TEXT,                   -- JSON object
+  provider              TEXT,
+  region                TEXT,
+  zone                  TEXT,
+  instance_type         TEXT,
+  version               TEXT,
+  spot                  INTEGER NOT NULL,
+  price_micros_per_hour INTEGER NOT NULL,       -- millionths of a US dollar
+  used_cpu_millis       INTEGER NOT NULL DEFAULT 0, -- measured, not reserved
+  used_memory_bytes     INTEGER NOT NULL DEFAULT 0,
+  used_tasks            INTEGER NOT NULL DEFAULT 0,
+  create_time_ms        INTEGER NOT NULL,
+  heartbeat_time_ms     INTEGER NOT NULL
+) STRICT;
+
+-- Sessions that were replaced and may not come back.
+CREATE TABLE node_sessions (
+  session_id       TEXT PRIMARY KEY,
+  node_id          TEXT    NOT NULL,
+  replaced_time_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Devices. One holder each, by construction.
+CREATE TABLE node_gpus (
+  node_id      TEXT    NOT NULL,
+  device_index INTEGER NOT NULL,
+  model        TEXT    NOT NULL,
+  memory_bytes INTEGER NOT NULL,
+  task_seq     INTEGER,
+  PRIMARY KEY (node_id, device_index)
+) STRICT, WITHOUT ROWID;
+
+-- One row for each log entry that changed tasks; body is a JSON array of changes,
+-- each [kind, task seq, attempt, node, reason]. The view events spells it out.
+CREATE TABLE event_log (
+  log_index INTEGER PRIMARY KEY,
+  time_ms   INTEGER NOT NULL,
+  body      TEXT    NOT NULL
+) STRICT;
+
+CREATE VIEW events AS
+SELECT e.log_index, j.key AS ordinal, e.time_ms, t.id AS task_id,
+       CASE j.value ->> 0
+         WHEN 'S' THEN 'PENDING'   WHEN 'Q' THEN 'PENDING' WHEN 'A' THEN 'ASSIGNED'
+         WHEN 'R' THEN 'RUNNING'   WHEN 'K' THEN 'RUNNING' WHEN 'C' THEN 'COMPLETED'
+         WHEN 'F' THEN 'FAILED'    WHEN 'X' THEN 'CANCELLED'
+       END AS status,
+       coalesce(j.value ->> 2, 0) AS attempt, nullif(j.value ->> 3, '') AS node_id, j.value ->> 4 AS reason,
+       j.value ->> 1 AS task_seq
+FROM event_log e, json_each(e.body) j LEFT JOIN tasks t ON t.seq = j.value ->> 1;
+
+CREATE VIEW attempts AS
+SELECT t.id AS task_id, p.attempt, p.node_id, p.status, p.assign_time_ms, p.start_time_ms, p.end_time_ms,
+       p.exit_code, p.error, p.log_tail, p.seq AS task_seq
+FROM past_attempts p JOIN tasks t ON t.seq = p.seq
+UNION ALL
+SELECT t.id, t.attempt, t.node_id, t.status, t.assign_time_ms, t.start_time_ms, t.end_time_ms,
+       t.exit_code, t.error, o.log_tail, t.seq
+FROM tasks t LEFT JOIN task_outputs o ON o.seq = t.seq
+WHERE t.attempt > 0 AND t.status <> 'PENDING'
+  AND NOT EXISTS (SELECT 1 FROM past_attempts p WHERE p.seq = t.seq AND p.attempt = t.attempt);
+
+-- What the tasks of each node reserve. Derived, so that it cannot drift.
+CREATE VIEW v_node_load AS
+SELECT n.id AS node_id, n.status, n.schedulable, n.slots, n.cpu_millis, n.memory_bytes, n.gpus,
+       count(t.seq) AS running_tasks,
+       coalesce(sum(c.cpu_millis), 0) AS reserved_cpu_millis,
+       coalesce(sum(c.memory_bytes), 0) AS reserved_memory_bytes,
+       coalesce(sum(c.gpus), 0) AS reserved_gpus,
+       n.used_cpu_millis, n.used_memory_bytes, n.exec, n.functions
+FROM nodes n
+LEFT JOIN tasks t ON t.node_id = n.id AND t.status IN ('ASSIGNED', 'RUNNING')
+LEFT JOIN task_classes c ON c.id = t.class_id
+GROUP BY n.id;
+
+CREATE VIEW v_queue_depth AS
+SELECT queue, status, count(*) AS tasks, min(create_time_ms) AS oldest_create_time_ms
+FROM tasks WHERE status IN ('PENDING', 'ASSIGNED', 'RUNNING') GROUP BY queue, status;
