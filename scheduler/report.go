@@ -1,0 +1,188 @@
+package scheduler
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	"github.com/raft-control-plane/control-plane"
+	"github.com/raft-control-plane/control-plane/db"
+)
+
+// report is a call that records how attempts ended, and may poll.
+type report struct {
+	s        *Scheduler
+	nodeID   string
+	session  string
+	results  []controlplane.Result
+	outcomes []controlplane.ReportOutcome
+	poll     *poll // nil if the call does not poll
+	done     chan error
+}
+
+// Report records how attempts of a node ended, each on its own. A result for an
+// attempt that is no longer the present one is refused with CodePrecondition; a
+// repeat is answered as the first was.
+func (s *Scheduler) Report(ctx context.Context, nodeID, session string, results []controlplane.Result) ([]controlplane.ReportOutcome, error) {
+	r := s.newReport(nodeID, session, results)
+	if err := s.tasks.Enqueue(r); err != nil {
+		return nil, err
+	}
+	return r.await(ctx)
+}
+
+// ReportAndPoll is Report and Poll in one entry: the room that the results make
+// is filled by the work that the poll gets.
+func (s *Scheduler) ReportAndPoll(ctx context.Context, req controlplane.Poll, results []controlplane.Result) ([]controlplane.ReportOutcome, controlplane.Work, error) {
+	r := s.newReport(req.NodeID, req.SessionID, results)
+	r.poll = s.newPoll(req)
+	if err := s.tasks.Enqueue(r); err != nil {
+		return nil, controlplane.Work{}, err
+	}
+	outcomes, err := r.await(ctx)
+	if err != nil {
+		s.leave(r.poll, nil)
+		return nil, controlplane.Work{}, err
+	}
+	work, err := s.await(ctx, r.poll)
+	if err != nil { // the results are recorded: say so, and let the worker poll again
+		return outcomes, controlplane.Work{}, nil
+	}
+	return outcomes, work, nil
+}
+
+func (s *Scheduler) newReport(nodeID, session string, results []controlplane.Result) *report {
+	return &report{s: s, nodeID: nodeID, session: session, results: results,
+		outcomes: make([]controlplane.ReportOutcome, len(results)), done: make(chan error, 1)}
+}
+
+func (r *report) await(ctx context.Context) ([]controlplane.ReportOutcome, error) {
+	select {
+	case err := <-r.done:
+		if err != nil {
+			return nil, err
+		}
+	case <-ctx.Done():
+		return nil, controlplane.Errorf(controlplane.CodeUnknownOutcome, "the time allowed ended while the report was under way: report again")
+	}
+	for i := range r.outcomes {
+		if r.outcomes[i] == (controlplane.ReportOutcome{}) {
+			r.outcomes[i] = r.late(ctx, &r.results[i])
+		}
+	}
+	return r.outcomes, nil
+}
+
+// Weight implements db.Item.
+func (r *report) Weight() int {
+	n := 0
+	for i := range r.results {
+		n += 128 + len(r.results[i].Result) + len(r.results[i].LogTail) + len(r.results[i].Error)
+	}
+	return n
+}
+
+// Prepare implements db.Item.
+func (r *report) Prepare(g *db.Group) {
+	r.s.mu.Lock()
+	for i := range r.results {
+		r.s.st.report(g, r, i)
+	}
+	r.s.mu.Unlock()
+	if r.poll != nil {
+		r.poll.Prepare(g)
+	}
+}
+
+// Finish implements db.Item.
+func (r *report) Finish(err error) {
+	r.done <- err
+	if r.poll != nil {
+		r.poll.Finish(err)
+	}
+}
+
+// report records one result, if its attempt is the present one of that node and
+// session. Otherwise the outcome stays empty and is found out in the state.
+func (st *state) report(g *db.Group, r *report, i int) {
+	res := &r.results[i]
+	a := st.held[res.TaskID]
+	if a == nil || a.node.id != r.nodeID || a.node.session != r.session || a.Attempt != res.Attempt || a.Status != controlplane.TaskRunning {
+		return
+	}
+	st.release(a)
+	op, status := st.ending(g, a, res)
+	g.Add(op, st.checked("report", func() { r.outcomes[i].Status = status }))
+}
+
+// ending decides what follows a result: the end, or another attempt.
+func (st *state) ending(g *db.Group, a *attempt, res *controlplane.Result) (*db.Op, controlplane.TaskStatus) {
+	status := res.Status
+	if a.CancelRequested && status != controlplane.TaskCompleted {
+		status = controlplane.TaskCancelled
+	}
+	switch {
+	case status == controlplane.TaskPending:
+		st.rewind(a)
+		return db.RequeueOp(a.Held, db.Requeue{Attempt: db.AttemptReleased, Reason: "released", Result: *res}, g.Now), controlplane.TaskPending
+	case status == controlplane.TaskFailed && a.FailedAttempts+1 < a.MaxAttempts:
+		wait := st.s.backoff(a.FailedAttempts)
+		st.retries = append(st.retries, retry{seq: a.Seq, stream: a.stream(), due: st.now().Add(wait)})
+		return db.RequeueOp(a.Held, db.Requeue{Attempt: db.AttemptFailed, Reason: "retry", Result: *res,
+			RetryMs: g.Now + wait.Milliseconds()}, g.Now), controlplane.TaskPending
+	}
+	return db.EndOp(a.Held, status, res, g.Now), status
+}
+
+func (a *attempt) stream() db.Stream { return db.Stream{Queue: a.Queue, ClassID: a.ClassID} }
+
+// rewind lets the task be found again once it is back in its queue. What this
+// group changes is not in the state yet, so the stream is read in a later pass.
+func (st *state) rewind(a *attempt) {
+	st.rewinds = append(st.rewinds, a.stream())
+	st.more = true
+}
+
+// backoff is the wait after a number of earlier failures: exponential with equal
+// jitter of a quarter either way.
+func (s *Scheduler) backoff(failed int32) time.Duration {
+	wait := s.opts.RetryMax
+	if failed < 32 {
+		wait = min(s.opts.RetryBase<<failed, s.opts.RetryMax)
+	}
+	return time.Duration(float64(wait) * (0.75 + s.opts.Jitter()/2))
+}
+
+func jitter() float64 { return rand.Float64() }
+
+// late answers a result that is not for a present attempt: as the first time if
+// it is a repeat, else with a refusal that says what the task is at.
+func (r *report) late(ctx context.Context, res *controlplane.Result) controlplane.ReportOutcome {
+	a, err := r.s.tasks.AttemptState(ctx, res.TaskID, res.Attempt)
+	switch {
+	case err != nil:
+		return controlplane.ReportOutcome{Err: err}
+	case !a.Found:
+		return controlplane.ReportOutcome{Err: &controlplane.Error{Code: controlplane.CodeNotFound, Field: "task_id",
+			Message: "there is no task " + res.TaskID + ": drop the result"}}
+	case a.NodeID == r.nodeID && a.Status == pastStatus(res.Status):
+		return controlplane.ReportOutcome{Status: firstAnswer(a, res)}
+	}
+	return controlplane.ReportOutcome{Err: controlplane.Errorf(controlplane.CodePrecondition,
+		"attempt %d of task %s does not run on this session of node %s: the task is %s at attempt %d; drop the result",
+		res.Attempt, res.TaskID, r.nodeID, a.TaskStatus, a.TaskAttempt)}
+}
+
+func pastStatus(s controlplane.TaskStatus) string {
+	if s == controlplane.TaskPending {
+		return db.AttemptReleased
+	}
+	return string(s)
+}
+
+func firstAnswer(a db.AttemptState, res *controlplane.Result) controlplane.TaskStatus {
+	if a.TaskAttempt == res.Attempt && a.TaskStatus.Final() {
+		return a.TaskStatus
+	}
+	return controlplane.TaskPending
+}

@@ -1,0 +1,154 @@
+// Package scheduler is what the leader does beside committing entries: it places
+// tasks, keeps leases, tries again what failed and takes back what was lost.
+//
+// It sees each log entry in the making (db.Planner) and adds its decisions to
+// it, so that a report, the placement that it makes room for and the answer to
+// the poll that waits for work are one entry. What it holds in memory is a copy
+// of what the state says of nodes and of the attempts that they hold; since one
+// entry is in flight at a time, the copy is exact when a decision is made, and
+// every decision is replicated as a guarded statement all the same. A new leader
+// reads the copy from the state.
+package scheduler
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/raft-control-plane/control-plane"
+	"github.com/raft-control-plane/control-plane/db"
+)
+
+// Options are the durations that the scheduler goes by. Zero values stand for
+// the defaults.
+type Options struct {
+	// Lease is how long a node keeps its tasks without being heard; 15 s.
+	Lease time.Duration
+	// AssignTimeout is how long an assigned task may wait for its node to fetch it;
+	// 10 s.
+	AssignTimeout time.Duration
+	// PollGrace is how long after a poll a node still counts as asking for work; 3 s.
+	PollGrace time.Duration
+	// RetryBase and RetryMax bound the wait before another attempt; 1 s, 5 min.
+	RetryBase, RetryMax time.Duration
+	// Tick is how often leases and retries are looked at; 100 ms. Nothing between a
+	// submission and its worker waits for it.
+	Tick time.Duration
+	// Now is the clock, monotonic; time.Now.
+	Now func() time.Time
+	// Jitter returns a number in [0, 1).
+	Jitter func() float64
+}
+
+// Scheduler places tasks on nodes. It is safe for concurrent use; its methods
+// work on the leader and fail with CodeUnavailable elsewhere.
+type Scheduler struct {
+	tasks *db.TaskManifest
+	log   *slog.Logger
+	opts  Options
+
+	mu   sync.Mutex
+	st   *state // nil unless this member leads
+	stop context.CancelFunc
+}
+
+// New returns a scheduler and attaches it to the manifest, which runs it on the
+// leader.
+func New(tasks *db.TaskManifest, log *slog.Logger) *Scheduler {
+	return NewWithOptions(tasks, log, Options{})
+}
+
+// NewWithOptions is New with other durations.
+func NewWithOptions(tasks *db.TaskManifest, log *slog.Logger, opts Options) *Scheduler {
+	s := &Scheduler{tasks: tasks, log: log, opts: opts.withDefaults()}
+	tasks.SetPlanner(s)
+	return s
+}
+
+// Lead implements db.Planner. Each node that the state holds for healthy is
+// granted one full lease from now: how much of the old one is left is not known.
+func (s *Scheduler) Lead(ctx context.Context, read db.Reader) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.st = newState(s, read)
+	if err := s.st.load(ctx); err != nil {
+		s.st = nil
+		return err
+	}
+	ctx, s.stop = context.WithCancel(ctx)
+	go s.watch(ctx)
+	return nil
+}
+
+// Resign implements db.Planner: the polls that wait are sent to the next leader.
+func (s *Scheduler) Resign() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stop()
+	for _, n := range s.st.nodes {
+		n.dismiss(controlplane.Errorf(controlplane.CodeUnavailable, "this member no longer leads: poll again"))
+	}
+	s.st = nil
+}
+
+// Plan implements db.Planner.
+func (s *Scheduler) Plan(g *db.Group) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.st.reloadIfDisturbed()
+	s.st.place(g)
+}
+
+// Committed implements db.Planner: polls that were given work are answered.
+func (s *Scheduler) Committed(g *db.Group) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := s.st
+	for _, p := range st.answered {
+		st.resolve(p)
+	}
+	st.answered = st.answered[:0]
+	for _, sub := range g.Submissions {
+		if sub.Stored && sub.Task.Status == controlplane.TaskPending {
+			st.stream(db.Stream{Queue: sub.Task.Queue, ClassID: sub.Task.ClassID}).append(sub)
+		}
+	}
+	for _, k := range st.rewinds {
+		st.stream(k).rewind()
+	}
+	st.rewinds = st.rewinds[:0]
+	if st.more {
+		st.more = false
+		s.tasks.Kick()
+	}
+}
+
+// Disturbed implements db.Planner.
+func (s *Scheduler) Disturbed() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.st.disturbed = true
+	s.tasks.Kick()
+}
+
+func (o Options) withDefaults() Options {
+	def := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	def(&o.Lease, controlplane.LeaseDuration)
+	def(&o.AssignTimeout, 10*time.Second)
+	def(&o.PollGrace, 3*time.Second)
+	def(&o.RetryBase, time.Second)
+	def(&o.RetryMax, 5*time.Minute)
+	def(&o.Tick, 100*time.Millisecond)
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Jitter == nil {
+		o.Jitter = jitter
+	}
+	return o
+}
