@@ -1,0 +1,194 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/raft-control-plane/control-plane/client"
+	v1 "github.com/raft-control-plane/control-plane/gen/go/controlplane/v1"
+)
+
+func quiet() *log.Logger { return log.New(io.Discard, "", 0) }
+
+func echo(r *v1.SubmitTaskRequest) (*v1.SubmitTaskResponse, error) {
+	return &v1.SubmitTaskResponse{Task: r.GetTask()}, nil
+}
+
+func submission(name string) *v1.SubmitTaskRequest {
+	return &v1.SubmitTaskRequest{Task: &v1.Task{Name: name}}
+}
+
+func TestCallsGoOverHTTP2WithToken(t *testing.T) {
+	plain, secure := &fake{submit: echo}, &fake{submit: echo}
+	secureURL, trust := startTLS(t, secure)
+	for _, tc := range []struct {
+		name string
+		fake *fake
+		c    *client.Client
+	}{
+		{"cleartext", plain, newClient(t, []string{start(t, plain)}, client.WithToken("s3cret"))},
+		{"tls", secure, newClient(t, []string{secureURL}, client.WithToken("s3cret"), client.WithTLS(trust))},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			res, err := tc.c.SubmitTask(t.Context(), submission("a"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := res.GetTask().GetName(); got != "a" {
+				t.Errorf("name = %q, want a", got)
+			}
+			r := tc.fake.lastRequest()
+			if r.ProtoMajor != 2 {
+				t.Errorf("protocol = %s, want HTTP/2", r.Proto)
+			}
+			if got := r.Header.Get("Authorization"); got != "Bearer s3cret" {
+				t.Errorf("Authorization = %q", got)
+			}
+			if got := r.Header.Get("Content-Type"); got != "application/proto" {
+				t.Errorf("Content-Type = %q, want Connect with Protobuf", got)
+			}
+		})
+	}
+}
+
+func TestCompressionFromOneKiBOn(t *testing.T) {
+	f := &fake{submit: echo}
+	c := newClient(t, []string{start(t, f)})
+	for _, tc := range []struct {
+		bytes int
+		want  string
+	}{{100, ""}, {2000, "gzip"}} {
+		if _, err := c.SubmitTask(t.Context(), submission(strings.Repeat("x", tc.bytes))); err != nil {
+			t.Fatal(err)
+		}
+		if got := f.lastRequest().Header.Get("Content-Encoding"); got != tc.want {
+			t.Errorf("%d bytes: Content-Encoding = %q, want %q", tc.bytes, got, tc.want)
+		}
+	}
+}
+
+func TestUntrustedCertificateIsNotRetried(t *testing.T) {
+	url, _ := startTLS(t, &fake{submit: echo})
+	start := time.Now()
+	_, err := newClient(t, []string{url}).SubmitTask(testContext(t, 20*time.Second), submission("a"))
+	if err == nil || !strings.Contains(err.Error(), "certificate") {
+		t.Fatalf("err = %v, want one about the certificate", err)
+	}
+	if time.Since(start) > 10*time.Second {
+		t.Error("it was tried again until the deadline")
+	}
+}
+
+func TestSubmissionsGetAKey(t *testing.T) {
+	var seen []*v1.SubmitTaskRequest
+	f := &fake{
+		submit: func(r *v1.SubmitTaskRequest) (*v1.SubmitTaskResponse, error) {
+			seen = append(seen, r)
+			return echo(r)
+		},
+		submits: func(r *v1.SubmitTasksRequest) (*v1.SubmitTasksResponse, error) {
+			seen = append(seen, r.GetRequests()...)
+			return &v1.SubmitTasksResponse{}, nil
+		},
+	}
+	c := newClient(t, []string{start(t, f)})
+	bare := submission("bare")
+	withID := &v1.SubmitTaskRequest{Task: &v1.Task{Id: "t1"}}
+	withKey := &v1.SubmitTaskRequest{Task: &v1.Task{Name: "k"}, RequestId: "mine"}
+	before := proto.Clone(bare)
+	for _, r := range []*v1.SubmitTaskRequest{bare, withID, withKey} {
+		if _, err := c.SubmitTask(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	batch := &v1.SubmitTasksRequest{Requests: []*v1.SubmitTaskRequest{bare, withID, withKey, bare}}
+	if _, err := c.SubmitTasks(t.Context(), batch); err != nil {
+		t.Fatal(err)
+	}
+	if !proto.Equal(bare, before) {
+		t.Errorf("the caller's message was changed: %v", bare)
+	}
+	for i, want := range []string{"*", "", "mine", "*", "", "mine", "*"} {
+		if got := seen[i].GetRequestId(); (want == "*") != (len(got) == 36) || want != "*" && got != want {
+			t.Errorf("request %d: request_id = %q, want %q", i, got, want)
+		}
+	}
+	if seen[3].GetRequestId() == seen[6].GetRequestId() {
+		t.Error("two submissions share a request_id")
+	}
+}
+
+func TestNewRefusesWhatCannotWork(t *testing.T) {
+	for _, tc := range []struct {
+		servers []string
+		token   string
+		want    string
+	}{
+		{nil, "", "no server given"},
+		{[]string{""}, "", "is no URL"},
+		{[]string{"ftp://h:1"}, "", "http or https"},
+		{[]string{"http://u:pw@h:1"}, "", "only scheme, host, port and path"},
+		{[]string{"http://h:1"}, "two\nlines", "the token holds"},
+	} {
+		_, err := client.New(tc.servers, client.WithToken(tc.token))
+		if err == nil || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("New(%q): err = %v, want %q", tc.servers, err, tc.want)
+		} else if strings.Contains(err.Error(), "pw") || strings.Contains(err.Error(), "lines\"") {
+			t.Errorf("New(%q) shows a secret: %v", tc.servers, err)
+		}
+	}
+	c := newClient(t, []string{"a:1", "http://a:1/", "https://b/base/"})
+	if got := strings.Join(c.Servers(), " "); got != "http://a:1 https://b/base" {
+		t.Errorf("Servers() = %s", got)
+	}
+}
+
+func TestNobodyListens(t *testing.T) {
+	urls := []string{nobody(t), nobody(t)}
+	for name, c := range map[string]*client.Client{
+		"patience":     newClient(t, urls, client.WithPatience(100*time.Millisecond)),
+		"call timeout": newClient(t, urls, client.WithCallTimeout(300*time.Millisecond)),
+	} {
+		_, err := c.SubmitTask(t.Context(), submission("a"))
+		unreachable, ok := errors.AsType[*client.UnreachableError](err)
+		if !ok || len(unreachable.Servers) != 2 {
+			t.Fatalf("%s: err = %v, want an UnreachableError that names both servers", name, err)
+		}
+		if connect.CodeOf(err) != connect.CodeUnavailable {
+			t.Errorf("%s: code = %v, want unavailable", name, connect.CodeOf(err))
+		}
+	}
+}
+
+func TestCancelledCallSaysSo(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	f := &fake{get: func(ctx context.Context, _ *v1.GetTaskRequest) (*v1.GetTaskResponse, error) {
+		cancel()
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}}
+	c := newClient(t, []string{start(t, f), nobody(t)})
+	_, err := c.GetTask(ctx, &v1.GetTaskRequest{Id: "x"})
+	if connect.CodeOf(err) != connect.CodeCanceled || !errors.Is(err, context.Canceled) {
+		t.Errorf("err = %v, want canceled", err)
+	}
+}
+
+func TestRedirectsAreNotFollowed(t *testing.T) {
+	other := &fake{submit: echo}
+	otherURL := start(t, other)
+	url := startHandler(t, http.RedirectHandler(otherURL, http.StatusTemporaryRedirect))
+	_, err := newClient(t, []string{url}, client.WithToken("s3cret")).SubmitTask(testContext(t, 5*time.Second), submission("a"))
+	if err == nil || other.calls.Load() != 0 {
+		t.Errorf("err = %v, calls at the other server = %d: the token would have gone there", err, other.calls.Load())
+	}
+}

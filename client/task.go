@@ -1,0 +1,68 @@
+package client
+
+import (
+	"context"
+	"fmt"
+
+	"connectrpc.com/connect"
+	"github.com/google/uuid"
+
+	v1 "github.com/raft-control-plane/control-plane/gen/go/controlplane/v1"
+)
+
+// SubmitTask stores one task. If the request has neither task.id nor
+// request_id it is sent with a request_id of its own, so that trying again
+// cannot store the task twice; the caller's message is not changed.
+func (c *Client) SubmitTask(ctx context.Context, req *v1.SubmitTaskRequest) (*v1.SubmitTaskResponse, error) {
+	req, err := withKey(req)
+	if err != nil {
+		return nil, err
+	}
+	return call(ctx, c, method{name: "SubmitTask", repeatable: true}, req,
+		func(s *server) unary[v1.SubmitTaskRequest, v1.SubmitTaskResponse] { return s.tasks.SubmitTask })
+}
+
+// SubmitTasks stores up to 1,000 tasks, each as SubmitTask does. Each has its
+// own outcome: look at all of them.
+func (c *Client) SubmitTasks(ctx context.Context, req *v1.SubmitTasksRequest) (*v1.SubmitTasksResponse, error) {
+	keyed := &v1.SubmitTasksRequest{Requests: make([]*v1.SubmitTaskRequest, len(req.GetRequests()))}
+	for i, r := range req.GetRequests() {
+		var err error
+		if keyed.Requests[i], err = withKey(r); err != nil {
+			return nil, err
+		}
+	}
+	return call(ctx, c, method{name: "SubmitTasks", repeatable: true}, keyed,
+		func(s *server) unary[v1.SubmitTasksRequest, v1.SubmitTasksResponse] { return s.tasks.SubmitTasks })
+}
+
+// withKey returns req with a key that makes a retry safe. Keys are ordered by
+// time, which keeps the index over them compact.
+func withKey(req *v1.SubmitTaskRequest) (*v1.SubmitTaskRequest, error) {
+	if req.GetRequestId() != "" || req.GetTask().GetId() != "" {
+		return req, nil
+	}
+	key, err := uuid.NewV7()
+	if err != nil {
+		return nil, connect.NewError(connect.CodeInternal, fmt.Errorf("make a request id: %w", err))
+	}
+	return &v1.SubmitTaskRequest{Task: req.GetTask(), RequestId: key.String()}, nil
+}
+
+// GetTask returns one task with its result.
+func (c *Client) GetTask(ctx context.Context, req *v1.GetTaskRequest) (*v1.GetTaskResponse, error) {
+	return call(ctx, c, method{name: "GetTask", repeatable: true}, req,
+		func(s *server) unary[v1.GetTaskRequest, v1.GetTaskResponse] { return s.tasks.GetTask })
+}
+
+// ListTasks returns a page of tasks, newest first.
+func (c *Client) ListTasks(ctx context.Context, req *v1.ListTasksRequest) (*v1.ListTasksResponse, error) {
+	return call(ctx, c, method{name: "ListTasks", repeatable: true}, req,
+		func(s *server) unary[v1.ListTasksRequest, v1.ListTasksResponse] { return s.tasks.ListTasks })
+}
+
+// CancelTask ends a task, or asks its node to stop it.
+func (c *Client) CancelTask(ctx context.Context, req *v1.CancelTaskRequest) (*v1.CancelTaskResponse, error) {
+	return call(ctx, c, method{name: "CancelTask", repeatable: true}, req,
+		func(s *server) unary[v1.CancelTaskRequest, v1.CancelTaskResponse] { return s.tasks.CancelTask })
+}

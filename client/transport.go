@@ -1,0 +1,125 @@
+package client
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"time"
+)
+
+const (
+	dialTimeout = 3 * time.Second
+	// A connection on which nothing arrives for pingAfter is tested, and closed
+	// if the test is not answered within pingTimeout. So calls on a member whose
+	// machine vanished fail after 8 s, however long their deadline.
+	pingAfter   = 4 * time.Second
+	pingTimeout = 4 * time.Second
+	idleTimeout = 90 * time.Second
+)
+
+// newHTTPClient makes the HTTP client that all calls go through, and the
+// function that closes its idle connections.
+func newHTTPClient(tlsConfig *tls.Config, token string) (*http.Client, func()) {
+	t := &transport{plain: newTransport(), secure: newTransport(), token: token}
+	// HTTP/2 only: with HTTP/1 allowed as well, net/http would use that for
+	// every http URL.
+	t.plain.Protocols = new(http.Protocols)
+	t.plain.Protocols.SetUnencryptedHTTP2(true)
+	t.secure.Protocols = new(http.Protocols)
+	t.secure.Protocols.SetHTTP1(true)
+	t.secure.Protocols.SetHTTP2(true)
+	t.secure.Proxy = http.ProxyFromEnvironment
+	if tlsConfig != nil {
+		t.secure.TLSClientConfig = tlsConfig.Clone()
+	}
+	client := &http.Client{
+		Transport: t,
+		// A redirect would carry the token to whoever it names.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	return client, t.closeIdle
+}
+
+func newTransport() *http.Transport {
+	return &http.Transport{
+		DialContext:         dial,
+		TLSHandshakeTimeout: 2 * dialTimeout,
+		IdleConnTimeout:     idleTimeout,
+		HTTP2:               &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
+	}
+}
+
+func dial(ctx context.Context, network, address string) (net.Conn, error) {
+	d := net.Dialer{Timeout: dialTimeout, KeepAlive: 15 * time.Second}
+	conn, err := d.DialContext(ctx, network, address)
+	if err != nil {
+		return nil, &dialError{err}
+	}
+	return conn, nil
+}
+
+// dialError marks that no connection came about: the request was not sent.
+type dialError struct{ error }
+
+func (e *dialError) Unwrap() error { return e.error }
+
+// transportError marks a failure of the connection, as opposed to an answer of
+// the server. The request may have been processed. Its text is that of the error
+// within, because connect looks at texts.
+type transportError struct{ error }
+
+func (e *transportError) Unwrap() error { return e.error }
+
+// markTransport marks err. An end of file must not be told apart by errors.Is:
+// connect takes it for the regular end of a message and would drop the mark.
+func markTransport(err error) error {
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	return &transportError{err}
+}
+
+// transport sends requests by the scheme of their URL, with the token, and marks
+// what fails on the way.
+type transport struct {
+	plain, secure *http.Transport
+	token         string
+}
+
+// RoundTrip implements http.RoundTripper.
+func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	if t.token != "" {
+		r = r.Clone(r.Context())
+		r.Header.Set("Authorization", "Bearer "+t.token)
+	}
+	next := t.plain
+	if r.URL.Scheme == "https" {
+		next = t.secure
+	}
+	response, err := next.RoundTrip(r)
+	if err != nil {
+		return nil, markTransport(err)
+	}
+	response.Body = &body{response.Body}
+	return response, nil
+}
+
+func (t *transport) closeIdle() {
+	t.plain.CloseIdleConnections()
+	t.secure.CloseIdleConnections()
+}
+
+// body marks what fails while the answer is read.
+type body struct{ io.ReadCloser }
+
+// Read implements io.Reader.
+func (b *body) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && err != io.EOF { //nolint:errorlint // the end itself is never wrapped
+		err = markTransport(err)
+	}
+	return n, err
+}
