@@ -1,0 +1,73 @@
+package service
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/raft-control-plane/control-plane"
+	v1 "github.com/raft-control-plane/control-plane/gen/go/controlplane/v1"
+)
+
+// What the rules of the contract cannot say. Fields are given as seen from the
+// message checked; within adds what is around it.
+
+// maxExecBytes bounds command and environment together: about what the kernel of
+// a node takes, and little enough for a task to fit into every response.
+const maxExecBytes = 1 << 20
+
+func checkTask(t *v1.Task) error {
+	e := t.GetExec()
+	if e == nil {
+		return nil
+	}
+	if e.GetCommand()[0] == "" {
+		return controlplane.FieldErrorf("exec.command[0]", "is empty: give the program to run")
+	}
+	size := len(e.GetWorkingDir())
+	for i, arg := range e.GetCommand() {
+		size += len(arg) + 1
+		if strings.ContainsRune(arg, 0) {
+			return controlplane.FieldErrorf(fmt.Sprintf("exec.command[%d]", i), "holds a NUL byte, which no program can be given: take it out")
+		}
+	}
+	for k, v := range e.GetEnv() {
+		size += len(k) + len(v) + 2
+		if strings.ContainsAny(k, "=\x00") || strings.ContainsRune(v, 0) {
+			return controlplane.FieldErrorf(fmt.Sprintf("exec.env[%q]", k), "holds '=' in its name or a NUL byte: take it out")
+		}
+	}
+	if strings.ContainsRune(e.GetWorkingDir(), 0) {
+		return controlplane.FieldErrorf("exec.working_dir", "holds a NUL byte: take it out")
+	}
+	if size > maxExecBytes {
+		return controlplane.FieldErrorf("exec", "command, env and working_dir have %d bytes, at most %d: put large input into a file and give its address", size, maxExecBytes)
+	}
+	return nil
+}
+
+func checkNodeSpec(s *v1.NodeSpec) error {
+	if want := len(s.GetGpuDevices()); int(s.GetCapacity().GetGpus()) != want {
+		return controlplane.FieldErrorf("spec.capacity.gpus", "is %d, but gpu_devices lists %d: give the number of devices listed", s.GetCapacity().GetGpus(), want)
+	}
+	seen := make(map[int32]int, len(s.GetGpuDevices()))
+	for i, g := range s.GetGpuDevices() {
+		if j, ok := seen[g.GetIndex()]; ok {
+			return controlplane.FieldErrorf(fmt.Sprintf("spec.gpu_devices[%d].index", i), "%d is also the index of gpu_devices[%d]: give each device an index of its own", g.GetIndex(), j)
+		}
+		seen[g.GetIndex()] = i
+	}
+	return nil
+}
+
+// checkResults refuses two results for one task in one call: which of them counts
+// would depend on luck.
+func checkResults(results []*v1.TaskResult) error {
+	seen := make(map[string]int, len(results))
+	for i, r := range results {
+		if j, ok := seen[r.GetTaskId()]; ok {
+			return controlplane.FieldErrorf(fmt.Sprintf("results[%d].task_id", i), "is also that of results[%d]: report each task once in a call", j)
+		}
+		seen[r.GetTaskId()] = i
+	}
+	return nil
+}

@@ -1,0 +1,156 @@
+package service
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net/http"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"github.com/raft-control-plane/control-plane"
+)
+
+// hopHeader marks a call that a member has forwarded. It is not forwarded again:
+// two members that take each other for the leader must not play ball.
+const hopHeader = "Control-Plane-Forwarded"
+
+// leadCheckInterval is how often a call that waits for this member to begin its
+// term looks whether it still leads.
+const leadCheckInterval = 50 * time.Millisecond
+
+// call is one RPC that only the leader can answer.
+type call[Res any] struct {
+	header http.Header
+	// here answers it on this member, which leads.
+	here func(ctx context.Context) (*Res, error)
+	// there sends it to the leader.
+	there func(ctx context.Context, leader *peer) (*connect.Response[Res], error)
+	// poll is set for calls that wait for work and change nothing that a repeat
+	// would not: once begun they are not tried again here, the caller polls again.
+	poll bool
+}
+
+// do runs the call on the leader, wherever it is. While it is certain that
+// nothing was changed it is tried again until the caller's time is over.
+func (c call[Res]) do(ctx context.Context, s *server) (*connect.Response[Res], error) {
+	w, cancel := newWait(ctx)
+	defer cancel()
+	for {
+		res, again, err := c.try(ctx, s, w)
+		if !again {
+			return res, err
+		}
+		if !w.pause() {
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
+			return nil, noLeader()
+		}
+	}
+}
+
+func (c call[Res]) try(ctx context.Context, s *server, w *wait) (res *connect.Response[Res], again bool, err error) {
+	address, self, known := s.engine.Leader()
+	hop := c.header.Get(hopHeader) != ""
+	switch {
+	case known && self:
+		if !s.awaitWritable(w.ctx) {
+			return nil, true, nil
+		}
+		msg, err := c.here(ctx)
+		again := !hop && !c.poll && controlplane.CodeOf(err) == controlplane.CodeUnavailable
+		if err != nil {
+			return nil, again, err
+		}
+		return connect.NewResponse(msg), false, nil
+	case hop:
+		return nil, false, notLeader(address)
+	case known:
+		res, err := c.there(ctx, s.peers.get(address))
+		if err == nil {
+			return passOn(res), false, nil
+		}
+		again, err := s.sort(ctx, err, address, c.poll)
+		return nil, again, err
+	}
+	return nil, s.engine.AwaitLeader(w.ctx) == nil, noLeader()
+}
+
+// passOn returns a fresh response with what of the leader's header is the
+// contract's.
+func passOn[Res any](res *connect.Response[Res]) *connect.Response[Res] {
+	out := connect.NewResponse(res.Msg)
+	out.Header().Set(appliedHeader, res.Header().Get(appliedHeader))
+	return out
+}
+
+// awaitWritable waits until this member, which has been elected, takes writes;
+// false if it leads no longer or time is over.
+func (s *server) awaitWritable(ctx context.Context) bool {
+	for {
+		step, cancel := context.WithTimeout(ctx, leadCheckInterval)
+		err := s.Tasks.AwaitWritable(step)
+		cancel()
+		if err == nil {
+			return true
+		}
+		if _, self, _ := s.engine.Leader(); !self || ctx.Err() != nil {
+			return false
+		}
+	}
+}
+
+func notLeader(leader string) error {
+	ce := connect.NewError(connect.CodeUnavailable, errors.New("this member does not lead: the call was not begun"))
+	addDetail(ce, errorInfo(reasonNotLeader, leader))
+	return ce
+}
+
+// sort tells what became of a forwarded call that failed: whether it may be tried
+// again, else what the caller is told.
+func (s *server) sort(ctx context.Context, err error, leader string, poll bool) (again bool, _ error) {
+	var ce *connect.Error
+	if errors.As(err, &ce) && connect.IsWireError(err) {
+		switch reason, _ := reasonOf(ce); {
+		case reason == reasonNotLeader, reason == reasonUnavailable && !poll:
+			return true, err
+		case ce.Code() == connect.CodeUnauthenticated || ce.Code() == connect.CodePermissionDenied:
+			s.log.Error("the leader refuses this member's calls: all members must have the same token", "leader", leader, "error", err)
+			return false, connect.NewError(connect.CodeInternal, errInternal)
+		case ce.Code() != connect.CodeUnavailable || reason != "":
+			return false, copyError(ce)
+		}
+	}
+	switch {
+	case neverSent(err):
+		return true, err
+	case poll && ctx.Err() != nil:
+		return false, ctx.Err()
+	case poll:
+		return false, &controlplane.Error{Code: controlplane.CodeUnavailable, Message: "the connection to the leader was lost: poll again", Leader: leader}
+	}
+	s.log.Warn("a forwarded write was cut off: its outcome is unknown", "leader", leader, "error", err)
+	return false, controlplane.Errorf(controlplane.CodeUnknownOutcome,
+		"the connection to the leader was lost while the write was under way, it may or may not take effect: repeat it with the same key to learn its outcome")
+}
+
+// neverSent reports whether the connection failed before it carried anything.
+func neverSent(err error) bool {
+	var dial *dialError
+	var cert *tls.CertificateVerificationError
+	return errors.As(err, &dial) || errors.As(err, &cert)
+}
+
+// copyError returns an error of the leader as this member's own.
+func copyError(ce *connect.Error) *connect.Error {
+	out := connect.NewError(ce.Code(), errors.New(ce.Message()))
+	for _, d := range ce.Details() {
+		out.AddDetail(d)
+	}
+	if applied := ce.Meta().Get(appliedHeader); applied != "" {
+		out.Meta().Set(appliedHeader, applied)
+	}
+	return out
+}

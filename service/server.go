@@ -1,0 +1,123 @@
+package service
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"connectrpc.com/connect"
+	"golang.org/x/net/netutil"
+)
+
+// Limits of the server.
+const (
+	maxConnections    = 4096
+	maxHeaderBytes    = 64 << 10
+	maxStreamsPerConn = 16384 // a follower forwards the polls of all its nodes over one connection
+	readHeaderTimeout = 10 * time.Second
+	idleTimeout       = 2 * time.Minute
+	drainTimeout      = 6 * time.Second
+)
+
+// Serve serves HTTP/1.1 and HTTP/2, the latter over TLS or in plaintext by prior
+// knowledge, until ctx ends. Then it stops accepting, tells watches and polls to
+// end, lets what else is in flight finish for up to 6 s, and returns nil.
+// Connections that a handler has taken over are that handler's to close.
+func Serve(ctx context.Context, ln net.Listener, h http.Handler, conf *tls.Config, log *slog.Logger) error {
+	srv := newHTTPServer(ctx, h, conf, log)
+	ln = netutil.LimitListener(ln, maxConnections)
+	ended := make(chan error, 1)
+	go func() {
+		if conf != nil {
+			ended <- srv.ServeTLS(ln, "", "")
+		} else {
+			ended <- srv.Serve(ln)
+		}
+	}()
+	select {
+	case err := <-ended:
+		return fmt.Errorf("serve: %w", err)
+	case <-ctx.Done():
+	}
+	drain, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	defer cancel()
+	if err := srv.Shutdown(drain); err != nil {
+		log.Warn("some calls did not end in time and are cut off", "limit", drainTimeout, "error", err)
+		err = srv.Close()
+		if err != nil && !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+	}
+	<-ended
+	return nil
+}
+
+func newHTTPServer(ctx context.Context, h http.Handler, conf *tls.Config, log *slog.Logger) *http.Server {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true)
+	protocols.SetUnencryptedHTTP2(true)
+	base := context.WithValue(context.WithoutCancel(ctx), closingKey{}, ctx)
+	return &http.Server{
+		Handler:           h,
+		Protocols:         protocols,
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreamsPerConn, SendPingTimeout: 15 * time.Second, PingTimeout: 15 * time.Second},
+		TLSConfig:         conf,
+		ReadHeaderTimeout: readHeaderTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		BaseContext:       func(net.Listener) context.Context { return base },
+	}
+}
+
+// closingKey is where a request's context holds the one that ends when the server
+// begins to stop. Requests themselves go on.
+type closingKey struct{}
+
+func isClosing(ctx context.Context) bool {
+	c, ok := ctx.Value(closingKey{}).(context.Context)
+	return ok && c.Err() != nil
+}
+
+// untilClosing returns a context that also ends when the server begins to stop:
+// for calls that only wait.
+func untilClosing(ctx context.Context) (context.Context, context.CancelFunc) {
+	c, ok := ctx.Value(closingKey{}).(context.Context)
+	if !ok {
+		return context.WithCancel(ctx)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(c, cancel)
+	return ctx, func() { stop(); cancel() }
+}
+
+// root says what this is to whoever opens it in a browser, and answers what no
+// path is made for.
+func (s *server) root(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path != "/" {
+		s.refuse(w, r, connect.CodeUnimplemented, "there is nothing at "+quoted(r.URL.Path)+": GET / lists what there is")
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	fmt.Fprintf(w, rootText, s.Version, r.Host)
+}
+
+const rootText = `raft-node %s: a control plane for ML work.
+
+Calls, by gRPC, gRPC-Web, and Connect in Protobuf or JSON:
+  /controlplane.v1.TaskService/     SubmitTask SubmitTasks GetTask ListTasks CancelTask WatchTasks
+  /controlplane.v1.NodeService/     Heartbeat PollTask ReportTaskResult ReportTaskResults GetNode ListNodes
+  /controlplane.v1.ClusterService/  GetCluster
+  /controlplane.v1.QueryService/    Query
+
+For example:
+  curl -H 'content-type: application/json' -d '{}' %s/controlplane.v1.ClusterService/GetCluster
+
+Also: gRPC reflection and health, /livez, /readyz, /metrics, and /raft between members.
+`

@@ -1,0 +1,122 @@
+package service
+
+import (
+	"context"
+	"fmt"
+
+	"connectrpc.com/connect"
+
+	"github.com/raft-control-plane/control-plane"
+	"github.com/raft-control-plane/control-plane/db"
+	v1 "github.com/raft-control-plane/control-plane/gen/go/controlplane/v1"
+)
+
+// SubmitTask implements TaskService.
+func (s *server) SubmitTask(ctx context.Context, req *connect.Request[v1.SubmitTaskRequest]) (*connect.Response[v1.SubmitTaskResponse], error) {
+	if err := checkTask(req.Msg.GetTask()); err != nil {
+		return nil, within("task", err)
+	}
+	return call[v1.SubmitTaskResponse]{
+		header: req.Header(),
+		here: func(ctx context.Context) (*v1.SubmitTaskResponse, error) {
+			t, err := s.Tasks.AddTask(ctx, taskFromProto(req.Msg.GetTask(), req.Msg.GetRequestId()))
+			return &v1.SubmitTaskResponse{Task: taskToProto(t)}, err
+		},
+		there: func(ctx context.Context, p *peer) (*connect.Response[v1.SubmitTaskResponse], error) {
+			return p.tasks.SubmitTask(ctx, connect.NewRequest(req.Msg))
+		},
+	}.do(ctx, s)
+}
+
+// SubmitTasks implements TaskService.
+func (s *server) SubmitTasks(ctx context.Context, req *connect.Request[v1.SubmitTasksRequest]) (*connect.Response[v1.SubmitTasksResponse], error) {
+	for i, r := range req.Msg.GetRequests() {
+		if err := checkTask(r.GetTask()); err != nil {
+			return nil, within(fmt.Sprintf("requests[%d].task", i), err)
+		}
+	}
+	return call[v1.SubmitTasksResponse]{
+		header: req.Header(),
+		here: func(ctx context.Context) (*v1.SubmitTasksResponse, error) {
+			return s.addTasks(ctx, req.Msg.GetRequests())
+		},
+		there: func(ctx context.Context, p *peer) (*connect.Response[v1.SubmitTasksResponse], error) {
+			return p.tasks.SubmitTasks(ctx, connect.NewRequest(req.Msg))
+		},
+	}.do(ctx, s)
+}
+
+func (s *server) addTasks(ctx context.Context, requests []*v1.SubmitTaskRequest) (*v1.SubmitTasksResponse, error) {
+	tasks := make([]*controlplane.Task, len(requests))
+	for i, r := range requests {
+		tasks[i] = taskFromProto(r.GetTask(), r.GetRequestId())
+	}
+	outcomes, err := s.Tasks.AddTasks(ctx, tasks)
+	if err != nil {
+		return nil, err
+	}
+	res := &v1.SubmitTasksResponse{Outcomes: make([]*v1.SubmitTaskOutcome, len(outcomes))}
+	for i, o := range outcomes {
+		res.Outcomes[i] = s.submitOutcome(i, o)
+	}
+	return res, nil
+}
+
+func (s *server) submitOutcome(i int, o db.AddOutcome) *v1.SubmitTaskOutcome {
+	if o.Err == nil {
+		return &v1.SubmitTaskOutcome{Outcome: &v1.SubmitTaskOutcome_Task{Task: taskToProto(o.Task)}}
+	}
+	item := s.itemError("SubmitTasks", within(fmt.Sprintf("requests[%d]", i), o.Err))
+	return &v1.SubmitTaskOutcome{Outcome: &v1.SubmitTaskOutcome_Error{Error: item}}
+}
+
+// CancelTask implements TaskService.
+func (s *server) CancelTask(ctx context.Context, req *connect.Request[v1.CancelTaskRequest]) (*connect.Response[v1.CancelTaskResponse], error) {
+	return call[v1.CancelTaskResponse]{
+		header: req.Header(),
+		here: func(ctx context.Context) (*v1.CancelTaskResponse, error) {
+			t, err := s.Tasks.CancelTask(ctx, req.Msg.GetId())
+			return &v1.CancelTaskResponse{Task: taskToProto(t)}, err
+		},
+		there: func(ctx context.Context, p *peer) (*connect.Response[v1.CancelTaskResponse], error) {
+			return p.tasks.CancelTask(ctx, connect.NewRequest(req.Msg))
+		},
+	}.do(ctx, s)
+}
+
+// GetTask implements TaskService.
+func (s *server) GetTask(ctx context.Context, req *connect.Request[v1.GetTaskRequest]) (*connect.Response[v1.GetTaskResponse], error) {
+	res := &v1.GetTaskResponse{}
+	err := s.read(ctx, req.Header(), req.Msg.GetConsistency(), func(ctx context.Context, opts db.ReadOptions) error {
+		t, err := s.Tasks.GetTask(ctx, req.Msg.GetId(), opts)
+		res.Task = taskToProto(t)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(res), nil
+}
+
+// ListTasks implements TaskService.
+func (s *server) ListTasks(ctx context.Context, req *connect.Request[v1.ListTasksRequest]) (*connect.Response[v1.ListTasksResponse], error) {
+	place, err := s.tokens.read(req.Msg, req.Msg.GetPageToken())
+	if err != nil {
+		return nil, err
+	}
+	limit := pageSize(req.Msg.GetPageSize())
+	var tasks []*controlplane.Task
+	err = s.read(ctx, req.Header(), req.Msg.GetConsistency(), func(ctx context.Context, opts db.ReadOptions) (err error) {
+		tasks, err = s.Tasks.ListTasks(ctx, filterFromProto(req.Msg), placeSeq(place), limit+1, opts)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	res := &v1.ListTasksResponse{Tasks: tasksToProto(tasks)}
+	if n := cutPage(res.Tasks, limit); n < len(tasks) {
+		res.Tasks = res.Tasks[:n]
+		res.NextPageToken = s.tokens.make(req.Msg, seqPlace(tasks[n-1].Seq))
+	}
+	return connect.NewResponse(res), nil
+}
