@@ -68,8 +68,9 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// ErrCorruptEntry is wrapped by every error of decoding: the bytes are not those
-// that were logged. The member must stop and fetch the state anew.
+// ErrCorruptEntry is wrapped by every error of decoding, but for an entry of a
+// later format: the bytes are not those that were logged. The member must stop
+// and fetch the state anew.
 var ErrCorruptEntry = errors.New("log entry is corrupt")
 
 // Encode appends the entry to b.
@@ -237,7 +238,10 @@ func DecodeEntry(b []byte) (*Entry, error) {
 	if d.err == nil && len(d.b) != 0 {
 		d.fail("%d bytes left over", len(d.b))
 	}
-	return e, d.err
+	if d.err != nil {
+		return nil, d.err
+	}
+	return e, nil
 }
 
 type decoder struct {
@@ -269,7 +273,7 @@ func (d *decoder) entry() *Entry {
 }
 
 func (d *decoder) op(op *Op, texts []string) {
-	op.Savepoint = d.byte()&opSavepoint != 0
+	op.Savepoint = d.flags(opSavepoint)&opSavepoint != 0
 	op.Journal = d.bytes()
 	op.Steps = make([]Step, d.count())
 	for i := range op.Steps {
@@ -278,7 +282,7 @@ func (d *decoder) op(op *Op, texts []string) {
 }
 
 func (d *decoder) step(s *Step, texts []string) {
-	flags := d.byte()
+	flags := d.flags(stepAlways | stepScript)
 	s.Always, s.Script = flags&stepAlways != 0, flags&stepScript != 0
 	text := d.uvarint()
 	if text >= uint64(len(texts)) {
@@ -297,13 +301,18 @@ func (d *decoder) step(s *Step, texts []string) {
 	}
 }
 
-func (d *decoder) byte() byte {
+// flags reads a byte of flags. One that is not known is refused: to leave out what
+// it asks for would make this replica another one.
+func (d *decoder) flags(known byte) byte {
 	if len(d.b) == 0 {
 		d.fail("it ends early")
 		return 0
 	}
 	c := d.b[0]
 	d.b = d.b[1:]
+	if c&^known != 0 {
+		d.fail("flags %#x", c)
+	}
 	return c
 }
 
