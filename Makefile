@@ -1,0 +1,156 @@
+# `make help` lists the targets.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# A release is its tag; between releases the last tag, the commits since and the commit.
+VERSION ?= $(shell git describe --tags --match 'v[0-9]*' --dirty 2>/dev/null || \
+	echo "v0.0.0-dev+$$(git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)")
+BINARY := bin/raft-node
+GOBUILD := CGO_ENABLED=0 go build -trimpath -ldflags "-X main.version=$(VERSION)"
+
+BUF := go tool -modfile=tools/buf/go.mod buf
+GOLANGCI_LINT := go tool -modfile=tools/lint/go.mod golangci-lint
+TOOL_MODULES := tools/buf tools/gen tools/lint
+PYTHON := .tools/python/bin/python
+
+PLATFORMS := linux/amd64 linux/arm64 darwin/arm64
+# Packages to test or lint: make test PKG=./db/...
+PKG ?= ./...
+TEST_TIMEOUT ?= 15m
+FUZZ_TIME ?= 20s
+BENCH ?= .
+
+##@ Work
+
+.PHONY: all
+all: build test verify ## Build, test and verify: everything that a change must pass
+
+.PHONY: help
+help: ## List the targets
+	@awk 'BEGIN { FS = ":.*## " } \
+		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
+		/^[a-z][a-z\/-]*:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build bin/raft-node, static, for this machine
+	$(GOBUILD) -o $(BINARY) ./cmd/raft-node
+
+.PHONY: run
+run: build ## Train on digits with three members and three agents (ARGS=--help tells how)
+	python3 examples/digits/run.py $(ARGS)
+
+.PHONY: proto
+proto: deps/stubs ## Write the Go, TypeScript and Python stubs of proto/ to gen/
+	rm -rf .tools/stubs
+	scripts/generate.sh .tools/stubs
+	rm -rf gen
+	mv .tools/stubs/gen gen
+
+.PHONY: fmt
+fmt: ## Format the Go and proto files
+	gofmt -w .
+	$(BUF) format -w proto
+
+.PHONY: deps
+deps: deps/go deps/stubs ## Fetch the modules and install the stub tools under tools/ and .tools/
+
+.PHONY: clean
+clean: ## Remove what was built and installed here
+	rm -rf bin .tools tools/ts/node_modules
+
+##@ Test
+
+.PHONY: test
+test: test/go test/examples test/stubs ## Run every test, with all set-up (PKG=./db/... for some)
+
+.PHONY: test/go
+test/go: build ## Run the Go tests, the end-to-end ones against bin/raft-node
+	RAFT_NODE_BINARY=$(CURDIR)/$(BINARY) go test -timeout $(TEST_TIMEOUT) $(PKG)
+
+.PHONY: test-race
+test-race: build ## Run the Go tests with the race detector (needs a C compiler)
+	@command -v "$$(go env CC)" >/dev/null || \
+		{ echo "test-race: no C compiler: install gcc, or set CC" >&2; exit 1; }
+	RAFT_NODE_BINARY=$(CURDIR)/$(BINARY) CGO_ENABLED=1 go test -race -timeout $(TEST_TIMEOUT) $(PKG)
+
+.PHONY: test/examples
+test/examples: build ## Run the tests of the examples
+	RAFT_NODE_BINARY=$(CURDIR)/$(BINARY) python3 -m unittest discover -s examples/digits
+
+.PHONY: test/stubs
+test/stubs: deps/stubs ## Import the TypeScript and Python stubs and use them
+	node --test tools/ts/stubs_test.mjs
+	$(PYTHON) -m unittest discover -s tools/python
+
+.PHONY: fuzz
+fuzz: ## Run each fuzz test for FUZZ_TIME
+	scripts/fuzz.sh $(FUZZ_TIME)
+
+.PHONY: bench
+bench: ## Run the Go benchmarks that match BENCH
+	go test -run '^$$' -bench '$(BENCH)' -benchmem $(PKG)
+
+##@ Verify
+
+.PHONY: verify
+verify: verify/fmt verify/tidy verify/proto verify/vet lint verify/platforms ## Check format, modules, stubs, contract, lint and builds
+
+.PHONY: verify/fmt
+verify/fmt: ## Check the format of Go and proto files
+	@files=$$(gofmt -l .); \
+		[ -z "$$files" ] || { echo "not formatted, run 'make fmt':"; echo "$$files"; exit 1; } >&2
+	$(BUF) format --diff --exit-code proto
+
+.PHONY: verify/tidy
+verify/tidy: ## Check that go.mod and go.sum list just what is used
+	go mod tidy -diff
+	@for dir in $(TOOL_MODULES); do (set -x; cd $$dir; go mod tidy -diff); done
+
+.PHONY: verify/proto
+verify/proto: deps/stubs ## Check that stubs are fresh, the contract lints and breaks no client
+	scripts/stubs-fresh.sh
+	$(BUF) lint
+	scripts/breaking.sh
+
+.PHONY: verify/vet
+verify/vet: ## Run go vet
+	go vet $(PKG)
+
+.PHONY: lint
+lint: ## Run golangci-lint: bugs, style, import walls, no clock in the state machine
+	$(GOLANGCI_LINT) run $(PKG)
+
+.PHONY: verify/platforms
+verify/platforms: ## Build the binary without cgo for every platform
+	@for platform in $(PLATFORMS); do \
+		(set -x; GOOS=$${platform%/*} GOARCH=$${platform#*/} $(GOBUILD) -o /dev/null ./cmd/raft-node); \
+	done
+
+##@ Set-up
+
+.PHONY: deps/go
+deps/go: ## Fetch the Go modules of the project and of its tools
+	go mod download
+	@for dir in $(TOOL_MODULES); do (set -x; cd $$dir; go mod download); done
+
+.PHONY: deps/stubs
+deps/stubs: .tools/python/installed tools/ts/node_modules/.package-lock.json ## Install the stub generators for TypeScript and Python
+
+# npm writes this file at the end of an installation.
+tools/ts/node_modules/.package-lock.json: tools/ts/package.json tools/ts/package-lock.json
+	@command -v npm >/dev/null || \
+		{ echo "the TypeScript stubs need Node 20 or newer with npm: apt-get install nodejs npm" >&2; exit 1; }
+	cd tools/ts && npm ci --no-audit --no-fund
+	touch $@
+
+.tools/python/installed: tools/python/requirements.txt
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "the Python stubs need python3 3.11 or newer" >&2; exit 1; }
+	@python3 -c 'import ensurepip, venv' || \
+		{ echo "the Python stubs need venv and pip: apt-get install python3-venv" >&2; exit 1; }
+	rm -rf .tools/python
+	python3 -m venv .tools/python
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r tools/python/requirements.txt
+	touch $@
