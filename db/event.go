@@ -19,16 +19,17 @@ type EventCursor struct {
 
 // ParseCursor reads what String wrote; "0" is the zero value.
 func ParseCursor(s string) (EventCursor, error) {
-	index, ordinal, found := strings.Cut(s, "-")
-	i, err := strconv.ParseUint(index, 10, 63)
-	o := 0
-	if err == nil && found {
-		o, err = strconv.Atoi(ordinal)
+	if s == "0" {
+		return EventCursor{}, nil
 	}
-	if err != nil || o < 0 {
+	index, ordinal, _ := strings.Cut(s, "-")
+	i, err := strconv.ParseUint(index, 10, 63)
+	o, err2 := strconv.ParseUint(ordinal, 10, 31)
+	c := EventCursor{Index: i, Ordinal: int(o)}
+	if err != nil || err2 != nil || c.String() != s {
 		return EventCursor{}, controlplane.FieldErrorf("cursor", "%q is no cursor: give one that a watch returned, 0 for all changes, or none for those from now on", s)
 	}
-	return EventCursor{Index: i, Ordinal: o}, nil
+	return c, nil
 }
 
 // String renders the cursor for clients.

@@ -40,7 +40,6 @@ var (
 	sqlTaskRetries        = query("task_retries")
 	sqlTaskMaxSeq         = query("task_max_seq")
 	sqlAttemptGet         = query("attempt_get")
-	sqlAttemptList        = query("attempt_list")
 	sqlEventInsert        = query("event_insert")
 	sqlEventList          = query("event_list")
 	sqlEventLast          = query("event_last")
@@ -76,5 +75,9 @@ func query(name string) string {
 	if err != nil {
 		panic(err) // a name above has no file: caught by any test
 	}
-	return strings.TrimSpace(space.ReplaceAllString(comment.ReplaceAllString(string(text), ""), " "))
+	return strip(string(text))
+}
+
+func strip(sql string) string {
+	return strings.TrimSpace(space.ReplaceAllString(comment.ReplaceAllString(sql, ""), " "))
 }

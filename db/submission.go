@@ -120,16 +120,26 @@ func event(b []byte, kind byte, seq int64, attempt int32, node, reason string) [
 		b = strconv.AppendInt(b, int64(attempt), 10)
 	}
 	if node != "" || reason != "" {
-		b = append(b, ',', '"')
-		b = append(b, node...) // letters, digits and ._- only
-		b = append(b, '"')
+		b = appendQuoted(append(b, ','), node)
 	}
 	if reason != "" {
-		b = append(b, ',', '"')
-		b = append(b, reason...) // one of our own words
-		b = append(b, '"')
+		b = appendQuoted(append(b, ','), reason)
 	}
 	return append(b, ']')
+}
+
+// appendQuoted appends a JSON string. Node ids are letters, digits and ._- by the
+// public contract, and reasons our own words; should another get in all the same,
+// it must not spoil the journal that every watcher reads.
+func appendQuoted(b []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			return append(b, jsonValue(s).Bytes...)
+		}
+	}
+	b = append(b, '"')
+	b = append(b, s...)
+	return append(b, '"')
 }
 
 func jsonMap(m map[string]string) Value {

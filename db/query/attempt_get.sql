@@ -1,4 +1,7 @@
--- One attempt and its task, to answer a repeated or late report.
-SELECT t.status, t.attempt, t.node_id, a.status, a.node_id
-FROM tasks t LEFT JOIN attempts a ON a.task_seq = t.seq AND a.attempt = ?2
+-- One attempt and its task, to answer a repeated or late report. Indexes: tasks'
+-- id, past_attempts' key. The view attempts says the same and would be read whole.
+SELECT t.status, t.attempt, t.node_id,
+       coalesce(p.status, iif(t.attempt = ?2 AND t.status <> 'PENDING', t.status, NULL)),
+       coalesce(p.node_id, iif(t.attempt = ?2 AND t.status <> 'PENDING', t.node_id, NULL))
+FROM tasks t LEFT JOIN past_attempts p ON p.seq = t.seq AND p.attempt = ?2
 WHERE t.id = ?1
