@@ -1,0 +1,163 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"time"
+
+	controlplanev1 "github.com/raft-control-plane/control-plane/gen/go/controlplane/v1"
+)
+
+// Config is what an agent needs to know. Zero values stand for the defaults named.
+type Config struct {
+	// ControlPlane is required.
+	ControlPlane ControlPlane
+	// Name is the node's id: 1 to 63 letters, digits, '.', '_' or '-'. Required.
+	Name string
+	// Slots is how many tasks run at once, 1 to 10,000; the number of cores.
+	Slots int
+	// CPUMillis and MemoryBytes are what tasks may reserve; all of the machine.
+	CPUMillis, MemoryBytes int64
+	// GPUs are those to offer: "all" (the default) that nvidia-smi lists, "none", or
+	// indexes such as "0,1".
+	GPUs string
+	// Labels are at most 32 pairs: keys 1 to 63 bytes, values at most 256.
+	Labels map[string]string
+	// Provider, Region, Zone and InstanceType say where the machine is, each in at
+	// most 63 bytes.
+	Provider, Region, Zone, InstanceType string
+	// Spot says that the machine can be taken away at short notice.
+	Spot bool
+	// PriceMicrosPerHour is in millionths of a US dollar, 0 to 10^12.
+	PriceMicrosPerHour int64
+	// WorkDir holds the directories of tasks that name none; a fresh directory that
+	// is removed at the end.
+	WorkDir string
+	// StopGrace lies between SIGTERM and SIGKILL for a task that was cancelled or
+	// exceeded its timeout, 0 to 10 min; 10 s. NoGrace stands for 0.
+	StopGrace time.Duration
+	// ShutdownGrace is the same for all tasks when the agent stops; 5 s, so that it
+	// ends within 8 s.
+	ShutdownGrace time.Duration
+	// Version is that of the binary.
+	Version string
+	// Supervisor is the command that calls Supervise; this binary with the argument
+	// "supervise".
+	Supervisor []string
+	// Logger receives what happens; slog.Default.
+	Logger *slog.Logger
+}
+
+const (
+	// NoGrace is a grace period of 0: SIGKILL at once.
+	NoGrace = time.Nanosecond
+
+	defaultStopGrace     = 10 * time.Second
+	defaultShutdownGrace = 5 * time.Second
+	maxGrace             = 10 * time.Minute
+	maxSlots             = 10_000
+	maxPriceMicros       = 1_000_000_000_000
+	maxCPUMillis         = 1_000_000_000
+	maxMemoryBytes       = 1 << 60
+	maxGPUs              = 1024
+)
+
+var nodeName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
+
+func (c Config) withDefaults() Config {
+	if c.Slots == 0 {
+		c.Slots = runtime.NumCPU()
+	}
+	if c.GPUs == "" {
+		c.GPUs = gpusAll
+	}
+	if c.StopGrace == 0 {
+		c.StopGrace = defaultStopGrace
+	}
+	if c.ShutdownGrace == 0 {
+		c.ShutdownGrace = defaultShutdownGrace
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	if exe, err := os.Executable(); err == nil && len(c.Supervisor) == 0 {
+		c.Supervisor = []string{exe, "supervise"}
+	}
+	if abs, err := filepath.Abs(c.WorkDir); err == nil && c.WorkDir != "" {
+		c.WorkDir = abs
+	}
+	return c
+}
+
+// Validate reports every mistake at once, each by the name of its flag.
+func (c Config) Validate() error {
+	c = c.withDefaults()
+	var all []error
+	check := func(ok bool, format string, args ...any) {
+		if !ok {
+			all = append(all, fmt.Errorf(format, args...))
+		}
+	}
+	within := func(name string, n, low, high int64) {
+		check(n >= low && n <= high, "%s: %d is not in %d to %d", name, n, low, high)
+	}
+	check(c.ControlPlane != nil, "server: give the URL of at least one member")
+	check(len(c.Supervisor) > 0, "supervisor: cannot find this program's own file")
+	check(nodeName.MatchString(c.Name), "name: %q is not 1 to 63 letters, digits, '.', '_' or '-', beginning with a letter or digit", c.Name)
+	within("slots", int64(c.Slots), 1, maxSlots)
+	within("cpu (in thousandths of a core)", c.CPUMillis, 0, maxCPUMillis)
+	within("memory (in bytes)", c.MemoryBytes, 0, maxMemoryBytes)
+	within("price-per-hour (in millionths of a dollar)", c.PriceMicrosPerHour, 0, maxPriceMicros)
+	check(c.StopGrace > 0 && c.StopGrace <= maxGrace, "stop-grace: %v is not in 0s to %v", c.StopGrace, maxGrace)
+	check(c.ShutdownGrace > 0 && c.ShutdownGrace <= maxGrace, "shutdown-grace: %v is not in 0s to %v", c.ShutdownGrace, maxGrace)
+	check(len(c.Labels) <= 32, "label: %d labels are more than 32", len(c.Labels))
+	for k, v := range c.Labels {
+		check(len(k) >= 1 && len(k) <= 63, "label: the key %q is not 1 to 63 bytes long", k)
+		check(len(v) <= 256, "label: the value of %q has %d bytes, more than 256", k, len(v))
+	}
+	for _, f := range []struct{ name, value string }{
+		{"provider", c.Provider}, {"region", c.Region}, {"zone", c.Zone}, {"instance-type", c.InstanceType},
+	} {
+		check(len(f.value) <= 63, "%s: %q has %d bytes, more than 63", f.name, f.value, len(f.value))
+	}
+	_, err := parseGPUChoice(c.GPUs)
+	check(err == nil, "gpus: %w", err)
+	return errors.Join(all...)
+}
+
+// spec is what the node says of itself.
+func (c Config) spec(ctx context.Context) (*controlplanev1.NodeSpec, error) {
+	gpus, err := findGPUs(ctx, c.GPUs)
+	if err != nil {
+		return nil, fmt.Errorf("gpus: %w", err)
+	}
+	if len(gpus) > maxGPUs {
+		return nil, fmt.Errorf("gpus: %d are more than %d; give the indexes of fewer", len(gpus), maxGPUs)
+	}
+	cpuMillis, memoryBytes := c.CPUMillis, c.MemoryBytes
+	if cpuMillis == 0 || memoryBytes == 0 {
+		allCPU, allMemory, err := capacity(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if cpuMillis == 0 {
+			cpuMillis = allCPU
+		}
+		if memoryBytes == 0 {
+			memoryBytes = allMemory
+		}
+	}
+	return &controlplanev1.NodeSpec{
+		Slots:      int32(c.Slots),                                                                                    //nolint:gosec // validated
+		Capacity:   &controlplanev1.Resources{CpuMillis: cpuMillis, MemoryBytes: memoryBytes, Gpus: int32(len(gpus))}, //nolint:gosec // at most maxGPUs
+		GpuDevices: gpus, Labels: c.Labels,
+		Provider: c.Provider, Region: c.Region, Zone: c.Zone, InstanceType: c.InstanceType,
+		Version: cutString(c.Version, 63), Spot: c.Spot, PriceMicrosPerHour: c.PriceMicrosPerHour, Exec: true,
+	}, nil
+}
