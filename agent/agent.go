@@ -151,12 +151,12 @@ func waitAtMost(wg *sync.WaitGroup, limit time.Duration) {
 func makeWorkDir(cfg *Config) (remove func(), err error) {
 	if cfg.WorkDir != "" {
 		if err := os.MkdirAll(cfg.WorkDir, 0o700); err != nil {
-			return nil, fmt.Errorf("work-dir: %w", err)
+			return nil, fmt.Errorf("--work-dir: %w", err)
 		}
 		return func() {}, nil
 	}
 	if cfg.WorkDir, err = os.MkdirTemp("", "raft-node-agent-"); err != nil {
-		return nil, fmt.Errorf("work-dir: %w; give --work-dir", err)
+		return nil, fmt.Errorf("make a directory for tasks: %w: give --work-dir", err)
 	}
 	return func() { _ = os.Remove(cfg.WorkDir) }, nil // supervisors empty it
 }

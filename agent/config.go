@@ -66,6 +66,7 @@ const (
 	maxCPUMillis         = 1_000_000_000
 	maxMemoryBytes       = 1 << 60
 	maxGPUs              = 1024
+	maxLabels            = 32
 )
 
 var nodeName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
@@ -104,30 +105,30 @@ func (c Config) Validate() error {
 			all = append(all, fmt.Errorf(format, args...))
 		}
 	}
-	within := func(name string, n, low, high int64) {
-		check(n >= low && n <= high, "%s: %d is not in %d to %d", name, n, low, high)
+	within := func(flag string, n, low, high int64, unit string) {
+		check(n >= low && n <= high, "%s %d%s: give %d to %d", flag, n, unit, low, high)
 	}
-	check(c.ControlPlane != nil, "server: give the URL of at least one member")
-	check(len(c.Supervisor) > 0, "supervisor: cannot find this program's own file")
-	check(nodeName.MatchString(c.Name), "name: %q is not 1 to 63 letters, digits, '.', '_' or '-', beginning with a letter or digit", c.Name)
-	within("slots", int64(c.Slots), 1, maxSlots)
-	within("cpu (in thousandths of a core)", c.CPUMillis, 0, maxCPUMillis)
-	within("memory (in bytes)", c.MemoryBytes, 0, maxMemoryBytes)
-	within("price-per-hour (in millionths of a dollar)", c.PriceMicrosPerHour, 0, maxPriceMicros)
-	check(c.StopGrace > 0 && c.StopGrace <= maxGrace, "stop-grace: %v is not in 0s to %v", c.StopGrace, maxGrace)
-	check(c.ShutdownGrace > 0 && c.ShutdownGrace <= maxGrace, "shutdown-grace: %v is not in 0s to %v", c.ShutdownGrace, maxGrace)
-	check(len(c.Labels) <= 32, "label: %d labels are more than 32", len(c.Labels))
+	check(c.ControlPlane != nil, "--server: give the URL of at least one member")
+	check(len(c.Supervisor) > 0, "this program cannot find its own file, which it runs as the supervisor of each task")
+	check(nodeName.MatchString(c.Name), "--name %q: give 1 to 63 letters, digits, '.', '_' or '-', beginning with a letter or digit", c.Name)
+	within("--slots", int64(c.Slots), 1, maxSlots, "")
+	within("--cpu", c.CPUMillis, 0, maxCPUMillis, " thousandths of a core")
+	within("--memory", c.MemoryBytes, 0, maxMemoryBytes, " bytes")
+	within("--price-per-hour", c.PriceMicrosPerHour, 0, maxPriceMicros, " millionths of a dollar")
+	check(c.StopGrace > 0 && c.StopGrace <= maxGrace, "--stop-grace %v: give 0s to %v", c.StopGrace, maxGrace)
+	check(c.ShutdownGrace > 0 && c.ShutdownGrace <= maxGrace, "--shutdown-grace %v: give 0s to %v", c.ShutdownGrace, maxGrace)
+	check(len(c.Labels) <= maxLabels, "--label: %d labels are given, at most %d may be", len(c.Labels), maxLabels)
 	for k, v := range c.Labels {
-		check(len(k) >= 1 && len(k) <= 63, "label: the key %q is not 1 to 63 bytes long", k)
-		check(len(v) <= 256, "label: the value of %q has %d bytes, more than 256", k, len(v))
+		check(len(k) >= 1 && len(k) <= 63, "--label %s=: its key has %d bytes: give 1 to 63", k, len(k))
+		check(len(v) <= 256, "--label %s=…: its value has %d bytes: give at most 256", k, len(v))
 	}
-	for _, f := range []struct{ name, value string }{
-		{"provider", c.Provider}, {"region", c.Region}, {"zone", c.Zone}, {"instance-type", c.InstanceType},
+	for _, f := range []struct{ flag, value string }{
+		{"--provider", c.Provider}, {"--region", c.Region}, {"--zone", c.Zone}, {"--instance-type", c.InstanceType},
 	} {
-		check(len(f.value) <= 63, "%s: %q has %d bytes, more than 63", f.name, f.value, len(f.value))
+		check(len(f.value) <= 63, "%s %s: has %d bytes: give at most 63", f.flag, f.value, len(f.value))
 	}
 	_, err := parseGPUChoice(c.GPUs)
-	check(err == nil, "gpus: %w", err)
+	check(err == nil, "--gpus %s: %w", c.GPUs, err)
 	return errors.Join(all...)
 }
 
@@ -135,10 +136,10 @@ func (c Config) Validate() error {
 func (c Config) spec(ctx context.Context) (*controlplanev1.NodeSpec, error) {
 	gpus, err := findGPUs(ctx, c.GPUs)
 	if err != nil {
-		return nil, fmt.Errorf("gpus: %w", err)
+		return nil, fmt.Errorf("--gpus %s: %w", c.GPUs, err)
 	}
 	if len(gpus) > maxGPUs {
-		return nil, fmt.Errorf("gpus: %d are more than %d; give the indexes of fewer", len(gpus), maxGPUs)
+		return nil, fmt.Errorf("--gpus %s: %d are more than %d: give the indexes of fewer", c.GPUs, len(gpus), maxGPUs)
 	}
 	cpuMillis, memoryBytes := c.CPUMillis, c.MemoryBytes
 	if cpuMillis == 0 || memoryBytes == 0 {

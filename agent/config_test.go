@@ -17,8 +17,8 @@ func TestValidateReportsEveryMistake(t *testing.T) {
 	}
 	lines := strings.Split(err.Error(), "\n")
 	for _, want := range []string{
-		"server:", "name: \"-x\"", "slots: 10001 is not in 1 to 10000", "cpu", "price-per-hour", "stop-grace: 1h0m0s", "shutdown-grace:",
-		"label: the key", "label: the value", "zone:", "gpus: GPU 0 is listed twice",
+		"--server:", "--name \"-x\":", "--slots 10001: give 1 to 10000", "--cpu -1 thousandths", "--price-per-hour -5", "--stop-grace 1h0m0s:",
+		"--shutdown-grace -1ns:", "--label =: its key", "--label =…: its value", "--zone zz", "--gpus 0,0: GPU 0 is given twice",
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("no mention of %q", want)

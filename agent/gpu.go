@@ -55,10 +55,10 @@ func parseGPUChoice(choice string) (indexes []int32, err error) {
 	for item := range strings.SplitSeq(choice, ",") {
 		n, err := strconv.ParseInt(strings.TrimSpace(item), 10, 32)
 		if err != nil || n < 0 || n > maxGPUIndex {
-			return nil, fmt.Errorf("%q is no list of GPU indexes from 0 to %d, such as 0,1: give one, or %q or %q", choice, maxGPUIndex, gpusAll, gpusNone)
+			return nil, fmt.Errorf("give %s, %s, or indexes from 0 to %d such as 0,1", gpusAll, gpusNone, maxGPUIndex)
 		}
 		if slices.Contains(indexes, int32(n)) {
-			return nil, fmt.Errorf("GPU %d is listed twice", n)
+			return nil, fmt.Errorf("GPU %d is given twice", n)
 		}
 		indexes = append(indexes, int32(n))
 	}

@@ -16,7 +16,7 @@ import (
 func capacity(ctx context.Context) (cpuMillis, memoryBytes int64, err error) {
 	m, err := mem.VirtualMemoryWithContext(ctx)
 	if err != nil {
-		return 0, 0, fmt.Errorf("measure memory: %w; give --memory", err)
+		return 0, 0, fmt.Errorf("measure memory: %w: give --memory", err)
 	}
 	return int64(runtime.NumCPU()) * 1000, clampInt64(m.Total), nil
 }
