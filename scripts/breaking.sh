@@ -16,7 +16,9 @@ base_ref() {
     echo "$BREAKING_AGAINST"
     return
   fi
-  git describe --tags --abbrev=0 --match 'v[0-9]*' 2>/dev/null && return
+  for commit in HEAD^ HEAD; do
+    git describe --tags --abbrev=0 --match 'v[0-9]*' "$commit" 2>/dev/null && return
+  done
   for ref in origin/main main; do
     if git rev-parse --quiet --verify "$ref^{commit}" >/dev/null; then
       echo "$ref"
