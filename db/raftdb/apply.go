@@ -1,0 +1,225 @@
+package raftdb
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"unsafe"
+
+	"github.com/hashicorp/raft"
+	"zombiezen.com/go/sqlite"
+
+	"github.com/raft-control-plane/control-plane/db"
+)
+
+// outcome is what a log entry did: the FSM's response to Raft.
+type outcome struct {
+	results []db.OpResult
+	err     error
+}
+
+var (
+	// errStaleTerm: the entry was made for an earlier leadership and did nothing.
+	errStaleTerm = errors.New("the entry was made for an earlier term")
+	// errNotAtomic: an operation failed half-way without a savepoint of its own, so its
+	// whole entry was undone.
+	errNotAtomic = errors.New("an operation failed after its first step")
+)
+
+// apply runs a batch of log entries in one transaction; entries that the database
+// has already are skipped. An error means that nothing of the batch took effect
+// and that this member cannot go on.
+func (d *database) apply(logs []*raft.Log, out []any) (err error) {
+	if logs[len(logs)-1].Index <= d.meta.appliedIndex {
+		return nil
+	}
+	if err := d.exec("BEGIN IMMEDIATE"); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = d.exec("ROLLBACK") // SQLite may have done so already
+		}
+	}()
+	next := d.meta
+	for i, l := range logs {
+		if l.Index <= next.appliedIndex {
+			continue
+		}
+		if out[i], err = d.applyLog(&next, l); err != nil {
+			return fmt.Errorf("log entry %d: %w", l.Index, err)
+		}
+		next.appliedIndex, next.appliedTerm = l.Index, l.Term
+	}
+	if err := d.writeMeta(&next); err != nil {
+		return err
+	}
+	if err := d.exec("COMMIT"); err != nil {
+		return err
+	}
+	d.meta = next
+	return nil
+}
+
+func (d *database) applyLog(m *meta, l *raft.Log) (outcome, error) {
+	if l.Type == raft.LogConfiguration {
+		m.configuration, m.configurationIndex = append([]byte(nil), l.Data...), l.Index
+		return outcome{}, nil
+	}
+	env, err := openEnvelope(l.Data)
+	if err != nil {
+		return outcome{}, err
+	}
+	if env.term != l.Term {
+		return outcome{err: errStaleTerm}, nil
+	}
+	if env.kind == kindLead {
+		if m.clusterID == "" {
+			m.clusterID = string(env.body)
+		}
+		return outcome{}, nil
+	}
+	entry, err := db.DecodeEntry(env.body)
+	if err != nil {
+		return outcome{}, err
+	}
+	m.clockMs = max(m.clockMs, entry.StampMs)
+	return d.applyEntry(entry, l.Index, m.clockMs)
+}
+
+// applyEntry runs the operations of an entry under a savepoint of its own.
+func (d *database) applyEntry(e *db.Entry, index uint64, stampMs int64) (outcome, error) {
+	if err := d.exec("SAVEPOINT entry"); err != nil {
+		return outcome{}, err
+	}
+	results := make([]db.OpResult, len(e.Ops))
+	journal := []byte{'['}
+	var err error
+	for i, op := range e.Ops {
+		if results[i], err = d.applyOp(op); err != nil {
+			break
+		}
+		if r := &results[i]; r.Err == nil && r.Changed > 0 && len(op.Journal) > 0 {
+			if len(journal) > 1 {
+				journal = append(journal, ',')
+			}
+			journal = append(journal, op.Journal...)
+		}
+	}
+	if err == nil && e.JournalSQL != "" && len(journal) > 1 {
+		_, err = d.step(&db.Step{SQL: e.JournalSQL, Args: []db.Value{
+			db.Int(int64(index)), db.Int(stampMs), {Kind: db.Text, Bytes: append(journal, ']')}}})
+	}
+	if errors.Is(err, errNotAtomic) {
+		return outcome{err: err}, errors.Join(d.exec("ROLLBACK TO entry"), d.exec("RELEASE entry"))
+	}
+	if err != nil {
+		return outcome{}, err
+	}
+	return outcome{results: results}, d.exec("RELEASE entry")
+}
+
+// applyOp runs one operation: the guard, and the steps after it if it held.
+func (d *database) applyOp(op *db.Op) (res db.OpResult, err error) {
+	if op.Savepoint {
+		if err := d.exec("SAVEPOINT op"); err != nil {
+			return res, err
+		}
+	}
+	for i := range op.Steps {
+		s := &op.Steps[i]
+		if i > 0 && res.Changed == 0 && !s.Always {
+			continue
+		}
+		n, err := d.step(s)
+		switch {
+		case err != nil && !isResult(err):
+			return res, err
+		case err != nil && op.Savepoint:
+			return db.OpResult{Err: err}, errors.Join(d.exec("ROLLBACK TO op"), d.exec("RELEASE op"))
+		case err != nil && i > 0:
+			return res, fmt.Errorf("%w: %w", errNotAtomic, err)
+		case err != nil:
+			return db.OpResult{Err: err}, nil
+		case i == 0:
+			res.Changed = n
+		}
+	}
+	if op.Savepoint {
+		return res, d.exec("RELEASE op")
+	}
+	return res, nil
+}
+
+// step runs one statement and returns how many rows it changed.
+func (d *database) step(s *db.Step) (int64, error) {
+	if s.Script {
+		return 0, script(d.conn, s.SQL)
+	}
+	st, err := d.stmt(s.SQL)
+	if err != nil {
+		return 0, err
+	}
+	bind(st, s.Args)
+	if err := d.finish(st); err != nil {
+		return 0, err
+	}
+	return int64(d.conn.Changes()), nil
+}
+
+func bind(st *sqlite.Stmt, args []db.Value) {
+	for i := range args {
+		switch v := &args[i]; v.Kind {
+		case db.Integer:
+			st.BindInt64(i+1, v.Int)
+		case db.Real:
+			st.BindFloat(i+1, v.Float)
+		case db.Text:
+			// SQLite copies it before the call returns.
+			st.BindText(i+1, unsafe.String(unsafe.SliceData(v.Bytes), len(v.Bytes)))
+		case db.Blob:
+			if len(v.Bytes) == 0 {
+				st.BindZeroBlob(i+1, 0)
+			} else {
+				st.BindBytes(i+1, v.Bytes)
+			}
+		default:
+			st.BindNull(i + 1)
+		}
+	}
+}
+
+// isResult reports whether a failure follows from the statement and the state
+// alone, so that every replica comes to it: a constraint, or SQL that cannot be
+// run. Anything else (a full disk, damage, no memory) is this member's own.
+func isResult(err error) bool {
+	switch sqlite.ErrCode(err).ToPrimary() {
+	case sqlite.ResultConstraint, sqlite.ResultError, sqlite.ResultMismatch, sqlite.ResultTooBig, sqlite.ResultRange:
+		return true
+	}
+	return false
+}
+
+// isBlank reports whether a text has no statement.
+func isBlank(sql string) bool {
+	for i := 0; i < len(sql); i++ {
+		switch sql[i] {
+		case ' ', '\t', '\n', '\r', '\f', ';':
+		case '-':
+			if i+1 >= len(sql) || sql[i+1] != '-' {
+				return false
+			}
+			for i < len(sql) && sql[i] != '\n' {
+				i++
+			}
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// snapshotID names the state of a generation at an index.
+func snapshotID(g generation, index uint64) string {
+	return g.name() + "-" + strconv.FormatUint(index, 10)
+}

@@ -1,0 +1,233 @@
+package raftdb
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/raft-control-plane/control-plane"
+	"github.com/raft-control-plane/control-plane/db"
+)
+
+// testTimeout bounds what a test waits for; nothing should come near it.
+const testTimeout = 60 * time.Second
+
+// member is an engine with a manifest, behind an HTTP server on loopback.
+type member struct {
+	t      *testing.T
+	cfg    Config
+	engine *Engine
+	tasks  *db.TaskManifest
+	server *http.Server
+	stop   context.CancelFunc
+	ran    chan error
+}
+
+// fastTiming makes elections quick, and leaves snapshots to the tests.
+var fastTiming = Timing{Heartbeat: 200 * time.Millisecond, SnapshotInterval: time.Hour}
+
+// newMember prepares a member with an address; start starts it.
+func newMember(t *testing.T, name string) *member {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return &member{t: t, cfg: Config{Dir: t.TempDir(), Name: name, Advertise: l.Addr().String(), Version: "test",
+		Logger: slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelDebug})), Timing: fastTiming}}
+}
+
+type testWriter struct{ t *testing.T }
+
+func (w testWriter) Write(b []byte) (int, error) {
+	if w.t.Context().Err() == nil {
+		w.t.Log(strings.TrimSpace(string(b)))
+	}
+	return len(b), nil
+}
+
+func (m *member) start() *member {
+	m.t.Helper()
+	if err := m.tryStart(); err != nil {
+		m.t.Fatalf("start %s: %v", m.cfg.Name, err)
+	}
+	m.t.Cleanup(m.close)
+	return m
+}
+
+func (m *member) tryStart() error {
+	engine, err := Open(m.cfg)
+	if err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", m.cfg.Advertise)
+	if err != nil {
+		return err
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/raft", engine.Handler())
+	mux.Handle("/raft/", engine.Handler())
+	m.engine, m.server = engine, &http.Server{Handler: mux}
+	go func(s *http.Server) { _ = s.Serve(l) }(m.server)
+	m.tasks = db.NewTaskManifest(engine)
+	m.tasks.SetLogger(m.cfg.Logger)
+	ctx, stop := context.WithCancel(context.Background())
+	m.stop, m.ran = stop, make(chan error, 1)
+	go func() { m.ran <- m.tasks.Run(ctx) }()
+	return nil
+}
+
+func (m *member) close() {
+	if m.engine == nil {
+		return
+	}
+	m.stop()
+	<-m.ran
+	_ = m.server.Close()
+	if err := m.engine.Close(); err != nil {
+		m.t.Errorf("close %s: %v", m.cfg.Name, err)
+	}
+	m.engine = nil
+}
+
+// newCluster starts n members that form a cluster together.
+func newCluster(t *testing.T, n int) []*member {
+	t.Helper()
+	members := make([]*member, n)
+	var all []string
+	for i := range members {
+		members[i] = newMember(t, fmt.Sprintf("m%d", i+1))
+		all = append(all, members[i].cfg.Advertise)
+	}
+	for _, m := range members {
+		m.cfg.Join, m.cfg.BootstrapExpect = all, n
+		m.start()
+	}
+	return members
+}
+
+func testContext(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// leader waits until one of the members takes writes.
+func leader(t *testing.T, members []*member) *member {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
+	defer cancel()
+	found := make(chan *member, len(members))
+	for _, m := range members {
+		if m.engine == nil {
+			continue
+		}
+		go func() {
+			if m.tasks.AwaitWritable(ctx) == nil {
+				found <- m
+			}
+		}()
+	}
+	select {
+	case m := <-found:
+		return m
+	case <-ctx.Done():
+		t.Fatal("no leader")
+		return nil
+	}
+}
+
+// add stores a task at the leader, whoever that is.
+func add(t *testing.T, members []*member, id string) *controlplane.Task {
+	t.Helper()
+	ctx := testContext(t)
+	for {
+		task, err := leader(t, members).tasks.AddTask(ctx, &controlplane.Task{ID: id, Exec: &controlplane.Exec{Command: []string{"true"}}})
+		switch controlplane.CodeOf(err) {
+		case controlplane.CodeUnavailable, controlplane.CodeUnknownOutcome:
+			continue
+		}
+		if err != nil {
+			t.Fatalf("add %s: %v", id, err)
+		}
+		return task
+	}
+}
+
+// contentHash hashes every table but this member's own.
+func contentHash(t *testing.T, m *member) string {
+	t.Helper()
+	sum := sha256.New()
+	_, err := m.engine.Read(testContext(t), db.ReadOptions{Level: db.Stale}, func(c db.Conn) error {
+		tables, err := columnOf(c, "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name")
+		for _, table := range tables {
+			if err != nil {
+				return err
+			}
+			err = hashTable(c, table, sum.Write)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("%x", sum.Sum(nil))
+}
+
+func hashTable(c db.Conn, table string, write func([]byte) (int, error)) error {
+	columns := "*"
+	if table == "raft_state" {
+		columns = "applied_index, applied_term, cluster_id, clock_ms"
+	}
+	r, err := c.Query("SELECT " + columns + " FROM " + table + " ORDER BY 1, 2")
+	if err != nil {
+		return err
+	}
+	for r.Next() {
+		for i := range r.Columns() {
+			v := r.Value(i)
+			_, _ = write([]byte(fmt.Sprintf("%s|%d|%s|", table, v.Kind, v.String())))
+		}
+	}
+	return r.Close()
+}
+
+func columnOf(c db.Conn, sql string) (values []string, err error) {
+	r, err := c.Query(sql)
+	if err != nil {
+		return nil, err
+	}
+	for r.Next() {
+		values = append(values, r.Text(0))
+	}
+	return values, r.Close()
+}
+
+// sameContent waits until all members have applied what the first has, and
+// compares them.
+func sameContent(t *testing.T, members []*member) {
+	t.Helper()
+	ctx := testContext(t)
+	index := leader(t, members).engine.AppliedIndex()
+	want := ""
+	for _, m := range members {
+		if err := m.engine.AwaitApplied(ctx, index); err != nil {
+			t.Fatalf("%s does not reach index %d: %v", m.cfg.Name, index, err)
+		}
+		if m.engine.AppliedIndex() != index {
+			t.Fatalf("%s moved on: stop writing first", m.cfg.Name)
+		}
+		hash := contentHash(t, m)
+		if want != "" && hash != want {
+			t.Errorf("%s has other content than %s at index %d", m.cfg.Name, members[0].cfg.Name, index)
+		}
+		want = hash
+	}
+}

@@ -1,0 +1,149 @@
+package raftdb
+
+import (
+	"errors"
+	"strings"
+
+	"zombiezen.com/go/sqlite"
+
+	"github.com/raft-control-plane/control-plane"
+	"github.com/raft-control-plane/control-plane/db"
+)
+
+// reader is a read-only connection. It implements db.Conn.
+type reader struct {
+	conn    *sqlite.Conn
+	guarded bool
+}
+
+// Query implements db.Conn.
+func (r *reader) Query(sql string, args ...db.Value) (db.Cursor, error) {
+	if r.guarded {
+		return r.queryGuarded(sql, args)
+	}
+	s, err := r.conn.Prepare(sql)
+	if err != nil {
+		return nil, err
+	}
+	bind(s, args)
+	return &cursor{stmt: s}, nil
+}
+
+// queryGuarded runs a stranger's statement, which is not kept.
+func (r *reader) queryGuarded(sql string, args []db.Value) (db.Cursor, error) {
+	if strings.ContainsRune(sql, 0) {
+		return nil, controlplane.FieldErrorf("sql", "has a NUL byte: remove it")
+	}
+	if isBlank(sql) {
+		return nil, controlplane.FieldErrorf("sql", "is empty: give one SELECT statement")
+	}
+	s, trailing, err := r.conn.PrepareTransient(sql)
+	if err != nil {
+		return nil, sqlError(err)
+	}
+	if rest := sql[len(sql)-trailing:]; !isBlank(rest) {
+		_ = s.Finalize()
+		return nil, controlplane.FieldErrorf("sql", "has more than one statement: give one SELECT at a time")
+	}
+	if s.ColumnCount() == 0 {
+		_ = s.Finalize()
+		return nil, controlplane.FieldErrorf("sql", "returns no columns: only statements that read are allowed")
+	}
+	if n := s.BindParamCount(); len(args) > n {
+		_ = s.Finalize()
+		return nil, controlplane.FieldErrorf("params", "has %d values, the statement takes %d", len(args), n)
+	}
+	bind(s, args)
+	return &cursor{stmt: s, guarded: true}, nil
+}
+
+// sqlError makes what SQLite says of a stranger's statement an error for them.
+func sqlError(err error) error {
+	switch sqlite.ErrCode(err).ToPrimary() {
+	case sqlite.ResultInterrupt:
+		return controlplane.Errorf(controlplane.CodeDeadline, "the statement ran for too long and was stopped: narrow it, or add a LIMIT")
+	case sqlite.ResultAuth, sqlite.ResultReadOnly:
+		return controlplane.FieldErrorf("sql", "only statements that read are allowed: %s", plain(err))
+	case sqlite.ResultError, sqlite.ResultTooBig, sqlite.ResultRange, sqlite.ResultMismatch, sqlite.ResultConstraint:
+		return controlplane.FieldErrorf("sql", "%s", plain(err))
+	}
+	return err
+}
+
+// plain removes the driver's own words from a message.
+func plain(err error) string {
+	text := err.Error()
+	if i := strings.LastIndex(text, "sqlite: "); i >= 0 {
+		text = text[i+len("sqlite: "):]
+	}
+	return strings.TrimPrefix(text, "prepare: ")
+}
+
+// cursor implements db.Cursor.
+type cursor struct {
+	stmt    *sqlite.Stmt
+	guarded bool
+	columns []string
+	err     error
+}
+
+// Next implements db.Cursor.
+func (c *cursor) Next() bool {
+	if c.err != nil {
+		return false
+	}
+	row, err := c.stmt.Step()
+	if err != nil && c.guarded {
+		err = sqlError(err)
+	}
+	c.err = err
+	return row && err == nil
+}
+
+// Err implements db.Cursor.
+func (c *cursor) Err() error { return c.err }
+
+// Columns implements db.Cursor.
+func (c *cursor) Columns() []string {
+	if c.columns == nil {
+		c.columns = make([]string, c.stmt.ColumnCount())
+		for i := range c.columns {
+			c.columns[i] = c.stmt.ColumnName(i)
+		}
+	}
+	return c.columns
+}
+
+// Value implements db.Cursor.
+func (c *cursor) Value(i int) db.Value {
+	switch c.stmt.ColumnType(i) {
+	case sqlite.TypeInteger:
+		return db.Int(c.stmt.ColumnInt64(i))
+	case sqlite.TypeFloat:
+		return db.Float(c.stmt.ColumnFloat(i))
+	case sqlite.TypeText:
+		return db.Str(c.stmt.ColumnText(i))
+	case sqlite.TypeBlob:
+		return db.Value{Kind: db.Blob, Bytes: columnBytes(c.stmt, i)}
+	}
+	return db.Value{}
+}
+
+// Int implements db.Cursor.
+func (c *cursor) Int(i int) int64 { return c.stmt.ColumnInt64(i) }
+
+// Text implements db.Cursor.
+func (c *cursor) Text(i int) string { return c.stmt.ColumnText(i) }
+
+// IsNull implements db.Cursor.
+func (c *cursor) IsNull(i int) bool { return c.stmt.ColumnIsNull(i) }
+
+// Close implements db.Cursor.
+func (c *cursor) Close() error {
+	if c.guarded {
+		_ = c.stmt.Finalize() // repeats the error of the last step
+		return c.err
+	}
+	_ = c.stmt.Reset()
+	return errors.Join(c.err, c.stmt.ClearBindings())
+}

@@ -1,0 +1,265 @@
+package raftdb
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+	"zombiezen.com/go/sqlite"
+)
+
+// database is one generation's SQLite database with its one writer connection,
+// which belongs to the FSM's goroutine, and the readers.
+type database struct {
+	gen     generation
+	conn    *sqlite.Conn
+	stmts   map[string]*sqlite.Stmt
+	readers *pool
+	guarded *pool
+	meta    meta
+
+	// mainIndex is the index of which the main file is exactly the state: set by a
+	// complete checkpoint, 0 while it is none.
+	mainIndex atomic.Uint64
+}
+
+// meta is the row of raft_state. It is written in the transaction of the entries
+// that it speaks of.
+type meta struct {
+	appliedIndex       uint64
+	appliedTerm        uint64
+	configuration      []byte // raft.EncodeConfiguration
+	configurationIndex uint64
+	clusterID          string
+	clockMs            int64
+}
+
+const (
+	sqlMetaTable = `CREATE TABLE raft_state (
+  id                  INTEGER PRIMARY KEY CHECK (id = 1),
+  applied_index       INTEGER NOT NULL,
+  applied_term        INTEGER NOT NULL,
+  configuration       BLOB,
+  configuration_index INTEGER NOT NULL,
+  cluster_id          TEXT NOT NULL,
+  clock_ms            INTEGER NOT NULL,
+  sqlite_version      TEXT NOT NULL
+) STRICT`
+	sqlMetaInit  = `INSERT INTO raft_state SELECT 1, 0, 0, NULL, 0, '', 0, sqlite_version()`
+	sqlMetaRead  = `SELECT applied_index, applied_term, configuration, configuration_index, cluster_id, clock_ms FROM raft_state`
+	sqlMetaWrite = `UPDATE raft_state SET applied_index = ?1, applied_term = ?2, configuration = ?3, configuration_index = ?4, cluster_id = ?5, clock_ms = ?6`
+
+	// writerCacheKiB is small because SQLite looks through the whole cache at commits.
+	writerCacheKiB = 4096
+	// readers and guardedReaders are how many reads go on at once.
+	readers        = 8
+	guardedReaders = 2
+	// truncateWait is how long a checkpoint waits for reads to end.
+	truncateWait = time.Second
+)
+
+// createDatabase makes an empty state.
+func createDatabase(g generation) error {
+	conn, err := openWriter(g.database())
+	if err != nil {
+		return err
+	}
+	for _, sql := range []string{"BEGIN", sqlMetaTable, sqlMetaInit, "COMMIT"} {
+		if err == nil {
+			err = script(conn, sql)
+		}
+	}
+	return errors.Join(err, conn.Close()) // the last connection checkpoints
+}
+
+func openWriter(path string) (*sqlite.Conn, error) {
+	conn, err := sqlite.OpenConn(path, sqlite.OpenReadWrite, sqlite.OpenCreate, sqlite.OpenWAL)
+	if err != nil {
+		return nil, err
+	}
+	conn.SetBusyTimeout(truncateWait)
+	// A commit is not synced: the Raft log is what makes it durable. Only checkpoints
+	// are, and only this package makes them.
+	for _, pragma := range []string{
+		"PRAGMA synchronous = NORMAL", "PRAGMA wal_autocheckpoint = 0", "PRAGMA temp_store = MEMORY",
+		fmt.Sprintf("PRAGMA cache_size = -%d", writerCacheKiB),
+	} {
+		if err := script(conn, pragma); err != nil {
+			conn.Close()
+			return nil, err
+		}
+	}
+	return conn, nil
+}
+
+func openDatabase(g generation) (d *database, err error) {
+	d = &database{gen: g, stmts: map[string]*sqlite.Stmt{}}
+	if d.conn, err = openWriter(g.database()); err != nil {
+		return nil, err
+	}
+	if err = d.readMeta(); err != nil {
+		d.close()
+		return nil, err
+	}
+	d.readers = newPool(g.database(), readers, false)
+	d.guarded = newPool(g.database(), guardedReaders, true)
+	return d, nil
+}
+
+func (d *database) close() {
+	d.readers.close()
+	d.guarded.close()
+	_ = d.conn.Close()
+}
+
+func (d *database) readMeta() error {
+	s, err := d.stmt(sqlMetaRead)
+	if err != nil {
+		return err
+	}
+	defer s.Reset()
+	if ok, err := s.Step(); err != nil || !ok {
+		return fmt.Errorf("raft_state has no row (%v): the database is not one of a member", err)
+	}
+	d.meta = meta{
+		appliedIndex: uint64(s.ColumnInt64(0)), appliedTerm: uint64(s.ColumnInt64(1)), configuration: columnBytes(s, 2),
+		configurationIndex: uint64(s.ColumnInt64(3)), clusterID: s.ColumnText(4), clockMs: s.ColumnInt64(5),
+	}
+	return nil
+}
+
+func (d *database) writeMeta(m *meta) error {
+	s, err := d.stmt(sqlMetaWrite)
+	if err != nil {
+		return err
+	}
+	s.BindInt64(1, int64(m.appliedIndex))
+	s.BindInt64(2, int64(m.appliedTerm))
+	s.BindBytes(3, m.configuration)
+	s.BindInt64(4, int64(m.configurationIndex))
+	s.BindText(5, m.clusterID)
+	s.BindInt64(6, m.clockMs)
+	return d.finish(s)
+}
+
+// servers decodes the configuration in the state.
+func (m *meta) servers() raft.Configuration {
+	if len(m.configuration) == 0 {
+		return raft.Configuration{}
+	}
+	return raft.DecodeConfiguration(m.configuration)
+}
+
+// stmt returns the prepared statement of a text, kept for as long as the database
+// is open: the texts are few.
+func (d *database) stmt(sql string) (*sqlite.Stmt, error) {
+	if s := d.stmts[sql]; s != nil {
+		return s, nil
+	}
+	s, trailing, err := d.conn.PrepareTransient(sql)
+	if err != nil {
+		return nil, err
+	}
+	if trailing != 0 {
+		_ = s.Finalize()
+		return nil, fmt.Errorf("more than one statement: %q", sql)
+	}
+	d.stmts[sql] = s
+	return s, nil
+}
+
+// finish steps a statement to its end.
+func (d *database) finish(s *sqlite.Stmt) error {
+	for {
+		row, err := s.Step()
+		if err != nil {
+			_ = s.Reset()
+			return err
+		}
+		if !row {
+			return s.Reset()
+		}
+	}
+}
+
+// exec runs a statement without parameters.
+func (d *database) exec(sql string) error {
+	s, err := d.stmt(sql)
+	if err != nil {
+		return err
+	}
+	return d.finish(s)
+}
+
+// checkpoint moves all of the WAL into the main file and syncs it. It fails if not
+// all could be moved; the main file is then no complete state by itself.
+func (d *database) checkpoint() error {
+	d.mainIndex.Store(0)
+	// The first pass waits for nobody and does most; the second has little left.
+	if _, _, err := d.checkpointPass("PRAGMA wal_checkpoint(PASSIVE)"); err != nil {
+		return err
+	}
+	busy, left, err := d.checkpointPass("PRAGMA wal_checkpoint(TRUNCATE)")
+	if err != nil {
+		return err
+	}
+	if busy || left != 0 {
+		return fmt.Errorf("checkpoint incomplete: a read lasted for more than %s (%d pages left)", truncateWait, left)
+	}
+	d.mainIndex.Store(d.meta.appliedIndex)
+	return nil
+}
+
+func (d *database) checkpointPass(sql string) (busy bool, left int64, err error) {
+	s, err := d.stmt(sql)
+	if err != nil {
+		return false, 0, err
+	}
+	defer s.Reset()
+	if ok, err := s.Step(); err != nil || !ok {
+		return false, 0, fmt.Errorf("checkpoint: %w", err)
+	}
+	return s.ColumnInt64(0) != 0, s.ColumnInt64(1) - s.ColumnInt64(2), nil
+}
+
+// walBytes is the size of the WAL.
+func (d *database) walBytes() int64 {
+	info, err := os.Stat(d.gen.database() + "-wal")
+	if err != nil {
+		return 0
+	}
+	return info.Size()
+}
+
+// script runs every statement of a text.
+func script(conn *sqlite.Conn, sql string) error {
+	for sql != "" {
+		s, trailing, err := conn.PrepareTransient(sql)
+		if err != nil {
+			return err
+		}
+		if s.ColumnCount() == 0 && trailing == 0 && isBlank(sql) {
+			return s.Finalize()
+		}
+		for row := true; row && err == nil; {
+			row, err = s.Step()
+		}
+		if err = errors.Join(err, s.Finalize()); err != nil {
+			return err
+		}
+		sql = sql[len(sql)-trailing:]
+	}
+	return nil
+}
+
+func columnBytes(s *sqlite.Stmt, col int) []byte {
+	if s.ColumnIsNull(col) {
+		return nil
+	}
+	b := make([]byte, s.ColumnLen(col))
+	s.ColumnBytes(col, b)
+	return b
+}

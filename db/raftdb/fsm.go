@@ -1,0 +1,139 @@
+package raftdb
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+
+	"github.com/hashicorp/raft"
+)
+
+// fsm is the state machine that Raft drives: the database in use. Its methods run
+// on Raft's one FSM goroutine.
+type fsm struct {
+	e *Engine
+
+	// mu lets reads keep the database while an install would replace it.
+	mu    sync.RWMutex
+	state *database
+
+	applied watermark
+	// handed is the highest index that Raft has handed over since the start.
+	handed uint64
+	// installed is the index of the last state received from a leader.
+	installed uint64
+	// pending is a received state that Raft is about to restore.
+	pending *database
+
+	holds holds
+
+	idMu      sync.Mutex
+	clusterID string
+}
+
+var (
+	_ raft.BatchingFSM        = (*fsm)(nil)
+	_ raft.ConfigurationStore = (*fsm)(nil)
+)
+
+func newFSM(e *Engine, state *database) *fsm {
+	f := &fsm{e: e, state: state, clusterID: state.meta.clusterID}
+	f.applied.store(state.meta.appliedIndex)
+	return f
+}
+
+func (f *fsm) close() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.state.close()
+}
+
+// Apply implements raft.FSM.
+func (f *fsm) Apply(l *raft.Log) any { return f.ApplyBatch([]*raft.Log{l})[0] }
+
+// StoreConfiguration implements raft.ConfigurationStore; ApplyBatch is what Raft
+// calls for configurations too.
+func (f *fsm) StoreConfiguration(index uint64, c raft.Configuration) {
+	f.ApplyBatch([]*raft.Log{{Index: index, Type: raft.LogConfiguration, Data: raft.EncodeConfiguration(c)}})
+}
+
+// ApplyBatch implements raft.BatchingFSM. After a failure that is this member's
+// own nothing is applied any more: the index stays where the state is.
+func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
+	out := make([]any, len(logs))
+	err := f.e.Err()
+	if err == nil {
+		if err = f.state.apply(logs, out); err != nil {
+			err = fmt.Errorf("cannot apply the log to the database: %w", err)
+			f.e.fail(err)
+		}
+	}
+	if err != nil {
+		for i := range out {
+			out[i] = outcome{err: err}
+		}
+		return out
+	}
+	f.handed = logs[len(logs)-1].Index
+	f.learnClusterID(f.state.meta.clusterID)
+	f.applied.store(f.state.meta.appliedIndex)
+	return out
+}
+
+func (f *fsm) learnClusterID(id string) {
+	f.idMu.Lock()
+	defer f.idMu.Unlock()
+	f.clusterID = id
+}
+
+func (f *fsm) cluster() string {
+	f.idMu.Lock()
+	defer f.idMu.Unlock()
+	return f.clusterID
+}
+
+// Snapshot implements raft.FSM: a complete checkpoint, after which the main file
+// is exactly the state at this index until the next one.
+func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
+	d := f.state
+	if err := f.e.Err(); err != nil {
+		return nil, err
+	}
+	if f.handed < d.meta.appliedIndex {
+		return nil, errors.New("the log is still being replayed")
+	}
+	if !f.holds.beginCheckpoint() {
+		return nil, errors.New("a follower is being sent the database: no checkpoint meanwhile")
+	}
+	defer f.holds.endCheckpoint()
+	if err := d.checkpoint(); err != nil {
+		return nil, err
+	}
+	return &fsmSnapshot{f: f, state: d, index: d.meta.appliedIndex}, nil
+}
+
+// Restore implements raft.FSM: it puts the state that was received, verified and
+// synced by the snapshot sink into use.
+func (f *fsm) Restore(io.ReadCloser) error {
+	next := f.pending
+	f.pending = nil
+	if next == nil {
+		return errors.New("no received state to restore")
+	}
+	if err := f.e.dir.use(next.gen); err != nil {
+		next.close()
+		return err
+	}
+	f.mu.Lock()
+	old := f.state
+	f.state = next
+	f.mu.Unlock()
+	f.handed, f.installed = next.meta.appliedIndex, next.meta.appliedIndex
+	f.learnClusterID(next.meta.clusterID)
+	f.applied.store(next.meta.appliedIndex)
+	old.close()
+	f.e.log.Info("received the state from the leader", "applied_index", next.meta.appliedIndex)
+	return os.RemoveAll(old.gen.path)
+}

@@ -1,0 +1,65 @@
+package raftdb
+
+import (
+	"fmt"
+
+	"github.com/hashicorp/raft"
+)
+
+// reconcile checks, before Raft starts, that database, snapshot record and log
+// belong together, and makes the database's present state the newest snapshot:
+// Raft believes without asking that the FSM is at that snapshot's index.
+func (e *Engine) reconcile(d *database) error {
+	r, err := readRecord(d.gen)
+	if err != nil {
+		return err
+	}
+	applied := d.meta.appliedIndex
+	if r != nil && r.Index > applied {
+		return fmt.Errorf("the database is at index %d, behind its own snapshot at %d: it was replaced by an older one; remove the data directory %s and join anew", applied, r.Index, e.cfg.Dir)
+	}
+	if r != nil {
+		e.fsm.installed = r.InstalledIndex
+	}
+	if err := e.checkLog(applied); err != nil {
+		return err
+	}
+	if applied == 0 {
+		return nil
+	}
+	if err := d.checkpoint(); err != nil {
+		return err
+	}
+	return writeJSON(d.gen.record(), &record{
+		Index: applied, Term: d.meta.appliedTerm, Configuration: raft.EncodeConfiguration(d.meta.servers()),
+		ConfigurationIndex: d.meta.configurationIndex, InstalledIndex: e.fsm.installed,
+	})
+}
+
+// checkLog refuses a log that lacks what the database has applied: what followed
+// may have been acknowledged with this member's vote and is lost here, so it must
+// not vote again under its identity.
+func (e *Engine) checkLog(applied uint64) error {
+	first, err := e.wal.FirstIndex()
+	if err != nil {
+		return err
+	}
+	last, err := e.wal.LastIndex()
+	if err != nil {
+		return err
+	}
+	term, err := e.wal.GetUint64([]byte("CurrentTerm"))
+	if err != nil {
+		return err
+	}
+	switch {
+	case last > 0 && last < e.fsm.installed:
+		// Stopped between taking a state into use and dropping the older log.
+		return e.wal.DeleteRange(first, last)
+	case last > 0 && last < applied, term == 0 && applied > 0:
+		return fmt.Errorf("the log ends at %d and the database is at %d: log was lost here, and with it perhaps acknowledged writes; remove the data directory %s and start with --join, so that this member joins anew", last, applied, e.cfg.Dir)
+	case first > applied+1:
+		return fmt.Errorf("the log begins at %d and the database ends at %d: the entries between are gone; remove the data directory %s and start with --join", first, applied, e.cfg.Dir)
+	}
+	return nil
+}
