@@ -41,7 +41,7 @@ func newMember(t *testing.T, name string) *member {
 	}
 	defer l.Close()
 	return &member{t: t, cfg: Config{Dir: t.TempDir(), Name: name, Advertise: l.Addr().String(), Version: "test",
-		Logger: slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelDebug})), Timing: fastTiming}}
+		Logger: slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelWarn})), Timing: fastTiming}}
 }
 
 type testWriter struct{ t *testing.T }

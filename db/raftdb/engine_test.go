@@ -106,7 +106,6 @@ func TestSnapshotIsSentToAMemberThatIsFarBehind(t *testing.T) {
 		if err := m.engine.raft.Snapshot().Error(); err != nil {
 			t.Fatalf("snapshot of %s: %v", m.cfg.Name, err)
 		}
-		fi, _ := m.engine.wal.FirstIndex(); la, _ := m.engine.wal.LastIndex(); t.Log("DBG", m.cfg.Name, fi, la, m.engine.fsm.applied.load())
 	}
 	if err := late.tryStart(); err != nil {
 		t.Fatal(err)

@@ -20,6 +20,14 @@ type logStore struct {
 
 // GetLog implements raft.LogStore.
 func (s *logStore) GetLog(index uint64, l *raft.Log) error {
+	// raft-wal still finds entries that were cut off but share a file with others.
+	first, err := s.FirstIndex()
+	if err != nil {
+		return err
+	}
+	if index < first {
+		return raft.ErrLogNotFound // raft compares it as it is
+	}
 	if err := s.WAL.GetLog(index, l); err != nil {
 		return err
 	}
