@@ -35,7 +35,7 @@ const (
 // leaderKey is the metadata of ErrorInfo that names the leader's address.
 const leaderKey = "leader"
 
-var codes = map[controlplane.Code]connect.Code{
+var codeToConnect = map[controlplane.Code]connect.Code{
 	controlplane.CodeInvalid:        connect.CodeInvalidArgument,
 	controlplane.CodeNotFound:       connect.CodeNotFound,
 	controlplane.CodeExists:         connect.CodeAlreadyExists,
@@ -57,7 +57,7 @@ func (s *server) connectError(procedure string, err error) *connect.Error {
 		return fromValidation(ce)
 	}
 	var e *controlplane.Error
-	if errors.As(err, &e) && codes[e.Code] != 0 {
+	if errors.As(err, &e) && codeToConnect[e.Code] != 0 {
 		return fromControlplane(e)
 	}
 	switch {
@@ -71,7 +71,7 @@ func (s *server) connectError(procedure string, err error) *connect.Error {
 }
 
 func fromControlplane(e *controlplane.Error) *connect.Error {
-	ce := connect.NewError(codes[e.Code], errors.New(e.Error()))
+	ce := connect.NewError(codeToConnect[e.Code], errors.New(e.Error()))
 	if e.Field != "" {
 		addDetail(ce, &errdetails.BadRequest{FieldViolations: []*errdetails.BadRequest_FieldViolation{{Field: e.Field, Description: e.Message}}})
 	}
@@ -122,9 +122,6 @@ func fromValidation(ce *connect.Error) *connect.Error {
 	}
 	out := connect.NewError(ce.Code(), errors.New(strings.Join(text, "; ")))
 	addDetail(out, bad)
-	for _, d := range ce.Details() {
-		out.AddDetail(d)
-	}
 	return out
 }
 

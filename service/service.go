@@ -148,7 +148,7 @@ func (s *server) mountServices(mux *http.ServeMux) {
 		connect.WithCodec(strictJSON{name: "json; charset=utf-8"}),
 		connect.WithInterceptors(edge{s}),
 		connect.WithRecover(s.recovered),
-		connect.WithInterceptors(validate.NewInterceptor()),
+		connect.WithInterceptors(validate.NewInterceptor(validate.WithoutErrorDetails())),
 	}
 	mux.Handle(controlplanev1connect.NewTaskServiceHandler(s, opts...))
 	mux.Handle(controlplanev1connect.NewNodeServiceHandler(s, opts...))
