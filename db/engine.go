@@ -51,6 +51,9 @@ type Engine interface {
 type Term struct {
 	Number uint64
 	Done   <-chan struct{}
+	// ClockMs is the highest stamp in the log when the term began: those of this term
+	// must not be below it.
+	ClockMs int64
 }
 
 // Applied is the outcome of an entry.

@@ -94,6 +94,7 @@ func (m *TaskManifest) lead(ctx context.Context, term Term) error {
 	if err := m.migrate(ctx, term); err != nil {
 		return err
 	}
+	m.batch.lastNow = max(m.batch.lastNow, term.ClockMs)
 	if err := m.load(ctx); err != nil {
 		return err
 	}
