@@ -39,7 +39,8 @@ func (c EventCursor) String() string { return fmt.Sprintf("%d-%d", c.Index, c.Or
 // least limit if there are as many, and always all of an entry.
 func (m *TaskManifest) Events(ctx context.Context, after EventCursor, limit int) (events []controlplane.TaskEvent, err error) {
 	err = m.readNow(ctx, func(c Conn) error {
-		entries, err := c.Query(sqlEventList, Int(int64(after.Index)), Int(int64(limit)))
+		// One more than limit: all of the first entry may lie before the cursor.
+		entries, err := c.Query(sqlEventList, Int(int64(after.Index)), Int(int64(limit)+1))
 		if err != nil {
 			return err
 		}

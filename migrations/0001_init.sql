@@ -7,7 +7,7 @@
 CREATE TABLE tasks (
   seq               INTEGER PRIMARY KEY,        -- rises with each submission; given by the leader
   id                TEXT    NOT NULL UNIQUE,
-  request_id        TEXT,                       -- idempotency key, where it is not the id
+  request_id        TEXT,                       -- idempotency key beside the id
   name              TEXT,
   queue             TEXT    NOT NULL,
   priority          INTEGER NOT NULL,
@@ -130,7 +130,8 @@ CREATE TABLE node_gpus (
 ) STRICT, WITHOUT ROWID;
 
 -- One row for each log entry that changed tasks; body is a JSON array of changes,
--- each [kind, task seq, attempt, node, reason]. The view events spells it out.
+-- each [kind, task seq, attempt, node, reason]. The view events spells it out; its
+-- (log_index, ordinal) is the cursor behind the change.
 CREATE TABLE event_log (
   log_index INTEGER PRIMARY KEY,
   time_ms   INTEGER NOT NULL,
@@ -138,7 +139,7 @@ CREATE TABLE event_log (
 ) STRICT;
 
 CREATE VIEW events AS
-SELECT e.log_index, j.key AS ordinal, e.time_ms, t.id AS task_id,
+SELECT e.log_index, j.key + 1 AS ordinal, e.time_ms, t.id AS task_id,
        CASE j.value ->> 0
          WHEN 'S' THEN 'PENDING'   WHEN 'Q' THEN 'PENDING' WHEN 'A' THEN 'ASSIGNED'
          WHEN 'R' THEN 'RUNNING'   WHEN 'K' THEN 'RUNNING' WHEN 'C' THEN 'COMPLETED'
