@@ -7,13 +7,20 @@ import (
 	"github.com/raft-control-plane/control-plane"
 )
 
-// RegisterNode registers a node with a session and what it says of itself.
+// RegisterNode registers a node with a session and what it says of itself. A former
+// session of the node is replaced for good; what it ran stays with the node and is
+// handed out again. CodePrecondition if this session was replaced itself.
 func (m *TaskManifest) RegisterNode(ctx context.Context, id, session string, spec controlplane.NodeSpec) error {
-	return m.past(ctx, func(g *Group) *Op {
+	err := m.past(ctx, func(g *Group) *Op {
+		g.Add(&Op{Steps: []Step{{SQL: sqlNodeRetireFormer, Args: []Value{Str(id), Str(session), Int(g.Now)}}}}, nil)
 		op := RegisterOp(id, session, "", &spec, g.Now)
-		op.Steps = append(op.Steps, DevicesOp(id, spec.GPUDevices).Steps...)
+		op.Steps = append(op.Steps, deviceSteps(id, spec.GPUDevices, false)...)
 		return op
 	})
+	if controlplane.CodeOf(err) == controlplane.CodePrecondition {
+		return controlplane.Errorf(controlplane.CodePrecondition, "this session of node %s was replaced by a newer one: begin another", id)
+	}
+	return err
 }
 
 // UpdateNodeHeartbeat renews a node's lease and records what it measured: CPU in

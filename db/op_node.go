@@ -19,8 +19,12 @@ func RegisterOp(id, session, former string, s *controlplane.NodeSpec, nowMs int6
 	return op
 }
 
-// DevicesOp replaces the devices of a node, none of which may be held.
+// DevicesOp replaces the devices of a node. Those that stay keep their holders.
 func DevicesOp(id string, gpus []controlplane.GPUDevice) *Op {
+	return &Op{Savepoint: true, Steps: deviceSteps(id, gpus, true)}
+}
+
+func deviceSteps(id string, gpus []controlplane.GPUDevice, always bool) []Step {
 	type device struct {
 		Index       int32  `json:"index"`
 		Model       string `json:"model"`
@@ -30,10 +34,8 @@ func DevicesOp(id string, gpus []controlplane.GPUDevice) *Op {
 	for i, g := range gpus {
 		list[i] = device(g)
 	}
-	return &Op{Savepoint: true, Steps: []Step{
-		{SQL: sqlNodeGPUsClear, Args: []Value{Str(id)}, Always: true},
-		{SQL: sqlNodeGPUsInsert, Args: []Value{Str(id), jsonValue(list)}, Always: true},
-	}}
+	args := []Value{Str(id), jsonValue(list)}
+	return []Step{{SQL: sqlNodeGPUsClear, Args: args, Always: always}, {SQL: sqlNodeGPUsInsert, Args: args, Always: always}}
 }
 
 // TakeDeviceOp gives a free device of a node to a task.

@@ -46,6 +46,7 @@ var (
 	sqlEventTasks         = query("event_tasks")
 	sqlNodeRegister       = query("node_register")
 	sqlNodeSessionRetire  = query("node_session_retire")
+	sqlNodeRetireFormer   = query("node_session_retire_former")
 	sqlNodeSessionRetired = query("node_session_retired")
 	sqlNodeGPUsClear      = query("node_gpus_clear")
 	sqlNodeGPUsInsert     = query("node_gpus_insert")
