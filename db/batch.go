@@ -11,8 +11,8 @@ import (
 
 // Limits of the write queue and of an entry.
 const (
-	// maxGroupOps bounds the operations of an entry: more gains little and makes
-	// those who wait wait longer.
+	// maxGroupOps bounds the operations that items bring into an entry, unless one
+	// brings more by itself: more gains little and makes those who wait wait longer.
 	maxGroupOps = 1024
 	// maxGroupBytes bounds what is taken into one entry.
 	maxGroupBytes = 8 << 20
@@ -32,8 +32,8 @@ type Item interface {
 	// Finish is called once, after the group is committed (err is nil) or has
 	// failed as a whole, and also if Prepare was never called.
 	Finish(err error)
-	// Weight is about how many bytes it will put into the entry.
-	Weight() int
+	// Weight is about how many operations and bytes it will put into the entry.
+	Weight() (ops, bytes int)
 }
 
 // Group is an entry in the making.
@@ -106,18 +106,22 @@ func (b *batcher) submit(it Item) error {
 	if !b.leading {
 		return b.notLeading()
 	}
-	if len(b.queue) >= maxQueueItems || b.bytes+it.Weight() > maxQueueBytes {
+	_, size := it.Weight()
+	if len(b.queue) >= maxQueueItems || b.bytes+size > maxQueueBytes {
 		return &controlplane.Error{Code: controlplane.CodeExhausted, RetryAfter: queueRetryAfter,
 			Message: "too much is waiting to be written: try again in 100 ms"}
 	}
 	b.queue = append(b.queue, it)
-	b.bytes += it.Weight()
+	b.bytes += size
 	b.kick()
 	return nil
 }
 
 func (b *batcher) notLeading() error {
-	address, _, _ := b.engine.Leader()
+	address, self, _ := b.engine.Leader()
+	if self {
+		return controlplane.Errorf(controlplane.CodeUnavailable, "this member begins or ends to lead: try again")
+	}
 	return &controlplane.Error{Code: controlplane.CodeUnavailable, Leader: address,
 		Message: "this member does not lead: ask the leader"}
 }
@@ -134,14 +138,13 @@ func (b *batcher) kick() {
 func (b *batcher) take() []Item {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	n, size := 0, 0
-	for n < len(b.queue) && n < maxGroupOps {
-		w := b.queue[n].Weight()
-		if n > 0 && size+w > maxGroupBytes {
+	n, ops, size := 0, 0, 0
+	for n < len(b.queue) {
+		o, w := b.queue[n].Weight()
+		if n > 0 && (ops+o > maxGroupOps || size+w > maxGroupBytes) {
 			break
 		}
-		size += w
-		n++
+		ops, size, n = ops+o, size+w, n+1
 	}
 	items := b.queue[:n:n]
 	b.queue = b.queue[n:]
@@ -239,19 +242,27 @@ func (b *batcher) commit(ctx context.Context, term Term, g *Group) error {
 // simple is an Item that waits for its outcome: the form of the one-at-a-time
 // methods.
 type simple struct {
-	prepare func(g *Group)
-	weight  int
-	done    chan error
+	prepare    func(g *Group)
+	ops, bytes int
+	done       chan error
 }
 
-func (s *simple) Prepare(g *Group) { s.prepare(g) }
-func (s *simple) Finish(err error) { s.done <- err }
-func (s *simple) Weight() int      { return s.weight }
+func (s *simple) Prepare(g *Group)         { s.prepare(g) }
+func (s *simple) Finish(err error)         { s.done <- err }
+func (s *simple) Weight() (ops, bytes int) { return s.ops, s.bytes }
 
-// Do queues what prepare adds and waits until it is committed. If ctx ends
-// first, the outcome is unknown. Only the leader can.
-func (m *TaskManifest) Do(ctx context.Context, weight int, prepare func(g *Group)) error {
-	it := &simple{prepare: prepare, weight: weight + 64, done: make(chan error, 1)}
+// Do queues what prepare adds, about bytes, and waits until it is committed. If ctx
+// ends first, the outcome is unknown, and prepare may be called yet. Only the leader
+// can.
+func (m *TaskManifest) Do(ctx context.Context, bytes int, prepare func(g *Group)) error {
+	return m.do(ctx, 1, bytes, prepare)
+}
+
+func (m *TaskManifest) do(ctx context.Context, ops, bytes int, prepare func(g *Group)) error {
+	if ctx.Err() != nil {
+		return controlplane.Errorf(controlplane.CodeDeadline, "the time allowed was over before the write began: nothing was changed")
+	}
+	it := &simple{prepare: prepare, ops: ops, bytes: bytes + 64, done: make(chan error, 1)}
 	if err := m.batch.submit(it); err != nil {
 		return err
 	}

@@ -71,7 +71,8 @@ type Requeue struct {
 func RequeueOp(h Held, r Requeue, nowMs int64) *Op {
 	op := archive(h, r, nowMs)
 	op.Steps = append(op.Steps, Step{SQL: sqlTaskRequeue, Args: []Value{
-		Int(h.Seq), Int(int64(h.Attempt)), OptInt(r.RetryMs), Bool(r.Attempt == AttemptFailed), Bool(r.Attempt == AttemptLost), OptStr(r.Result.Error)}})
+		Int(h.Seq), Int(int64(h.Attempt)), OptInt(r.RetryMs), Bool(r.Attempt == AttemptFailed), Bool(r.Attempt == AttemptLost), OptStr(r.Result.Error),
+		optInt32(r.Result.ExitCode)}})
 	op.Journal = event(nil, 'Q', h.Seq, h.Attempt, h.NodeID, r.Reason)
 	op.freeGPUs(h)
 	return op
@@ -99,11 +100,11 @@ func DueOp(seq int64) *Op {
 	return &Op{Steps: []Step{{SQL: sqlTaskDue, Args: []Value{Int(seq)}}}}
 }
 
-// CancelWaitingOp ends a task that no node has fetched. h has at least Seq and
-// TaskID.
+// CancelWaitingOp ends a task that no node has fetched; h.NodeID is empty if it is
+// on none.
 func CancelWaitingOp(h Held, nowMs int64) *Op {
 	op := &Op{
-		Steps:   []Step{{SQL: sqlTaskCancelWaiting, Args: []Value{Str(h.TaskID), Int(nowMs)}}},
+		Steps:   []Step{{SQL: sqlTaskCancelWaiting, Args: []Value{Str(h.TaskID), Int(nowMs), Int(int64(h.Attempt))}}},
 		Journal: event(nil, 'X', h.Seq, h.Attempt, h.NodeID, ""),
 	}
 	op.freeGPUs(h)
@@ -113,7 +114,7 @@ func CancelWaitingOp(h Held, nowMs int64) *Op {
 // CancelRunningOp asks the node of a running task to stop it.
 func CancelRunningOp(h Held) *Op {
 	return &Op{
-		Steps:   []Step{{SQL: sqlTaskCancelRunning, Args: []Value{Str(h.TaskID)}}},
+		Steps:   []Step{{SQL: sqlTaskCancelRunning, Args: []Value{Str(h.TaskID), Int(int64(h.Attempt))}}},
 		Journal: event(nil, 'K', h.Seq, h.Attempt, h.NodeID, "cancel_requested"),
 	}
 }

@@ -16,8 +16,23 @@ type Submission struct {
 	// Done, set by the planner, is called with Stored.
 	Done func(stored bool)
 
+	labels  Value
+	input   []Value // of task_input_insert, but for the seq
 	session string
 	err     error
+}
+
+// newSubmission encodes what the caller has given: later its goroutine may be gone,
+// and the one that makes entries has enough to do.
+func newSubmission(t *controlplane.Task) *Submission {
+	s := &Submission{Task: t, labels: jsonMap(t.Labels), input: make([]Value, 3)}
+	if t.Exec != nil {
+		s.input[0] = jsonValue(t.Exec)
+	}
+	if t.Function != nil {
+		s.input[1], s.input[2] = Str(t.Function.Name), Bytes(t.Function.Payload)
+	}
+	return s
 }
 
 // Place puts the task on a node with its first attempt, as ASSIGNED, or as
@@ -49,26 +64,15 @@ func (s *Submission) op(nowMs int64) *Op {
 	}
 	op := &Op{Journal: event(nil, 'S', t.Seq, 0, "", "")}
 	op.Steps = append(op.Steps, Step{SQL: sqlTaskInsert, Args: []Value{
-		Int(t.Seq), Str(t.ID), OptStr(t.RequestID), OptStr(t.Name), Str(t.Queue), Int(int64(t.Priority)), jsonMap(t.Labels),
+		Int(t.Seq), Str(t.ID), OptStr(t.RequestID), OptStr(t.Name), Str(t.Queue), Int(int64(t.Priority)), s.labels,
 		Int(t.ClassID), OptInt(t.Timeout.Milliseconds()), Int(int64(t.MaxAttempts)), Int(int64(t.MaxLostAttempts)),
 		Str(string(t.Status)), OptStr(t.NodeID), Int(int64(t.Attempt)), jsonInts(t.GPUDevices), Int(nowMs), assign, start,
-	}}, Step{SQL: sqlTaskInputInsert, Args: inputArgs(t)})
+	}}, Step{SQL: sqlTaskInputInsert, Args: append([]Value{Int(t.Seq)}, s.input...)})
 	op.takeGPUs(t.NodeID, t.Seq, t.GPUDevices)
 	if t.Status.OnNode() {
 		op.Journal = event(op.Journal, kindOf(t.Status), t.Seq, 1, t.NodeID, "")
 	}
 	return op
-}
-
-func inputArgs(t *controlplane.Task) []Value {
-	args := []Value{Int(t.Seq), {}, {}, {}}
-	if t.Exec != nil {
-		args[1] = jsonValue(t.Exec)
-	}
-	if t.Function != nil {
-		args[2], args[3] = Str(t.Function.Name), Bytes(t.Function.Payload)
-	}
-	return args
 }
 
 // weight is about how many bytes the task takes in an entry.

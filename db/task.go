@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math"
 	"reflect"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -43,10 +44,10 @@ func (m *TaskManifest) AddTasks(ctx context.Context, tasks []*controlplane.Task)
 		if err != nil {
 			return nil, err
 		}
-		subs[i] = &Submission{Task: stored}
+		subs[i] = newSubmission(stored)
 		size += weight(stored)
 	}
-	err := m.Do(ctx, size, func(g *Group) {
+	err := m.do(ctx, len(subs), size, func(g *Group) {
 		for _, s := range subs {
 			s.Task.Seq = m.nextSeq
 			m.nextSeq++
@@ -125,9 +126,13 @@ func normalize(t *controlplane.Task) (*controlplane.Task, error) {
 	if t.Exec != nil && len(t.Exec.Command) == 0 {
 		return nil, controlplane.FieldErrorf("task.exec.command", "is empty: give a program and its arguments")
 	}
+	if t.Function != nil && t.Function.Name == "" {
+		return nil, controlplane.FieldErrorf("task.function.name", "is empty: give the name that a worker has registered")
+	}
 	s := &controlplane.Task{
 		ID: t.ID, RequestID: t.RequestID, Name: t.Name, Queue: t.Queue, Priority: t.Priority, Labels: t.Labels,
-		Exec: t.Exec, Function: t.Function, Resources: t.Resources, Timeout: t.Timeout,
+		Exec: t.Exec, Function: t.Function, Resources: t.Resources,
+		Timeout:     (t.Timeout + time.Millisecond - 1).Truncate(time.Millisecond), // as it is stored
 		MaxAttempts: t.MaxAttempts, MaxLostAttempts: t.MaxLostAttempts, Status: controlplane.TaskPending,
 	}
 	if s.ID == "" {
@@ -136,9 +141,6 @@ func normalize(t *controlplane.Task) (*controlplane.Task, error) {
 			return nil, err
 		}
 		s.ID = id.String()
-	}
-	if s.RequestID == s.ID {
-		s.RequestID = "" // the id is key enough: no second index entry
 	}
 	if s.Queue == "" {
 		s.Queue = controlplane.DefaultQueue
@@ -222,21 +224,36 @@ func (m *TaskManifest) TasksForWork(ctx context.Context, seqs []int64) (tasks []
 // one to stop it, and leaves a final one as it is. It returns the task after that.
 func (m *TaskManifest) CancelTask(ctx context.Context, id string) (*controlplane.Task, error) {
 	t, err := m.GetTask(ctx, id)
-	if err != nil || t.Status.Final() {
-		return t, err
+	for err == nil && !t.Status.Final() && !t.CancelRequested {
+		var planned bool
+		if planned, err = m.cancel(ctx, t); err != nil {
+			return nil, err
+		}
+		t, err = m.GetTask(ctx, id, ReadOptions{Level: Stale}) // this member leads and has applied it
+		if planned {
+			break
+		}
+		// Else it went on to another attempt since it was read, if it is not cancelled.
 	}
-	err = m.Do(ctx, len(id), func(g *Group) {
-		if c, ok := m.batch.planner.(Canceller); ok && c.Cancel(g, id) {
+	return t, err
+}
+
+// cancel cancels a task at the attempt at which it was read, or lets the planner
+// do so.
+func (m *TaskManifest) cancel(ctx context.Context, t *controlplane.Task) (planned bool, err error) {
+	h := Held{Seq: t.Seq, TaskID: t.ID, Attempt: t.Attempt}
+	if t.Status.OnNode() {
+		h.NodeID, h.GPUs = t.NodeID, t.GPUDevices
+	}
+	err = m.do(ctx, 2, 0, func(g *Group) {
+		if c, ok := m.batch.planner.(Canceller); ok && c.Cancel(g, t.ID) {
+			planned = true
 			return
 		}
-		h := Held{Seq: t.Seq, TaskID: id, Attempt: t.Attempt}
 		g.Add(CancelWaitingOp(h, g.Now), nil)
 		g.Add(CancelRunningOp(h), nil)
 	})
-	if err != nil {
-		return nil, err
-	}
-	return m.GetTask(ctx, id, ReadOptions{Level: Stale}) // this member leads and has applied it
+	return planned, err
 }
 
 // Canceller is a Planner that cancels what nodes hold by itself. Cancel reports
@@ -259,13 +276,13 @@ func (m *TaskManifest) AssignTask(ctx context.Context, taskID, nodeID string) er
 	}
 	err = m.past(ctx, func(g *Group) *Op {
 		return &Op{
-			Steps:   []Step{{SQL: sqlTaskAssignByID, Args: []Value{Str(taskID), Str(nodeID), Int(g.Now)}}},
+			Steps:   []Step{{SQL: sqlTaskAssignByID, Args: []Value{Str(taskID), Str(nodeID), Int(g.Now), Int(int64(t.Attempt))}}},
 			Journal: event(nil, 'A', t.Seq, t.Attempt+1, nodeID, ""),
 		}
 	})
 	if controlplane.CodeOf(err) == controlplane.CodePrecondition {
 		return controlplane.Errorf(controlplane.CodePrecondition,
-			"task %s is not pending, or node %s is not healthy and schedulable with room for it", taskID, nodeID)
+			"task %s is not pending, or node %s is not healthy and schedulable with room for it and its kind of work", taskID, nodeID)
 	}
 	return err
 }
@@ -277,24 +294,32 @@ func (m *TaskManifest) CompleteTask(ctx context.Context, taskID string, result [
 	if len(result) > controlplane.MaxPayloadBytes {
 		return controlplane.FieldErrorf("result", "has %d bytes, at most %d are kept: store it elsewhere and return its address", len(result), controlplane.MaxPayloadBytes)
 	}
-	t, err := m.GetTask(ctx, taskID)
-	if err != nil {
-		return err
-	}
-	err = m.past(ctx, func(g *Group) *Op {
-		return &Op{
-			Steps: []Step{
-				{SQL: sqlTaskCompleteByID, Args: []Value{Str(taskID), Int(g.Now)}},
-				{SQL: sqlTaskOutputPutByID, Args: []Value{Str(taskID), Bytes(result)}},
-				{SQL: sqlNodeGPUsFree, Args: []Value{OptStr(t.NodeID), Int(t.Seq)}},
-			},
-			Journal: event(nil, 'C', t.Seq, t.Attempt, t.NodeID, ""),
+	for {
+		t, err := m.GetTask(ctx, taskID)
+		if err != nil {
+			return err
 		}
-	})
-	if controlplane.CodeOf(err) == controlplane.CodePrecondition {
-		return controlplane.Errorf(controlplane.CodePrecondition, "task %s is %s, not on a node: assign it first", taskID, t.Status)
+		if !t.Status.OnNode() {
+			return controlplane.Errorf(controlplane.CodePrecondition, "task %s is %s, not on a node: assign it first", taskID, t.Status)
+		}
+		err = m.past(ctx, func(g *Group) *Op { return completeOp(t, result, g.Now) })
+		if controlplane.CodeOf(err) != controlplane.CodePrecondition {
+			return err
+		}
+		// It went on to another attempt, or to its end, since it was read.
 	}
-	return err
+}
+
+func completeOp(t *controlplane.Task, result []byte, nowMs int64) *Op {
+	op := &Op{
+		Steps: []Step{
+			{SQL: sqlTaskCompleteByID, Args: []Value{Str(t.ID), Int(nowMs), Int(int64(t.Attempt))}},
+			{SQL: sqlTaskOutputPutByID, Args: []Value{Str(t.ID), Bytes(result)}},
+		},
+		Journal: event(nil, 'C', t.Seq, t.Attempt, t.NodeID, ""),
+	}
+	op.freeGPUs(Held{Seq: t.Seq, NodeID: t.NodeID, GPUs: t.GPUDevices})
+	return op
 }
 
 // past commits one operation past the planner. CodePrecondition if its guard did

@@ -156,7 +156,7 @@ func (n *node) poll() *poll {
 }
 
 // Weight implements db.Item.
-func (p *poll) Weight() int { return 256 }
+func (p *poll) Weight() (ops, bytes int) { return 1, 256 }
 
 // Prepare implements db.Item: it renews the lease, hands out what is assigned or
 // was lost on the way, and lets the poll wait for more.

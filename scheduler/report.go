@@ -74,12 +74,11 @@ func (r *report) await(ctx context.Context) ([]controlplane.ReportOutcome, error
 }
 
 // Weight implements db.Item.
-func (r *report) Weight() int {
-	n := 0
+func (r *report) Weight() (ops, bytes int) {
 	for i := range r.results {
-		n += 128 + len(r.results[i].Result) + len(r.results[i].LogTail) + len(r.results[i].Error)
+		bytes += 128 + len(r.results[i].Result) + len(r.results[i].LogTail) + len(r.results[i].Error)
 	}
-	return n
+	return len(r.results) + 1, bytes
 }
 
 // Prepare implements db.Item.
