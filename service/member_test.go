@@ -16,6 +16,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"github.com/raft-control-plane/control-plane"
 	"github.com/raft-control-plane/control-plane/db"
 	"github.com/raft-control-plane/control-plane/db/raftdb"
 	v1 "github.com/raft-control-plane/control-plane/gen/go/controlplane/v1"
@@ -40,6 +41,18 @@ type member struct {
 	halt    context.CancelFunc
 	ran     chan error
 	closed  sync.Once
+	polls   chan struct{} // one token for each poll that reaches this member's scheduler
+}
+
+// signalling is a scheduler that tells when a poll has reached it.
+type signalling struct {
+	Scheduler
+	polls chan struct{}
+}
+
+func (s signalling) Poll(ctx context.Context, req controlplane.Poll) (controlplane.Work, error) {
+	s.polls <- struct{}{}
+	return s.Scheduler.Poll(ctx, req)
 }
 
 func newMember(t *testing.T, name string) *member {
@@ -48,9 +61,9 @@ func newMember(t *testing.T, name string) *member {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &member{t: t, ln: ln, cfg: raftdb.Config{Dir: t.TempDir(), Name: name, Advertise: ln.Addr().String(), Version: "test",
+	m := &member{t: t, ln: ln, polls: make(chan struct{}, 1000), cfg: raftdb.Config{Dir: t.TempDir(), Name: name, Advertise: ln.Addr().String(), Version: "test",
 		Timing: raftdb.Timing{Heartbeat: 250 * time.Millisecond, SnapshotInterval: time.Hour}}}
-	m.cfg.Logger = slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	m.cfg.Logger = slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelError}))
 	m.conf = Config{Loopback: true, Version: "test", Logger: m.cfg.Logger}
 	return m
 }
@@ -74,7 +87,10 @@ func (m *member) start() *member {
 	m.engine = engine
 	m.tasks = db.NewTaskManifest(engine)
 	m.tasks.SetLogger(m.cfg.Logger)
-	m.conf.Tasks, m.conf.Scheduler, m.conf.Raft = m.tasks, scheduler.New(m.tasks, m.cfg.Logger), engine.Handler()
+	m.conf.Tasks, m.conf.Raft = m.tasks, engine.Handler()
+	if m.conf.Scheduler == nil {
+		m.conf.Scheduler = signalling{scheduler.New(m.tasks, m.cfg.Logger), m.polls}
+	}
 	if m.service, err = newServer(m.conf); err != nil {
 		m.t.Fatal(err)
 	}
