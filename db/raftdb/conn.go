@@ -14,6 +14,7 @@ import (
 type reader struct {
 	conn    *sqlite.Conn
 	guarded bool
+	trusted bool // the statement that is prepared is our own
 }
 
 // Query implements db.Conn.

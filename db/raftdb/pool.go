@@ -72,14 +72,8 @@ func (p *pool) open() (*reader, error) {
 			err = script(conn, pragma)
 		}
 	}
-	// Prepared now, before the guard forbids transactions.
-	for _, sql := range []string{sqlBegin, sqlEnd, sqlIndex} {
-		if err == nil {
-			_, err = conn.Prepare(sql)
-		}
-	}
 	if err == nil && p.guarded {
-		err = guard(conn)
+		err = guard(conn, &r.trusted)
 	}
 	if err != nil {
 		conn.Close()
@@ -91,6 +85,8 @@ func (p *pool) open() (*reader, error) {
 // begin starts a read transaction and returns the index of the state that it
 // shows.
 func (r *reader) begin() (uint64, error) {
+	r.trusted = true
+	defer func() { r.trusted = false }()
 	if err := r.run(sqlBegin); err != nil {
 		return 0, err
 	}
@@ -108,6 +104,8 @@ func (r *reader) begin() (uint64, error) {
 // end ends the transaction, whatever became of it.
 func (r *reader) end() {
 	r.conn.SetInterrupt(nil)
+	r.trusted = true
+	defer func() { r.trusted = false }()
 	if !r.conn.AutocommitEnabled() {
 		_ = r.run(sqlEnd)
 	}

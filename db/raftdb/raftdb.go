@@ -148,7 +148,7 @@ var _ db.Engine = (*Engine)(nil)
 
 // Open opens the member's state and starts Raft on it. Forming or joining a
 // cluster goes on in the background: Handler may be served afterwards.
-func Open(cfg Config) (e *Engine, err error) {
+func Open(cfg Config) (*Engine, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
@@ -156,16 +156,13 @@ func Open(cfg Config) (e *Engine, err error) {
 		cfg.Logger = slog.Default()
 	}
 	cfg.Timing = cfg.Timing.withDefaults()
-	e = &Engine{cfg: cfg, log: cfg.Logger.With("member", cfg.Name), failed: make(chan struct{}), started: make(chan struct{}), leader: newLeaderWatch()}
-	defer func() {
-		if err != nil {
-			e.release()
-		}
-	}()
+	e := &Engine{cfg: cfg, log: cfg.Logger.With("member", cfg.Name), failed: make(chan struct{}), started: make(chan struct{}), leader: newLeaderWatch()}
 	if err := e.openState(); err != nil {
+		e.release()
 		return nil, err
 	}
 	if err := e.startRaft(); err != nil {
+		e.release()
 		return nil, err
 	}
 	e.startBackground()
