@@ -169,17 +169,38 @@ func TestNobodyListens(t *testing.T) {
 	}
 }
 
+func TestServerThatHangsUpGivesNoAnswer(t *testing.T) {
+	for _, scheme := range []string{"http", "https"} {
+		c := newClient(t, []string{scheme + "://" + hangsUp(t)}, client.WithPatience(100*time.Millisecond))
+		began := time.Now()
+		_, err := c.SubmitTask(testContext(t, 30*time.Second), submission("a"))
+		if _, ok := errors.AsType[*client.UnreachableError](err); !ok {
+			t.Errorf("%s: err = %v, want an UnreachableError", scheme, err)
+		}
+		if d := time.Since(began); d > 15*time.Second {
+			t.Errorf("%s: gave up after %v", scheme, d)
+		}
+	}
+}
+
 func TestCancelledCallSaysSo(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	f := &fake{get: func(ctx context.Context, _ *v1.GetTaskRequest) (*v1.GetTaskResponse, error) {
+	f := &fake{get: func(context.Context, *v1.GetTaskRequest) (*v1.GetTaskResponse, error) {
 		cancel()
-		<-ctx.Done()
-		return nil, ctx.Err()
+		return nil, failure(connect.CodeUnavailable)
 	}}
-	c := newClient(t, []string{start(t, f), nobody(t)})
+	other := &fake{}
+	c := newClient(t, []string{start(t, f), start(t, other)})
 	_, err := c.GetTask(ctx, &v1.GetTaskRequest{Id: "x"})
 	if connect.CodeOf(err) != connect.CodeCanceled || !errors.Is(err, context.Canceled) {
 		t.Errorf("err = %v, want canceled", err)
+	}
+	f.get = func(context.Context, *v1.GetTaskRequest) (*v1.GetTaskResponse, error) { return &v1.GetTaskResponse{}, nil }
+	if _, err := c.GetTask(testContext(t, 10*time.Second), &v1.GetTaskRequest{Id: "x"}); err != nil {
+		t.Error(err)
+	}
+	if other.calls.Load() != 0 {
+		t.Error("the client left a server because the caller gave up")
 	}
 }
 

@@ -136,6 +136,27 @@ func nobody(t *testing.T) string {
 	return "http://" + l.Addr().String()
 }
 
+// hangsUp returns the address of a server that closes each connection on the first bytes.
+func hangsUp(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			conn.Read(make([]byte, 4096)) // else the end would be a reset
+			conn.Close()
+		}
+	}()
+	return l.Addr().String()
+}
+
 func newClient(t *testing.T, urls []string, opts ...client.Option) *client.Client {
 	t.Helper()
 	c, err := client.New(urls, opts...)

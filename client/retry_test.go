@@ -159,16 +159,32 @@ func TestPollGoesOnAfterRefusedConnection(t *testing.T) {
 }
 
 func TestServerThatHangsDoesNotUseUpTheDeadline(t *testing.T) {
-	hangs := &fake{get: func(ctx context.Context, _ *v1.GetTaskRequest) (*v1.GetTaskResponse, error) {
+	hangs := func(ctx context.Context, _ *v1.GetTaskRequest) (*v1.GetTaskResponse, error) {
 		<-ctx.Done()
 		return nil, ctx.Err()
-	}}
-	good := &fake{get: func(context.Context, *v1.GetTaskRequest) (*v1.GetTaskResponse, error) {
-		return &v1.GetTaskResponse{Task: &v1.Task{Id: "a"}}, nil
-	}}
-	c := newClient(t, []string{start(t, hangs), start(t, good)})
-	res, err := c.GetTask(testContext(t, 2*time.Second), &v1.GetTaskRequest{Id: "a"})
-	if err != nil || res.GetTask().GetId() != "a" {
-		t.Errorf("GetTask = %v, %v", res, err)
+	}
+	// The server's clock may be a little ahead: it then says itself that the time
+	// of the attempt is over.
+	early := func(ctx context.Context, _ *v1.GetTaskRequest) (*v1.GetTaskResponse, error) {
+		deadline, _ := ctx.Deadline()
+		time.Sleep(time.Until(deadline) - 30*time.Millisecond)
+		return nil, failure(connect.CodeDeadlineExceeded)
+	}
+	for name, get := range map[string]func(context.Context, *v1.GetTaskRequest) (*v1.GetTaskResponse, error){
+		"until the end": hangs, "until it gives up": early,
+	} {
+		t.Run(name, func(t *testing.T) {
+			good := &fake{get: func(ctx context.Context, _ *v1.GetTaskRequest) (*v1.GetTaskResponse, error) {
+				if deadline, _ := ctx.Deadline(); time.Until(deadline) < 300*time.Millisecond {
+					t.Errorf("only %v are left for the second server", time.Until(deadline))
+				}
+				return &v1.GetTaskResponse{Task: &v1.Task{Id: "a"}}, nil
+			}}
+			c := newClient(t, []string{start(t, &fake{get: get}), start(t, good)})
+			res, err := c.GetTask(testContext(t, 3*time.Second), &v1.GetTaskRequest{Id: "a"})
+			if err != nil || res.GetTask().GetId() != "a" {
+				t.Errorf("GetTask = %v, %v", res, err)
+			}
+		})
 	}
 }
