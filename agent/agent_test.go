@@ -142,7 +142,7 @@ func TestCancelIsGentleFirst(t *testing.T) {
 	p.set(func() { p.lease = 3 * time.Second }) // the stop comes with a heartbeat
 	f := newFIFO(t)
 	// The shell dies at once; its child saves its work, and is given the time.
-	p.give(shell("t", 1, f, `sh -c 'trap "echo saved >&9; exit 0" TERM; echo up >&9; while :; do sleep 0.05; done' & wait`))
+	p.give(shell("t", 1, f, `sh -c 'trap "sleep 0.3; echo saved >&9; exit 0" TERM; echo up >&9; while :; do sleep 0.05; done' & wait`))
 	f.expect(t, "up")
 	p.set(func() {
 		p.stops = []*controlplanev1.StopAttempt{{TaskId: "t", Attempt: 1, Reason: "cancelled"}, {TaskId: "other", Attempt: 1, Reason: "cancelled"}}

@@ -84,8 +84,7 @@ func TestLeaseIsKeptByHeartbeats(t *testing.T) {
 	p.lease = 900 * time.Millisecond
 	startAgent(t, p)
 	f := newFIFO(t)
-	task := shell("t", 1, f, `echo up >&9; read x; echo end`)
-	task.GetExec().Command[2] = strings.Replace(task.GetExec().Command[2], "read x", `cat "$FIFO.go" >/dev/null`, 1)
+	task := shell("t", 1, f, `echo up >&9; read x <"$FIFO.go"`)
 	if err := syscall.Mkfifo(f.path+".go", 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +96,12 @@ func TestLeaseIsKeptByHeartbeats(t *testing.T) {
 	for range 8 { // more than two leases
 		receive(t, "a heartbeat", p.beats)
 	}
-	if err := os.WriteFile(f.path+".go", nil, 0o600); err != nil {
+	gate, err := os.OpenFile(f.path+".go", os.O_RDWR, 0) // does not wait for a reader
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer gate.Close()
+	if _, err := gate.WriteString("go\n"); err != nil {
 		t.Fatal(err)
 	}
 	if got := p.result(t); got.GetStatus() != completed {
@@ -149,7 +153,8 @@ func TestGracefulStopHandsBack(t *testing.T) {
 
 func TestTasksDeliveredAtTheEndAreHandedBack(t *testing.T) {
 	p := newPlane(t)
-	a := startAgent(t, p)
+	work := t.TempDir()
+	a := startAgent(t, p, func(c *Config) { c.WorkDir = work })
 	receive(t, "a poll", p.polls)
 	f := newFIFO(t)
 	p.set(func() { p.pollErr = connect.NewError(connect.CodeUnavailable, errors.New("no leader")) })
@@ -161,6 +166,12 @@ func TestTasksDeliveredAtTheEndAreHandedBack(t *testing.T) {
 	}
 	if len(f.lines) > 0 {
 		t.Error("it was started")
+	}
+	if err := receive(t, "the end", a.done); err != nil {
+		t.Error(err)
+	}
+	if left, _ := os.ReadDir(work); len(left) > 0 {
+		t.Errorf("left in the work dir: %v", left)
 	}
 }
 

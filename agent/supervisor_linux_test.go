@@ -1,6 +1,10 @@
 package agent
 
-import "testing"
+import (
+	"os/exec"
+	"syscall"
+	"testing"
+)
 
 func TestParseProc(t *testing.T) {
 	tests := []struct {
@@ -18,4 +22,21 @@ func TestParseProc(t *testing.T) {
 			t.Errorf("%q: got %+v, %v", tt.stat, got, ok)
 		}
 	}
+}
+
+// Somebody kills the supervisor while the agent cannot act: the kernel kills the
+// command.
+func TestKilledSupervisorOfStoppedAgent(t *testing.T) {
+	p := newPlane(t)
+	agent := agentProcess(t, p)
+	f := newFIFO(t)
+	p.give(shell("t", 1, f, `echo $PPID >&9; exec sleep 1000`))
+	pid := receive(t, "the supervisor's id", f.lines)
+	if err := agent.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("kill", "-9", pid).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	f.expectEnd(t)
 }
