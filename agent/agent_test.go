@@ -3,6 +3,7 @@ package agent
 import (
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -173,26 +174,30 @@ func TestRedelivery(t *testing.T) {
 	p := newPlane(t)
 	startAgent(t, p, func(c *Config) { c.Slots = 4 })
 	first, second, third := newFIFO(t), newFIFO(t), newFIFO(t)
-	p.give(shell("t", 1, first, `trap '' TERM; echo $$ >"$FIFO.pid"; echo up >&9; while :; do sleep 0.05; done`))
-	first.expect(t, "up")
-	// The same attempt again; then a newer one, which must wait for the end of the
-	// older: it looks for the older one's process.
+	p.give(shell("t", 1, first, `echo $PPID >&9; sleep 1000`))
+	supervisor := receive(t, "the supervisor's id", first.lines)
+	send := func(signal string) {
+		if out, err := exec.Command("kill", signal, supervisor).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
 	p.give(shell("t", 1, second, `echo again >&9`))
-	newer := shell("t", 2, third, `kill -0 $(cat "$OLDER") 2>/dev/null && echo overlaps >&9; echo newer >&9; sleep 1000`)
-	newer.GetExec().Env["OLDER"] = first.path + ".pid"
-	p.give(newer)
-	first.expectEnd(t)
-	third.expect(t, "newer")
-	// An older one, late.
+	// A newer attempt waits for the end of the older, which cannot end just now.
+	send("-STOP")
+	p.give(shell("t", 2, third, `echo newer >&9; sleep 1000`))
 	p.give(shell("t", 1, second, `echo again >&9`))
 	p.give(shell("other", 1, nil, `true`))
 	if got := p.result(t); got.GetTaskId() != "other" {
 		t.Errorf("got %v", got)
 	}
-	select {
-	case line := <-second.lines:
-		t.Errorf("an attempt was started twice: %q", line)
-	default:
+	if len(third.lines) > 0 {
+		t.Error("two attempts of a task ran at the same time")
+	}
+	send("-CONT")
+	first.expectEnd(t)
+	third.expect(t, "newer")
+	if len(second.lines) > 0 {
+		t.Error("an attempt was started twice")
 	}
 }
 

@@ -78,7 +78,8 @@ func (a *agent) begin(fresh []*attempt) {
 	}
 }
 
-// run runs an attempt to its end and has it reported.
+// run runs an attempt to its end and has it reported, unless it was dropped: see
+// undropped.
 func (a *agent) run(at *attempt) {
 	if at.older != nil {
 		<-at.older.ended
@@ -86,10 +87,6 @@ func (a *agent) run(at *attempt) {
 	}
 	res := a.execute(at)
 	close(at.ended)
-	if at.isDropped() {
-		a.held.remove(at, false)
-		return
-	}
 	a.reports.add(at, res)
 }
 
