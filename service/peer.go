@@ -52,6 +52,8 @@ func newPeers(token string, conf *tls.Config) *peers {
 		TLSClientConfig: conf.Clone(),
 		HTTP2:           &http.HTTP2Config{SendPingTimeout: peerPingAfter, PingTimeout: peerPingTimeout},
 		IdleConnTimeout: 5 * time.Minute,
+		// Members are near each other and CPU is dear.
+		DisableCompression: true,
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 			conn, err := dialer.DialContext(ctx, network, address)
 			if err != nil {
@@ -62,7 +64,7 @@ func newPeers(token string, conf *tls.Config) *peers {
 	}}
 	p.opts = []connect.ClientOption{
 		connect.WithInterceptors(hop{token: token}),
-		connect.WithAcceptCompression("gzip", nil, nil), // members are near each other, CPU is dear
+		connect.WithAcceptCompression("gzip", nil, nil),
 		connect.WithReadMaxBytes(maxSendBytes),
 	}
 	return p
