@@ -246,20 +246,23 @@ func (m *TaskManifest) cancel(ctx context.Context, t *controlplane.Task) (planne
 		h.NodeID, h.GPUs = t.NodeID, t.GPUDevices
 	}
 	err = m.do(ctx, 2, 0, func(g *Group) {
-		if c, ok := m.batch.planner.(Canceller); ok && c.Cancel(g, t.ID) {
+		if c, ok := m.batch.planner.(Canceller); ok && c.Cancel(g, t) {
 			planned = true
 			return
 		}
 		g.Add(CancelWaitingOp(h, g.Now), nil)
 		g.Add(CancelRunningOp(h), nil)
 	})
-	return planned, err
+	if err != nil {
+		return false, err // planned may be written yet
+	}
+	return planned, nil
 }
 
-// Canceller is a Planner that cancels what nodes hold by itself. Cancel reports
-// whether it did; otherwise the task is not on a node.
+// Canceller is a Planner that cancels what it knows of by itself. Cancel reports
+// whether it did. The task is as it was read, which may be a while ago.
 type Canceller interface {
-	Cancel(g *Group, id string) bool
+	Cancel(g *Group, t *controlplane.Task) bool
 }
 
 // AssignTask gives a pending task to a healthy node that has room for it, as

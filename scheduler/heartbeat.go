@@ -2,132 +2,170 @@ package scheduler
 
 import (
 	"context"
-	"errors"
 	"slices"
 
 	"github.com/raft-control-plane/control-plane"
 	"github.com/raft-control-plane/control-plane/db"
 )
 
+// beat is a heartbeat under way: an item of a group.
+type beat struct {
+	controlplane.Heartbeat
+	s    *Scheduler
+	work controlplane.Work
+	err  error
+	done chan error
+}
+
 // Heartbeat registers a node or renews its lease. It returns once the renewal is
 // committed.
 func (s *Scheduler) Heartbeat(ctx context.Context, hb controlplane.Heartbeat) (controlplane.Work, error) {
-	var work controlplane.Work
-	var refused error
-	err := s.tasks.Do(ctx, 512+64*len(hb.Held), func(g *db.Group) {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		work, refused = s.st.heartbeat(g, &hb)
-	})
-	return work, errors.Join(err, refused)
+	b := s.newBeat(hb)
+	if err := s.tasks.Enqueue(b); err != nil {
+		return controlplane.Work{}, err
+	}
+	return b.await(ctx)
 }
 
-func (st *state) heartbeat(g *db.Group, hb *controlplane.Heartbeat) (controlplane.Work, error) {
-	n := st.nodes[hb.NodeID]
-	if hb.Spec != nil {
-		var err error
-		if n, err = st.register(g, n, hb); err != nil {
+func (s *Scheduler) newBeat(hb controlplane.Heartbeat) *beat {
+	return &beat{s: s, Heartbeat: hb, done: make(chan error, 1)}
+}
+
+func (b *beat) await(ctx context.Context) (controlplane.Work, error) {
+	select {
+	case err := <-b.done:
+		if err != nil {
 			return controlplane.Work{}, err
 		}
+		return b.work, b.err
+	case <-ctx.Done():
+		return controlplane.Work{}, ctx.Err()
+	}
+}
+
+// Weight implements db.Item.
+func (b *beat) Weight() (ops, bytes int) { return 2, 512 + 64*len(b.Held) }
+
+// Finish implements db.Item.
+func (b *beat) Finish(err error) { b.done <- err }
+
+// Prepare implements db.Item.
+func (b *beat) Prepare(g *db.Group) {
+	b.s.mu.Lock()
+	defer b.s.mu.Unlock()
+	st := b.s.st
+	n := st.nodes[b.NodeID]
+	if b.Spec != nil {
+		n, b.err = st.register(g, n, b)
 	} else {
-		var err error
-		if n, err = st.session(hb.NodeID, hb.SessionID); err != nil {
-			return controlplane.Work{}, err
-		}
+		n, b.err = st.session(b.NodeID, b.SessionID)
 	}
-	if hb.Spec == nil || hb.Usage != nil {
-		st.renew(g, n, hb.Usage)
+	if b.err != nil {
+		return
 	}
-	st.suspectLost(n, hb.Held)
-	return controlplane.Work{Stop: st.stops(n, hb.Held, true), Lease: st.s.opts.Lease}, nil
+	if b.Spec == nil || b.Usage != nil {
+		st.renew(g, n, b.Usage, b.confirm)
+	}
+	st.compare(n, b.Held, redeliverAfter)
+	if len(n.news) > 0 && len(n.waiting) > 0 {
+		st.owing[n] = struct{}{}
+	}
+	b.work = controlplane.Work{Stop: append(notYours(n, b.Held), st.stops(n, 0)...), Lease: st.s.opts.Lease}
+}
+
+// confirm takes in whether the renewal took effect.
+func (b *beat) confirm(held bool) {
+	if !held {
+		b.work, b.err = controlplane.Work{}, controlplane.Errorf(controlplane.CodeUnavailable, "the lease was not renewed, since the node was changed at the same moment: send the heartbeat again")
+	}
 }
 
 // renew renews the lease of a node in this group; it counts from the commit.
-func (st *state) renew(g *db.Group, n *node, usage *controlplane.NodeUsage) {
-	n.renewing = g
-	n.renewal++
-	if usage != nil {
+func (st *state) renew(g *db.Group, n *node, usage *controlplane.NodeUsage, then func(held bool)) {
+	st.renewing(n)
+	if usage != nil && *usage != n.usage {
 		n.usage = *usage
+		st.touch(n) // it breaks ties
 	}
-	if n.status != controlplane.NodeHealthy {
-		n.status = controlplane.NodeHealthy
-		st.touched[n] = true
-	}
-	g.Add(db.RenewOp(n.id, n.session, usage, g.Now), st.checked("renew", func() { n.renewed = st.now() }))
+	g.Add(db.RenewOp(n.id, n.session, usage, g.Now), st.checked("renew", func(held bool) {
+		n.renewedNow(st, held)
+		if then != nil {
+			then(held)
+		}
+	}))
 }
 
-// suspectLost marks what the node should hold for a while and does not list: the
-// answer that delivered it was lost.
-func (st *state) suspectLost(n *node, held []controlplane.Attempt) {
-	known := setOf(held)
-	for _, a := range n.attempts {
-		if a.Status == controlplane.TaskRunning && st.now().Sub(a.since) >= redeliverAfter &&
-			!known[controlplane.Attempt{TaskID: a.TaskID, Attempt: a.Attempt}] {
-			a.redeliver = true
-		}
+func (n *node) renewedNow(st *state, held bool) {
+	if held {
+		n.renewed = st.now()
 	}
-	for _, p := range n.waiting {
-		if st.redeliver(p); len(p.seqs) > 0 {
-			st.answer(p)
-		}
+}
+
+func (st *state) renewing(n *node) {
+	n.renewing = st.group
+	n.renewal++
+	if n.status != controlplane.NodeHealthy {
+		n.status = controlplane.NodeHealthy
+		st.touch(n)
 	}
 }
 
 // register takes in a node, a new session of it, or what its session now says of
 // itself. What a former session ran goes back to its queue at once.
-func (st *state) register(g *db.Group, n *node, hb *controlplane.Heartbeat) (*node, error) {
+func (st *state) register(g *db.Group, n *node, b *beat) (*node, error) {
 	former := ""
-	if n != nil && n.session != hb.SessionID {
+	if n != nil && n.session != b.SessionID {
 		former = n.session
 	}
 	if n == nil || former != "" {
-		if err := st.mayBegin(hb); err != nil {
+		if err := st.mayBegin(b); err != nil {
 			return nil, err
 		}
 	}
 	if n == nil {
-		n = newNode(&controlplane.Node{ID: hb.NodeID, Schedulable: true}, st.now())
-		st.nodes[n.id] = n
+		n = st.addNode(&controlplane.Node{ID: b.NodeID, Schedulable: true})
 	}
-	n.session = hb.SessionID
+	n.session = b.SessionID
 	if former != "" {
-		n.dismiss(replaced(n.id))
+		st.replaced[former] = struct{}{}
+		for _, p := range n.waiting {
+			st.refuse(p, replaced(n.id))
+		}
 		st.lose(g, n, "session_replaced", "node "+n.id+" began a new session")
 	}
-	g.Add(db.RegisterOp(n.id, n.session, former, hb.Spec, g.Now), st.checked("register", func() { n.renewed = st.now() }))
-	if !slices.Equal(n.spec.GPUDevices, hb.Spec.GPUDevices) {
-		st.replaceDevices(g, n, hb.Spec.GPUDevices)
+	g.Add(db.RegisterOp(n.id, n.session, former, b.Spec, g.Now), st.checked("register", func(held bool) {
+		n.renewedNow(st, held)
+		b.confirm(held)
+	}))
+	if !slices.Equal(n.spec.GPUDevices, b.Spec.GPUDevices) {
+		st.replaceDevices(g, n, b.Spec.GPUDevices)
 	}
-	n.setSpec(*hb.Spec)
-	n.status = controlplane.NodeHealthy
-	n.renewal++
-	if former == "" && n.renewal == 1 {
-		n.renewal = 1 // a new row begins at 1
-	}
-	n.renewing = g
-	st.touched[n] = true
+	n.setSpec(*b.Spec)
+	st.renewing(n)
+	st.touch(n)
 	return n, nil
 }
 
 // mayBegin refuses a session that was replaced before: two workers under one name
 // must not throw each other out for ever.
-func (st *state) mayBegin(hb *controlplane.Heartbeat) error {
-	retired := false
-	err := st.read(context.Background(), func(c db.Conn) (err error) {
-		retired, err = db.SessionRetired(c, hb.SessionID)
+func (st *state) mayBegin(b *beat) error {
+	_, retired := st.replaced[b.SessionID]
+	err := st.read(context.Background(), func(c db.Conn) error {
+		before, err := db.SessionRetired(c, b.SessionID)
+		retired = retired || before
 		return err
 	})
 	if err == nil && retired {
-		err = replaced(hb.NodeID)
+		err = replaced(b.NodeID)
 	}
 	return err
 }
 
-// replaceDevices replaces the devices of a node; attempts that hold one keep
-// running without it in the record, since the node says that it is gone.
+// replaceDevices replaces the devices of a node. A device that stays keeps its
+// holder; one that comes back while its attempt still runs gets it again.
 func (st *state) replaceDevices(g *db.Group, n *node, gpus []controlplane.GPUDevice) {
 	g.Add(db.DevicesOp(n.id, gpus), nil)
-	for _, a := range n.attempts {
+	for _, a := range bySeq(n.all()) {
 		for _, device := range a.GPUs {
 			g.Add(db.TakeDeviceOp(n.id, device, a.Seq), nil)
 		}

@@ -1,21 +1,13 @@
 package scheduler
 
 import (
+	"container/heap"
 	"context"
-	"errors"
-	"slices"
 	"time"
 
 	"github.com/raft-control-plane/control-plane"
 	"github.com/raft-control-plane/control-plane/db"
 )
-
-// retry is a task that waits for its next attempt.
-type retry struct {
-	seq    int64
-	stream db.Stream
-	due    time.Time
-}
 
 // watch looks for what is due: leases that lapse, retries, assigned tasks that
 // nobody fetches. Leases go by this leader's monotonic clock, counted from the
@@ -30,13 +22,22 @@ func (s *Scheduler) watch(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		if s.isDue() {
-			err := s.tasks.Do(ctx, 0, s.collect)
-			if err != nil && !errors.Is(err, context.Canceled) && ctx.Err() == nil {
-				s.log.Debug("could not write what is due", "error", err)
-			}
+		if err := s.tick(ctx); err != nil && ctx.Err() == nil {
+			s.log.Debug("could not write what is due", "error", err)
 		}
 	}
+}
+
+// tick has what is due taken up by a group, and returns when that is committed.
+func (s *Scheduler) tick(ctx context.Context) error {
+	if !s.isDue() {
+		return nil
+	}
+	return s.tasks.Do(ctx, 0, func(*db.Group) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.st.collecting = true // once all of the group is prepared: a renewal in it counts
+	})
 }
 
 func (s *Scheduler) isDue() bool {
@@ -47,12 +48,10 @@ func (s *Scheduler) isDue() bool {
 		return false
 	}
 	now := st.now()
-	for _, r := range st.retries {
-		if !now.Before(r.due) {
-			return true
-		}
+	if st.disturbed || st.retries.isDue(now) {
+		return true
 	}
-	for _, n := range st.nodes {
+	for _, n := range st.byNum {
 		if st.lapsed(n, now) || len(st.unfetched(n, now)) > 0 {
 			return true
 		}
@@ -61,44 +60,41 @@ func (s *Scheduler) isDue() bool {
 }
 
 // collect puts everything that is due into a group.
-func (s *Scheduler) collect(g *db.Group) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	st, now := s.st, s.opts.Now()
-	for _, n := range sortedNodes(st.all()) {
+func (st *state) collect(g *db.Group) {
+	st.collecting = false
+	now := st.now()
+	for _, n := range st.byNum {
 		if st.lapsed(n, now) {
 			st.expire(g, n)
 		}
 		for _, a := range st.unfetched(n, now) {
 			st.release(a)
-			st.rewind(a)
+			st.rewind(a.stream())
 			g.Add(db.RequeueOp(a.Held, db.Requeue{Attempt: db.AttemptReleased, Reason: "not_fetched"}, g.Now), st.checked("take back", nil))
 		}
 	}
-	st.retries = slices.DeleteFunc(st.retries, func(r retry) bool {
-		if now.Before(r.due) {
-			return false
-		}
+	for st.retries.isDue(now) {
+		r := heap.Pop(&st.retries).(retry)
 		g.Add(db.DueOp(r.seq), nil) // 0 rows: it was cancelled meanwhile
-		st.rewinds = append(st.rewinds, r.stream)
-		st.more = true
-		return true
-	})
+		st.rewind(r.stream)
+	}
 }
 
 // lapsed reports whether a node was not heard for a whole lease.
 func (st *state) lapsed(n *node, now time.Time) bool {
-	return n.status == controlplane.NodeHealthy && now.Sub(n.renewed) > st.s.opts.Lease
+	return n.status == controlplane.NodeHealthy && n.renewing != st.group && now.Sub(n.renewed) > st.s.opts.Lease
 }
 
 // unfetched are the tasks that were assigned to a node which does not poll.
 func (st *state) unfetched(n *node, now time.Time) (list []*attempt) {
-	for _, a := range n.attempts {
+	if len(n.news) == 0 {
+		return nil
+	}
+	for _, a := range bySeq(n.news) {
 		if a.Status == controlplane.TaskAssigned && now.Sub(a.since) > st.s.opts.AssignTimeout {
 			list = append(list, a)
 		}
 	}
-	slices.SortFunc(list, func(a, b *attempt) int { return int(a.Seq - b.Seq) })
 	return list
 }
 
@@ -107,19 +103,16 @@ func (st *state) expire(g *db.Group, n *node) {
 	st.s.log.Warn("node not heard for its lease: its tasks go back", "node", n.id, "tasks", len(n.attempts), "lease", st.s.opts.Lease)
 	g.Add(db.ExpireOp(n.id, n.renewal), st.checked("expire", nil))
 	n.status = controlplane.NodeUnhealthy
-	n.dismiss(nil)
+	for _, p := range n.waiting {
+		st.refuse(p, nil)
+	}
 	st.lose(g, n, "lease_lost", "node "+n.id+" was not heard for "+st.s.opts.Lease.String())
 }
 
 // lose takes all attempts from a node. A task that has lost too many ends: it may
 // be what kills its nodes.
 func (st *state) lose(g *db.Group, n *node, reason, why string) {
-	list := make([]*attempt, 0, len(n.attempts))
-	for _, a := range n.attempts {
-		list = append(list, a)
-	}
-	slices.SortFunc(list, func(a, b *attempt) int { return int(a.Seq - b.Seq) })
-	for _, a := range list {
+	for _, a := range bySeq(n.all()) {
 		st.release(a)
 		g.Add(st.loss(a, reason, why, g.Now), st.checked(reason, nil))
 	}
@@ -136,37 +129,51 @@ func (st *state) loss(a *attempt, reason, why string, nowMs int64) *db.Op {
 		r.Result.Error = why + "; it was the last of max_lost_attempts, this task may be what kills its nodes"
 		return db.LoseOp(a.Held, controlplane.TaskFailed, r, nowMs)
 	}
-	st.rewind(a)
+	st.rewind(a.stream())
 	return db.RequeueOp(a.Held, r, nowMs)
 }
 
-// Cancel implements db.Canceller: it stops what a node holds.
-func (s *Scheduler) Cancel(g *db.Group, id string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	st := s.st
-	st.cancelled[id] = true
-	a := st.held[id]
-	switch {
-	case a == nil:
-		return false
-	case a.Status == controlplane.TaskAssigned:
-		st.release(a)
-		g.Add(db.CancelWaitingOp(a.Held, g.Now), st.checked("cancel", nil))
-	case !a.CancelRequested:
-		a.CancelRequested = true
-		g.Add(db.CancelRunningOp(a.Held), st.checked("cancel", nil))
-		st.tellStop(a)
-	}
-	return true
+// rewind lets a task be found that goes back to its queue. What this group changes
+// is not in the state yet, so the stream is read in a later pass.
+func (st *state) rewind(k db.Stream) {
+	st.rewinds = append(st.rewinds, k)
+	st.more = true
 }
 
-// tellStop lets a poll that waits carry the stop.
-func (st *state) tellStop(a *attempt) {
-	for _, p := range a.node.waiting {
-		a.stopSent = st.now()
-		p.stop = append(p.stop, controlplane.Stop{TaskID: a.TaskID, Attempt: a.Attempt, Reason: controlplane.StopCancelled})
-		st.answer(p)
-		return
+// retry is a task that waits for its next attempt.
+type retry struct {
+	seq    int64
+	stream db.Stream
+	due    time.Time
+}
+
+// retries is a heap, the first that is due on top.
+type retries []retry
+
+func (h *retries) add(r retry) { heap.Push(h, r) }
+
+func (h retries) isDue(now time.Time) bool { return len(h) > 0 && !now.Before(h[0].due) }
+
+// Len, Less, Swap, Push and Pop implement heap.Interface.
+func (h retries) Len() int { return len(h) }
+
+// Less orders by time, then age.
+func (h retries) Less(i, j int) bool {
+	if !h[i].due.Equal(h[j].due) {
+		return h[i].due.Before(h[j].due)
 	}
+	return h[i].seq < h[j].seq
+}
+
+// Swap implements heap.Interface.
+func (h retries) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+
+// Push implements heap.Interface.
+func (h *retries) Push(x any) { *h = append(*h, x.(retry)) }
+
+// Pop implements heap.Interface.
+func (h *retries) Pop() any {
+	r := (*h)[len(*h)-1]
+	*h = (*h)[:len(*h)-1]
+	return r
 }

@@ -9,33 +9,34 @@ import (
 	"github.com/raft-control-plane/control-plane/db"
 )
 
-const (
-	// renewAfter is how old a renewal must be for a poll to renew again.
-	renewAfter = time.Second
-	// stopAgainAfter is how long a poll waits before it repeats a stop: stopping
-	// takes a while, and a poll that carries a stop is answered at once.
-	stopAgainAfter = 2 * time.Second
-	// redeliverAfter is how old an attempt must be for a heartbeat that does not
-	// list it to mean that its delivery was lost.
-	redeliverAfter = 2 * time.Second
-)
+// renewAfter is how old a renewal must be for a poll to renew again.
+const renewAfter = time.Second
 
 // poll is a call that waits for work. It is an item of the group that it arrives
-// with, and then waits at its node.
+// with, and then waits at its node. It is answered once, by finish.
 type poll struct {
 	s    *Scheduler
 	req  controlplane.Poll
 	done chan struct{}
 
 	// Guarded by Scheduler.mu until done is closed.
-	node     *node
-	seqs     []int64 // tasks that it was given
-	stop     []controlplane.Stop
-	lease    time.Duration
-	err      error
+	node  *node
+	given []given
+	stop  []controlplane.Stop
+	lease time.Duration
+	err   error
+
+	settled  bool // the group that it arrived with is committed, or has failed
+	inFlight bool // it is looked at when the present group is committed
+	now      bool // answer it as soon as that is possible
+	gone     bool // nobody waits for the answer
 	resolved bool
-	now      bool // answer at the end of the group that it arrived with
-	inFlight bool // it is to be answered when the present group is committed
+}
+
+// given is a task that a poll is answered with.
+type given struct {
+	attempt *attempt
+	task    *controlplane.Task // nil: to be read from the state
 }
 
 // Poll waits until there is work for a node, at most req.Wait, and returns tasks
@@ -53,107 +54,183 @@ func (s *Scheduler) newPoll(req controlplane.Poll) *poll {
 	return &poll{s: s, req: req, done: make(chan struct{})}
 }
 
-// await waits for the poll's answer and fetches its tasks.
+// await waits for the poll's answer.
 func (s *Scheduler) await(ctx context.Context, p *poll) (controlplane.Work, error) {
 	timer := time.NewTimer(min(p.req.Wait, controlplane.MaxPollWait))
 	defer timer.Stop()
-	timeout := timer.C
-	for waiting := true; waiting; {
-		select {
-		case <-p.done:
-			waiting = false
-		case <-timeout:
-			timeout = nil
-			s.leave(p, nil)
-		case <-ctx.Done():
-			s.leave(p, nil)
-			if !p.isDone() {
-				return controlplane.Work{}, ctx.Err() // what it is given meanwhile is delivered again
-			}
-		}
+	select {
+	case <-p.done:
+	case <-timer.C:
+		s.leave(p, false)
+	case <-ctx.Done():
+	}
+	select {
+	case <-p.done:
+	case <-ctx.Done():
+		s.leave(p, true) // what it is given meanwhile is delivered again
+		return controlplane.Work{}, ctx.Err()
 	}
 	if p.err != nil {
 		return controlplane.Work{}, p.err
 	}
 	work := controlplane.Work{Stop: p.stop, Lease: p.lease}
-	if len(p.seqs) == 0 {
-		return work, nil
+	var err error
+	if work.Tasks, err = s.fetch(ctx, p.given); err != nil {
+		s.undelivered(p)
+		return controlplane.Work{}, err
 	}
-	tasks, err := s.tasks.TasksForWork(ctx, p.seqs)
-	for _, t := range tasks {
-		if t.NodeID == p.req.NodeID && t.Status == controlplane.TaskRunning {
-			work.Tasks = append(work.Tasks, t)
+	return work, nil
+}
+
+// fetch returns the tasks that a poll was given, but for those that were taken
+// back meanwhile.
+func (s *Scheduler) fetch(ctx context.Context, list []given) ([]*controlplane.Task, error) {
+	if len(list) == 0 {
+		return nil, nil
+	}
+	var seqs []int64
+	for _, g := range list {
+		if g.task == nil {
+			seqs = append(seqs, g.attempt.Seq)
 		}
 	}
-	return work, err
+	read, err := s.read(ctx, seqs)
+	if err != nil {
+		return nil, err
+	}
+	var out []*controlplane.Task
+	for _, g := range list {
+		t, a := g.task, g.attempt
+		if t == nil {
+			t = read[a.Seq]
+		}
+		if t != nil && t.NodeID == a.NodeID && t.Attempt == a.Attempt && t.Status == controlplane.TaskRunning {
+			out = append(out, t)
+		}
+	}
+	return out, ctx.Err()
 }
 
-func (p *poll) isDone() bool {
-	select {
-	case <-p.done:
-		return true
-	default:
-		return false
+func (s *Scheduler) read(ctx context.Context, seqs []int64) (map[int64]*controlplane.Task, error) {
+	if len(seqs) == 0 {
+		return nil, nil
+	}
+	tasks, err := s.tasks.TasksForWork(ctx, seqs)
+	read := make(map[int64]*controlplane.Task, len(tasks))
+	for _, t := range tasks {
+		read[t.Seq] = t
+	}
+	return read, err
+}
+
+// carry keeps what a task does with the poll that is answered with it, so that it
+// need not be read.
+func (p *poll) carry(a *attempt, t *controlplane.Task) {
+	for i := range p.given {
+		if p.given[i].attempt == a {
+			stored := *t // whoever has submitted it is given the other one
+			p.given[i].task = &stored
+		}
 	}
 }
 
-// leave ends the wait of a poll, unless its answer is under way.
-func (s *Scheduler) leave(p *poll, err error) {
+// leave ends the wait of a poll. What is under way in its favour is committed
+// first; gone says that nobody waits for that.
+func (s *Scheduler) leave(p *poll, gone bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if p.node == nil || p.inFlight || p.resolved {
-		p.now = true // it is answered at the end of its group
-		return
+	p.now, p.gone = true, p.gone || gone
+	switch {
+	case p.resolved && gone:
+		s.deliverAgain(p)
+	case p.settled && !p.inFlight && !p.resolved:
+		p.node.polled = s.opts.Now()
+		p.finish(nil)
 	}
-	p.node.polled = s.opts.Now()
-	p.finish(err)
 }
 
-// finish answers the poll. Scheduler.mu is held.
+// undelivered is for an answer that could not be given.
+func (s *Scheduler) undelivered(p *poll) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.deliverAgain(p)
+}
+
+// deliverAgain gives what a poll was given to another poll of the node.
+func (s *Scheduler) deliverAgain(p *poll) {
+	st := s.st
+	if st == nil {
+		return // the next leader learns from the node what it does not have
+	}
+	for _, g := range p.given {
+		a := st.held[g.attempt.TaskID]
+		if a == nil || a.Attempt != g.attempt.Attempt || a.node.session != p.req.SessionID {
+			continue
+		}
+		a.redeliver = true
+		a.note()
+		st.owing[a.node] = struct{}{}
+		s.tasks.Kick()
+	}
+}
+
+// finish answers the poll, with an error if one is given or it was refused.
+// Scheduler.mu is held.
 func (p *poll) finish(err error) {
 	if p.resolved {
 		return
 	}
-	p.resolved, p.err = true, err
+	p.resolved = true
+	if err != nil {
+		p.err = err // also instead of a refusal: a group that failed refuses nobody
+	}
 	if n := p.node; n != nil {
 		n.waiting = slices.DeleteFunc(n.waiting, func(q *poll) bool { return q == p })
 	}
 	close(p.done)
 }
 
-// resolve answers a poll that was given something.
-func (st *state) resolve(p *poll) {
-	p.inFlight = false
-	if len(p.seqs) > 0 || len(p.stop) > 0 || p.now {
-		p.node.polled = st.now()
-		p.finish(nil)
-	}
-}
-
-// answer notes that the poll is to be answered when the group is committed.
+// answer has the poll looked at when the group is committed.
 func (st *state) answer(p *poll) {
 	if !p.inFlight {
 		p.inFlight = true
-		st.answered = append(st.answered, p)
+		st.answers = append(st.answers, p)
 	}
 }
 
-// dismiss answers all polls that wait at the node.
-func (n *node) dismiss(err error) {
-	for _, p := range slices.Clone(n.waiting) {
-		p.finish(err)
+// refuse has the poll refused when the group is committed, or sent away with
+// nothing if err is nil.
+func (st *state) refuse(p *poll, err error) {
+	p.now, p.err = true, err
+	st.answer(p)
+}
+
+// resolve answers a poll of this group that was given something or may not wait.
+func (st *state) resolve(p *poll) {
+	p.inFlight = false
+	if p.resolved || len(p.given) == 0 && len(p.stop) == 0 && !p.now {
+		return
+	}
+	if p.node != nil {
+		p.node.polled = st.now()
+	}
+	p.finish(nil)
+	if p.gone {
+		st.s.deliverAgain(p)
 	}
 }
 
 // poll returns a poll of the node that can take one more task.
 func (n *node) poll() *poll {
 	for _, p := range n.waiting {
-		if len(p.seqs) < p.req.MaxTasks {
+		if p.takes() {
 			return p
 		}
 	}
 	return nil
 }
+
+func (p *poll) takes() bool { return len(p.given) < p.req.MaxTasks && !p.gone && p.err == nil }
 
 // Weight implements db.Item.
 func (p *poll) Weight() (ops, bytes int) { return 1, 256 }
@@ -165,19 +242,22 @@ func (p *poll) Prepare(g *db.Group) {
 	defer p.s.mu.Unlock()
 	st := p.s.st
 	n, err := st.session(p.req.NodeID, p.req.SessionID)
-	if err != nil {
-		p.finish(err)
+	if err != nil || p.gone {
+		st.refuse(p, err)
 		return
 	}
 	p.node = n
 	n.polled = st.now()
 	n.waiting = append(n.waiting, p)
-	st.touched[n] = true
+	st.touch(n)
 	st.renewForPoll(g, p)
-	p.stop = st.stops(n, p.req.Held, false)
-	st.redeliver(p)
+	if p.req.HeldComplete {
+		st.compare(n, p.req.Held, 0)
+		p.stop = notYours(n, p.req.Held)
+	}
+	p.stop = append(p.stop, st.stops(n, stopAgainAfter)...)
 	st.deliver(g, p)
-	if p.req.Wait <= 0 || len(p.stop) > 0 || len(p.seqs) > 0 {
+	if p.req.Wait <= 0 || len(p.stop) > 0 {
 		p.now = true
 	}
 	if p.now {
@@ -189,105 +269,24 @@ func (p *poll) Prepare(g *db.Group) {
 func (p *poll) Finish(err error) {
 	p.s.mu.Lock()
 	defer p.s.mu.Unlock()
-	if err != nil {
+	p.settled = true
+	if err != nil || p.now {
 		p.finish(err)
-		return
-	}
-	if p.now && p.node != nil && !p.resolved {
-		p.node.polled = p.s.opts.Now()
-		p.finish(nil)
 	}
 }
 
 // renewForPoll renews the lease with a poll if the last renewal is a while ago.
 func (st *state) renewForPoll(g *db.Group, p *poll) {
 	n := p.node
-	if n.renewing != g && n.status == controlplane.NodeHealthy && st.now().Sub(n.renewed) < renewAfter {
-		return
-	}
-	if n.renewing != g {
-		st.renew(g, n, nil)
+	if n.renewing != st.group {
+		if n.status == controlplane.NodeHealthy && st.now().Sub(n.renewed) < renewAfter {
+			return
+		}
+		st.renew(g, n, nil, func(held bool) {
+			if !held {
+				p.lease = 0
+			}
+		})
 	}
 	p.lease = st.s.opts.Lease
-}
-
-// redeliver gives the poll what the state says is running on the node and the
-// node does not know of.
-func (st *state) redeliver(p *poll) {
-	if p.req.HeldComplete {
-		known := setOf(p.req.Held)
-		for _, a := range p.node.attempts {
-			if a.Status == controlplane.TaskRunning && !known[controlplane.Attempt{TaskID: a.TaskID, Attempt: a.Attempt}] && !st.inAnswer(a) {
-				a.redeliver = true
-			}
-		}
-	}
-	for _, a := range p.node.sorted() {
-		if a.redeliver && len(p.seqs) < p.req.MaxTasks {
-			a.redeliver, a.since = false, st.now()
-			p.seqs = append(p.seqs, a.Seq)
-		}
-	}
-}
-
-// inAnswer reports whether the attempt is in the answer to another poll.
-func (st *state) inAnswer(a *attempt) bool {
-	for _, p := range a.node.waiting {
-		if slices.Contains(p.seqs, a.Seq) {
-			return true
-		}
-	}
-	return false
-}
-
-// deliver hands out what is assigned to the node.
-func (st *state) deliver(g *db.Group, p *poll) {
-	for _, a := range p.node.sorted() {
-		if a.Status != controlplane.TaskAssigned || len(p.seqs) >= p.req.MaxTasks {
-			continue
-		}
-		a.Status, a.since = controlplane.TaskRunning, st.now()
-		p.seqs = append(p.seqs, a.Seq)
-		g.Add(db.DeliverOp(a.Held, g.Now), st.checked("deliver", nil))
-	}
-}
-
-// sorted returns the node's attempts in the order of their submission.
-func (n *node) sorted() []*attempt {
-	list := make([]*attempt, 0, len(n.attempts))
-	for _, a := range n.attempts {
-		if a.redeliver || a.Status == controlplane.TaskAssigned {
-			list = append(list, a)
-		}
-	}
-	slices.SortFunc(list, func(a, b *attempt) int { return int(a.Seq - b.Seq) })
-	return list
-}
-
-func setOf(held []controlplane.Attempt) map[controlplane.Attempt]bool {
-	set := make(map[controlplane.Attempt]bool, len(held))
-	for _, h := range held {
-		set[h] = true
-	}
-	return set
-}
-
-// stops tells a node what to stop: attempts that it lists and the state does not
-// give it, and attempts that were cancelled. repeat is for heartbeats, which
-// repeat a stop each time.
-func (st *state) stops(n *node, held []controlplane.Attempt, repeat bool) (stop []controlplane.Stop) {
-	for _, h := range held {
-		if a := n.attempts[h.TaskID]; a == nil || a.Attempt != h.Attempt {
-			stop = append(stop, controlplane.Stop{TaskID: h.TaskID, Attempt: h.Attempt, Reason: controlplane.StopNotYours})
-		}
-	}
-	for _, a := range n.attempts {
-		if a.CancelRequested && (repeat || st.now().Sub(a.stopSent) >= stopAgainAfter) {
-			if !repeat {
-				a.stopSent = st.now()
-			}
-			stop = append(stop, controlplane.Stop{TaskID: a.TaskID, Attempt: a.Attempt, Reason: controlplane.StopCancelled})
-		}
-	}
-	return stop
 }

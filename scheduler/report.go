@@ -41,7 +41,7 @@ func (s *Scheduler) ReportAndPoll(ctx context.Context, req controlplane.Poll, re
 	}
 	outcomes, err := r.await(ctx)
 	if err != nil {
-		s.leave(r.poll, nil)
+		s.leave(r.poll, true)
 		return nil, controlplane.Work{}, err
 	}
 	work, err := s.await(ctx, r.poll)
@@ -111,7 +111,11 @@ func (st *state) report(g *db.Group, r *report, i int) {
 	}
 	st.release(a)
 	op, status := st.ending(g, a, res)
-	g.Add(op, st.checked("report", func() { r.outcomes[i].Status = status }))
+	g.Add(op, st.checked("report", func(held bool) {
+		if held {
+			r.outcomes[i].Status = status
+		}
+	}))
 }
 
 // ending decides what follows a result: the end, or another attempt.
@@ -122,32 +126,23 @@ func (st *state) ending(g *db.Group, a *attempt, res *controlplane.Result) (*db.
 	}
 	switch {
 	case status == controlplane.TaskPending:
-		st.rewind(a)
+		st.rewind(a.stream())
 		return db.RequeueOp(a.Held, db.Requeue{Attempt: db.AttemptReleased, Reason: "released", Result: *res}, g.Now), controlplane.TaskPending
 	case status == controlplane.TaskFailed && a.FailedAttempts+1 < a.MaxAttempts:
 		wait := st.s.backoff(a.FailedAttempts)
-		st.retries = append(st.retries, retry{seq: a.Seq, stream: a.stream(), due: st.now().Add(wait)})
+		st.retries.add(retry{seq: a.Seq, stream: a.stream(), due: st.now().Add(wait)})
 		return db.RequeueOp(a.Held, db.Requeue{Attempt: db.AttemptFailed, Reason: "retry", Result: *res,
 			RetryMs: g.Now + wait.Milliseconds()}, g.Now), controlplane.TaskPending
 	}
 	return db.EndOp(a.Held, status, res, g.Now), status
 }
 
-func (a *attempt) stream() db.Stream { return db.Stream{Queue: a.Queue, ClassID: a.ClassID} }
-
-// rewind lets the task be found again once it is back in its queue. What this
-// group changes is not in the state yet, so the stream is read in a later pass.
-func (st *state) rewind(a *attempt) {
-	st.rewinds = append(st.rewinds, a.stream())
-	st.more = true
-}
-
-// backoff is the wait after a number of earlier failures: exponential with equal
+// backoff is the wait after a number of earlier failures: exponential, with a
 // jitter of a quarter either way.
 func (s *Scheduler) backoff(failed int32) time.Duration {
 	wait := s.opts.RetryMax
-	if failed < 32 {
-		wait = min(s.opts.RetryBase<<failed, s.opts.RetryMax)
+	if failed < 62 && s.opts.RetryBase <= s.opts.RetryMax>>failed {
+		wait = s.opts.RetryBase << failed
 	}
 	return time.Duration(float64(wait) * (0.75 + s.opts.Jitter()/2))
 }
@@ -164,23 +159,31 @@ func (r *report) late(ctx context.Context, res *controlplane.Result) controlplan
 	case !a.Found:
 		return controlplane.ReportOutcome{Err: &controlplane.Error{Code: controlplane.CodeNotFound, Field: "task_id",
 			Message: "there is no task " + res.TaskID + ": drop the result"}}
-	case a.NodeID == r.nodeID && a.Status == pastStatus(res.Status):
-		return controlplane.ReportOutcome{Status: firstAnswer(a, res)}
+	case a.NodeID == r.nodeID && records(a.Status, res.Status):
+		return controlplane.ReportOutcome{Status: firstAnswer(a, res.Attempt)}
 	}
 	return controlplane.ReportOutcome{Err: controlplane.Errorf(controlplane.CodePrecondition,
 		"attempt %d of task %s does not run on this session of node %s: the task is %s at attempt %d; drop the result",
 		res.Attempt, res.TaskID, r.nodeID, a.TaskStatus, a.TaskAttempt)}
 }
 
-func pastStatus(s controlplane.TaskStatus) string {
-	if s == controlplane.TaskPending {
-		return db.AttemptReleased
+// records reports whether an attempt of the status recorded may have ended with
+// this report. One that was cancelled ended so whatever its node said, unless it
+// was completed.
+func records(recorded string, reported controlplane.TaskStatus) bool {
+	switch recorded {
+	case db.AttemptReleased:
+		return reported == controlplane.TaskPending
+	case string(controlplane.TaskCancelled):
+		return reported != controlplane.TaskCompleted
 	}
-	return string(s)
+	return recorded == string(reported)
 }
 
-func firstAnswer(a db.AttemptState, res *controlplane.Result) controlplane.TaskStatus {
-	if a.TaskAttempt == res.Attempt && a.TaskStatus.Final() {
+// firstAnswer is the task's status right after the report: final if the attempt is
+// the last one and stands with the task, else it went on.
+func firstAnswer(a db.AttemptState, attempt int32) controlplane.TaskStatus {
+	if a.TaskAttempt == attempt && a.Status == string(a.TaskStatus) {
 		return a.TaskStatus
 	}
 	return controlplane.TaskPending

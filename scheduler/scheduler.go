@@ -8,6 +8,12 @@
 // entry is in flight at a time, the copy is exact when a decision is made, and
 // every decision is replicated as a guarded statement all the same. A new leader
 // reads the copy from the state.
+//
+// The goroutine that makes entries changes the copy: while a group is prepared,
+// with the effects that its operations are going to have, and when it is
+// committed. Beside it, callers whose polls end touch the polls. Nothing that a
+// node is told, work, renewal or refusal, is told before the group on which it
+// rests is committed.
 package scheduler
 
 import (
@@ -71,11 +77,11 @@ func NewWithOptions(tasks *db.TaskManifest, log *slog.Logger, opts Options) *Sch
 func (s *Scheduler) Lead(ctx context.Context, read db.Reader) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.st = newState(s, read)
-	if err := s.st.load(ctx); err != nil {
-		s.st = nil
+	st := newState(s, read)
+	if err := st.load(ctx); err != nil {
 		return err
 	}
+	s.st = st
 	ctx, s.stop = context.WithCancel(ctx)
 	go s.watch(ctx)
 	return nil
@@ -87,7 +93,9 @@ func (s *Scheduler) Resign() {
 	defer s.mu.Unlock()
 	s.stop()
 	for _, n := range s.st.nodes {
-		n.dismiss(controlplane.Errorf(controlplane.CodeUnavailable, "this member no longer leads: poll again"))
+		for _, p := range n.waiting {
+			p.finish(controlplane.Errorf(controlplane.CodeUnavailable, "this member no longer leads: poll again"))
+		}
 	}
 	s.st = nil
 }
@@ -96,40 +104,55 @@ func (s *Scheduler) Resign() {
 func (s *Scheduler) Plan(g *db.Group) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.st.reloadIfDisturbed()
-	s.st.place(g)
+	st := s.st
+	if st.disturbed { // and could not be read anew yet: no decision can rest on it
+		return
+	}
+	if st.collecting {
+		st.collect(g)
+	}
+	st.handOut(g)
+	st.place(g)
 }
 
-// Committed implements db.Planner: polls that were given work are answered.
+// Committed implements db.Planner: polls that were given something are answered.
 func (s *Scheduler) Committed(g *db.Group) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := s.st
-	for _, p := range st.answered {
+	st.noteQueued(g)
+	for _, p := range st.answers {
 		st.resolve(p)
 	}
-	st.answered = st.answered[:0]
-	for _, sub := range g.Submissions {
-		if sub.Stored && sub.Task.Status == controlplane.TaskPending {
-			st.stream(db.Stream{Queue: sub.Task.Queue, ClassID: sub.Task.ClassID}).append(sub)
-		}
+	more := st.more
+	st.endGroup()
+	if st.disturbed {
+		more = s.reload() || more
 	}
-	for _, k := range st.rewinds {
-		st.stream(k).rewind()
-	}
-	st.rewinds = st.rewinds[:0]
-	if st.more {
-		st.more = false
+	if more {
 		s.tasks.Kick()
 	}
 }
 
-// Disturbed implements db.Planner.
+// Disturbed implements db.Planner: the copy is read anew once the group that
+// changed the state past it is committed.
 func (s *Scheduler) Disturbed() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.st.disturbed = true
-	s.tasks.Kick()
+}
+
+// reload reads the copy anew, when nothing is in flight, and reports whether it
+// could.
+func (s *Scheduler) reload() bool {
+	st := newState(s, s.st.read)
+	if err := st.load(context.Background()); err != nil {
+		s.log.Error("cannot read the state: placing stops until it can be read", "error", err)
+		return false
+	}
+	st.inherit(s.st)
+	s.st = st
+	return true
 }
 
 func (o Options) withDefaults() Options {

@@ -9,44 +9,59 @@ import (
 	"github.com/raft-control-plane/control-plane/db"
 )
 
-// state is the leader's copy of what the replicated state says of nodes and of
-// the attempts that they hold.
+// state is the leader's copy of what the replicated state says of nodes, of the
+// attempts that they hold and of the tasks that wait.
 type state struct {
 	s    *Scheduler
 	read db.Reader
 
 	nodes   map[string]*node
+	byNum   []*node
 	held    map[string]*attempt // by task id
-	streams map[db.Stream]*stream
-	order   []*stream
-	heaps   map[int64]*candidates // by class
-	retries []retry
+	retries retries
 
-	// touched nodes may have more room, or ask for work, since the last pass.
-	touched map[*node]bool
-	// rewinds are streams to be read anew after this group.
-	rewinds []db.Stream
-	// cancelled are tasks that this group cancels.
-	cancelled map[string]bool
-	// answered are the polls to answer when the group is committed.
-	answered []*poll
-	// more is set when a pass ended at its limit.
-	more bool
-	// disturbed is set when the state was changed past this copy.
+	// A stream that is not there has no pending tasks, a class that is not busy no
+	// streams.
+	streams map[db.Stream]*stream
+	classes map[int64]*class
+	busy    map[*class]struct{}
+	touches touches
+
+	// What belongs to the group in the making only.
+	groupState
+	// group is its number.
+	group uint64
+	// owing are nodes with polls that wait although there is something to hand out.
+	owing map[*node]struct{}
+	// collecting is set when the next group takes up what is due.
+	collecting bool
+	// disturbed is set when the state was changed past this copy, or a decision did
+	// not hold.
 	disturbed bool
 }
 
-func newState(s *Scheduler, read db.Reader) *state {
-	st := &state{s: s, read: read}
-	st.clear()
-	return st
+type groupState struct {
+	// at is the time of the pass.
+	at time.Time
+	// used are streams that this group's submissions or placements touch.
+	used []*stream
+	// rewinds are streams to be read anew after this group.
+	rewinds []db.Stream
+	// gone are pending tasks, by key, that this group may cancel.
+	gone map[int64]struct{}
+	// replaced are sessions that this group retires.
+	replaced map[string]struct{}
+	// answers are the polls to answer when the group is committed.
+	answers []*poll
+	// more is set when another pass should follow at once.
+	more bool
 }
 
-func (st *state) clear() {
-	st.nodes, st.held = map[string]*node{}, map[string]*attempt{}
-	st.streams, st.order = map[db.Stream]*stream{}, nil
-	st.heaps, st.retries = map[int64]*candidates{}, nil
-	st.touched, st.cancelled = map[*node]bool{}, map[string]bool{}
+func newState(s *Scheduler, read db.Reader) *state {
+	return &state{s: s, read: read, group: 1,
+		nodes: map[string]*node{}, held: map[string]*attempt{}, owing: map[*node]struct{}{},
+		streams: map[db.Stream]*stream{}, classes: map[int64]*class{}, busy: map[*class]struct{}{},
+		groupState: groupState{gone: map[int64]struct{}{}, replaced: map[string]struct{}{}}}
 }
 
 // load reads the copy from the state.
@@ -58,9 +73,8 @@ func (st *state) load(ctx context.Context) error {
 
 func (st *state) loadNodes(c db.Conn) error {
 	nodes, err := db.AllNodes(c)
-	now := st.now()
 	for _, n := range nodes {
-		st.nodes[n.ID] = newNode(n, now)
+		st.addNode(n)
 	}
 	return err
 }
@@ -70,9 +84,12 @@ func (st *state) loadHeld(c db.Conn) error {
 	for _, h := range held {
 		n := st.nodes[h.NodeID]
 		if n == nil {
-			continue // a node that was deleted: its tasks are taken back by no one yet
+			st.s.log.Error("an attempt is held by a node that is not there", "task", h.TaskID, "node", h.NodeID)
+			continue
 		}
-		st.hold(n, &attempt{HeldTask: h, since: st.now()})
+		a := &attempt{HeldTask: h, since: st.now()}
+		st.reserve(n, a)
+		st.keep(a)
 	}
 	return err
 }
@@ -80,164 +97,76 @@ func (st *state) loadHeld(c db.Conn) error {
 func (st *state) loadStreams(c db.Conn) error {
 	streams, err := db.Streams(c)
 	for _, k := range streams {
-		st.stream(k)
+		st.stream(k).rewind()
+		st.classes[k.ClassID].stored = true
 	}
 	return err
 }
 
 func (st *state) loadRetries(c db.Conn) error {
-	retries, err := db.Retries(c)
+	waiting, err := db.Retries(c)
 	wall := time.Now().UnixMilli()
-	for _, r := range retries {
+	for _, r := range waiting {
 		// What the wall clock says is bounded by what the wait can be at most.
 		wait := time.Duration(r.RetryMs-wall) * time.Millisecond
 		wait = min(max(wait, 0), st.s.opts.RetryMax*5/4)
-		st.retries = append(st.retries, retry{seq: r.Seq, stream: r.Stream, due: st.now().Add(wait)})
+		st.retries.add(retry{seq: r.Seq, stream: r.Stream, due: st.now().Add(wait)})
 	}
 	return err
 }
 
-// reloadIfDisturbed reads the copy anew and keeps what only memory holds: the
-// polls that wait and when each node was heard.
-func (st *state) reloadIfDisturbed() {
-	if !st.disturbed {
-		return
-	}
-	old := st.nodes
-	st.clear()
-	if err := st.load(context.Background()); err != nil {
-		st.s.log.Error("cannot read the state: placing stops until it can be read", "error", err)
-		return
-	}
-	st.disturbed = false
-	for id, o := range old {
+// inherit takes over what only memory holds from a copy that was replaced: the
+// polls that wait, when each node was heard and when each attempt was given out.
+func (st *state) inherit(old *state) {
+	st.group, st.collecting = old.group, old.collecting
+	for id, o := range old.nodes {
 		n := st.nodes[id]
 		if n == nil || n.session != o.session {
-			o.dismiss(replaced(id))
+			for _, p := range o.waiting {
+				p.finish(st.refusal(id, o.session))
+			}
 			continue
 		}
-		n.waiting, n.polled, n.renewed = o.waiting, o.polled, o.renewed
-		for _, p := range n.waiting {
-			p.node = n
+		n.inherit(o)
+		st.touch(n)
+		if len(n.waiting) > 0 && len(n.news) > 0 {
+			st.owing[n] = struct{}{}
 		}
-		st.touched[n] = true
 	}
 }
 
 func (st *state) now() time.Time { return st.s.opts.Now() }
 
-// node is the copy of a node, with what only the leader knows.
-type node struct {
-	id, session string
-	status      controlplane.NodeStatus
-	schedulable bool
-	renewal     int64
-	spec        controlplane.NodeSpec
-	usage       controlplane.NodeUsage
-
-	used     controlplane.Resources
-	attempts map[string]*attempt
-	gpuFree  map[int32]bool
-
-	renewed time.Time // when the last renewal was seen committed
-	polled  time.Time // when it last asked for work
-	waiting []*poll
-	// renewing is the group in which its lease is being renewed.
-	renewing *db.Group
-}
-
-func newNode(n *controlplane.Node, now time.Time) *node {
-	c := &node{id: n.ID, session: n.SessionID, status: n.Status, schedulable: n.Schedulable, renewal: n.Renewal,
-		usage: n.Usage, renewed: now, attempts: map[string]*attempt{}}
-	c.setSpec(n.Spec)
-	return c
-}
-
-func (n *node) setSpec(spec controlplane.NodeSpec) {
-	n.spec = spec
-	n.spec.Capacity.GPUs = int32(len(spec.GPUDevices))
-	n.gpuFree = map[int32]bool{}
-	for _, g := range spec.GPUDevices {
-		n.gpuFree[g.Index] = true
+// endGroup forgets what belonged to a group that is committed.
+func (st *state) endGroup() {
+	for _, s := range st.used {
+		s.fresh, s.isUsed = nil, false
+		st.retire(s)
 	}
-	for _, a := range n.attempts {
-		n.takeGPUs(a.GPUs)
+	for _, k := range st.rewinds {
+		st.stream(k).rewind()
 	}
+	clear(st.gone)
+	clear(st.replaced)
+	st.groupState = groupState{used: st.used[:0], rewinds: st.rewinds[:0], answers: st.answers[:0], gone: st.gone, replaced: st.replaced}
+	st.group++
+	st.evict()
 }
 
-// attempt is the copy of an attempt that a node holds.
-type attempt struct {
-	db.HeldTask
-	node *node
-	// since is when it was given to the node or handed out.
-	since time.Time
-	// redeliver is set when the node does not know that it holds it.
-	redeliver bool
-	// stopSent is when a poll last told the node to stop it.
-	stopSent time.Time
-}
-
-// hold puts an attempt on a node.
-func (st *state) hold(n *node, a *attempt) {
-	r := st.s.tasks.Class(a.ClassID).Resources
-	n.used.CPUMillis += r.CPUMillis
-	n.used.MemoryBytes += r.MemoryBytes
-	n.used.GPUs += r.GPUs
-	n.takeGPUs(a.GPUs)
-	a.node = n
-	n.attempts[a.TaskID] = a
-	st.held[a.TaskID] = a
-}
-
-// release takes an attempt off its node.
-func (st *state) release(a *attempt) {
-	n := a.node
-	if n.attempts[a.TaskID] != a {
-		return
-	}
-	r := st.s.tasks.Class(a.ClassID).Resources
-	n.used.CPUMillis -= r.CPUMillis
-	n.used.MemoryBytes -= r.MemoryBytes
-	n.used.GPUs -= r.GPUs
-	for _, g := range a.GPUs {
-		n.gpuFree[g] = true
-	}
-	delete(n.attempts, a.TaskID)
-	delete(st.held, a.TaskID)
-	st.touched[n] = true
-}
-
-func (n *node) takeGPUs(gpus []int32) {
-	for _, g := range gpus {
-		delete(n.gpuFree, g)
-	}
-}
-
-// freeGPUs returns the lowest free devices.
-func (n *node) freeGPUs(count int32) []int32 {
-	var out []int32
-	for _, g := range n.spec.GPUDevices {
-		if int32(len(out)) < count && n.gpuFree[g.Index] {
-			out = append(out, g.Index)
-		}
-	}
-	return out
-}
-
-// checked reports an operation that should have taken effect and did not: the
-// copy was wrong, so it is read anew.
-func (st *state) checked(what string, then func()) func(db.OpResult) {
+// checked returns a receiver of an operation's result that should have taken
+// effect. If it did not, the copy was wrong and is read anew. then is called
+// either way.
+func (st *state) checked(what string, then func(held bool)) func(db.OpResult) {
 	return func(r db.OpResult) {
 		st.s.mu.Lock()
 		defer st.s.mu.Unlock()
-		if r.Err != nil || r.Changed == 0 {
+		held := r.Err == nil && r.Changed > 0
+		if !held {
 			st.s.log.Warn("a decision did not hold: reading the state anew", "decision", what, "error", r.Err)
 			st.disturbed = true
-			st.s.tasks.Kick()
-			return
 		}
 		if then != nil {
-			then()
+			then(held)
 		}
 	}
 }
@@ -254,12 +183,18 @@ func unknown(id string) error {
 
 // session finds a node by its present session.
 func (st *state) session(id, session string) (*node, error) {
-	n := st.nodes[id]
-	if n == nil {
-		return nil, unknown(id)
+	if n := st.nodes[id]; n != nil && n.session == session {
+		return n, nil
 	}
-	if n.session != session {
-		return nil, replaced(id)
+	return nil, st.refusal(id, session)
+}
+
+func (st *state) refusal(id, session string) error {
+	switch n := st.nodes[id]; {
+	case n == nil:
+		return unknown(id)
+	case n.session != session:
+		return replaced(id)
 	}
-	return n, nil
+	return nil
 }

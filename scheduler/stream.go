@@ -3,55 +3,117 @@ package scheduler
 import (
 	"context"
 	"math"
+	"slices"
+	"sort"
 
+	"github.com/raft-control-plane/control-plane"
 	"github.com/raft-control-plane/control-plane/db"
 )
 
+// headsAtOnce is how many pending tasks of a stream are read at a time.
+const headsAtOnce = 256
+
 // stream is the pending tasks of one queue and class, by priority and then age:
-// a few of them in memory, the rest behind them in the state, and those that
+// the first of them in memory, the rest behind them in the state, and those that
 // enter with the present group beside them.
 type stream struct {
 	key   db.Stream
+	class *class
+	// heads are all pending tasks up to last.
 	heads []db.Head
+	last  place
 	// eof is set when nothing is behind heads.
-	eof bool
-	// last is the place of the last head read or taken.
-	lastPriority int32
-	lastSeq      int64
-	fresh        []*db.Submission
+	eof    bool
+	fresh  []*db.Submission
+	isUsed bool
 }
 
-// stream returns the stream of a key; a new one is read from its beginning.
+// place is where a task stands in the order of placement.
+type place struct {
+	priority int32
+	seq      int64
+}
+
+func (p place) before(o place) bool {
+	if p.priority != o.priority {
+		return p.priority > o.priority
+	}
+	return p.seq < o.seq
+}
+
+func placeOf(h db.Head) place { return place{h.Priority, h.Seq} }
+
+// stream returns the stream of a key; a new one is empty.
 func (st *state) stream(k db.Stream) *stream {
 	s := st.streams[k]
 	if s == nil {
-		s = &stream{key: k}
-		s.rewind()
+		c := st.class(k.ClassID)
+		s = &stream{key: k, class: c, eof: true}
 		st.streams[k] = s
-		st.order = append(st.order, s)
+		c.streams[s] = struct{}{}
+		st.busy[c] = struct{}{}
 	}
 	return s
 }
 
-// rewind makes the stream read from its beginning: some task was put before what
-// is in memory. Only between passes, when nothing of it is in flight.
-func (s *stream) rewind() {
-	s.heads, s.eof = nil, false
-	s.lastPriority, s.lastSeq = math.MaxInt32, 0
+// retire forgets a stream that has come to its end.
+func (st *state) retire(s *stream) {
+	if !s.eof || len(s.heads) > 0 || len(s.fresh) > 0 {
+		return
+	}
+	delete(st.streams, s.key)
+	delete(s.class.streams, s)
+	if len(s.class.streams) == 0 {
+		delete(st.busy, s.class)
+	}
 }
 
-// append takes note of a task that was stored as PENDING.
-func (s *stream) append(sub *db.Submission) {
-	t := sub.Task
-	switch {
-	case t.Priority > s.lastPriority:
-		s.rewind()
-	case s.eof && len(s.heads) < headsAtOnce:
-		s.heads = append(s.heads, headOf(sub))
-		s.lastPriority, s.lastSeq = t.Priority, t.Seq
-	default:
-		s.eof = false // it is behind what is in memory, in the state
+// use notes that the group in the making touches the stream.
+func (st *state) use(s *stream) {
+	if !s.isUsed {
+		s.isUsed = true
+		st.used = append(st.used, s)
 	}
+}
+
+// rewind makes the stream be read from its beginning: something was put where
+// memory does not reach. Only when nothing is in flight.
+func (s *stream) rewind() {
+	s.heads, s.eof, s.last = nil, false, place{priority: math.MaxInt32}
+}
+
+// noteQueued takes in the group's submissions that were stored as pending.
+func (st *state) noteQueued(g *db.Group) {
+	for _, sub := range g.Submissions {
+		if sub.Stored && sub.Task.Status == controlplane.TaskPending {
+			s := st.stream(db.Stream{Queue: sub.Task.Queue, ClassID: sub.Task.ClassID})
+			s.insert(headOf(sub))
+		}
+	}
+}
+
+// insert takes in a pending task.
+func (s *stream) insert(h db.Head) {
+	if !s.eof && !placeOf(h).before(s.last) {
+		return // it is behind what is in memory, in the state
+	}
+	i := sort.Search(len(s.heads), func(i int) bool { return placeOf(h).before(placeOf(s.heads[i])) })
+	s.heads = slices.Insert(s.heads, i, h)
+	if len(s.heads) > 2*headsAtOnce {
+		s.heads, s.eof = slices.Clone(s.heads[:headsAtOnce]), false
+		s.last = placeOf(s.heads[headsAtOnce-1])
+	}
+}
+
+// take removes a task that is in memory.
+func (s *stream) take(p place) (h db.Head, ok bool) {
+	i := sort.Search(len(s.heads), func(i int) bool { return !placeOf(s.heads[i]).before(p) })
+	if i == len(s.heads) || placeOf(s.heads[i]) != p {
+		return db.Head{}, false
+	}
+	h = s.heads[i]
+	s.heads = slices.Delete(s.heads, i, i+1)
+	return h, true
 }
 
 func headOf(sub *db.Submission) db.Head {
@@ -61,61 +123,52 @@ func headOf(sub *db.Submission) db.Head {
 
 // fill reports whether the stream has a head, reading on if need be.
 func (s *stream) fill(st *state) bool {
-	s.skip(st)
-	if len(s.heads) == 0 && !s.eof {
-		s.read(st)
-		s.skip(st)
+	for len(s.heads) == 0 && !s.eof {
+		if err := s.read(st); err != nil {
+			st.s.log.Error("cannot read pending tasks: they wait", "queue", s.key.Queue, "error", err)
+			return false
+		}
 	}
 	return len(s.heads) > 0 || len(s.fresh) > 0
 }
 
-// skip drops heads that this group has cancelled.
-func (s *stream) skip(st *state) {
-	for len(s.heads) > 0 && st.cancelled[s.heads[0].TaskID] {
-		s.heads = s.heads[1:]
-	}
-}
-
-func (s *stream) read(st *state) {
+// read reads on behind last.
+func (s *stream) read(st *state) error {
+	var heads []db.Head
 	err := st.read(context.Background(), func(c db.Conn) (err error) {
-		s.heads, err = db.Heads(c, s.key, s.lastPriority, s.lastSeq, headsAtOnce)
+		heads, err = db.Heads(c, s.key, s.last.priority, s.last.seq, headsAtOnce)
 		return err
 	})
 	if err != nil {
-		st.s.log.Error("cannot read pending tasks", "queue", s.key.Queue, "error", err)
-		return
+		return err
 	}
-	s.eof = len(s.heads) < headsAtOnce
-	if n := len(s.heads); n > 0 {
-		s.lastPriority, s.lastSeq = s.heads[n-1].Priority, s.heads[n-1].Seq
+	st.use(s)
+	s.eof = len(heads) < headsAtOnce
+	if len(heads) > 0 {
+		s.last = placeOf(heads[len(heads)-1])
 	}
+	s.heads = slices.DeleteFunc(heads, func(h db.Head) bool {
+		_, gone := st.gone[h.Seq]
+		return gone
+	})
+	return nil
 }
 
-// first returns the priority and key of the head.
-func (s *stream) first() (priority int32, seq int64, fresh bool) {
+// first returns the place of the head, and whether it enters with this group.
+func (s *stream) first() (p place, fresh bool) {
 	if len(s.heads) > 0 {
-		h := s.heads[0]
-		if len(s.fresh) == 0 || s.fresh[0].Task.Priority <= h.Priority {
-			return h.Priority, h.Seq, false
+		p = placeOf(s.heads[0])
+		if len(s.fresh) == 0 || s.fresh[0].Task.Priority <= p.priority {
+			return p, false
 		}
 	}
 	t := s.fresh[0].Task
-	return t.Priority, t.Seq, true
+	return place{t.Priority, t.Seq}, true
 }
 
-// before reports whether the head of s comes before that of o.
-func (s *stream) before(o *stream) bool {
-	p, seq, _ := s.first()
-	q, other, _ := o.first()
-	if p != q {
-		return p > q
-	}
-	return seq < other
-}
-
-// pop takes the head; sub is set if it enters with the present group.
+// pop takes the head; sub is set if it enters with this group.
 func (s *stream) pop() (sub *db.Submission, head db.Head) {
-	if _, _, fresh := s.first(); fresh {
+	if _, fresh := s.first(); fresh {
 		sub = s.fresh[0]
 		s.fresh = s.fresh[1:]
 		return sub, headOf(sub)

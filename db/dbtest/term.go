@@ -229,8 +229,8 @@ func (p *planner) Committed(g *db.Group) {
 func (p *planner) Disturbed() { p.note("disturbed") }
 func (p *planner) Resign()    { p.note("resign") }
 
-func (p *planner) Cancel(g *db.Group, id string) bool {
-	p.note("cancel %s", id)
+func (p *planner) Cancel(g *db.Group, t *controlplane.Task) bool {
+	p.note("cancel %s", t.ID)
 	return p.cancel
 }
 

@@ -1,0 +1,58 @@
+package scheduler
+
+import (
+	"github.com/raft-control-plane/control-plane"
+	"github.com/raft-control-plane/control-plane/db"
+)
+
+// Cancel implements db.Canceller. What a node runs is asked to stop, and keeps
+// what it reserves until its node has reported or lost its lease; what waits ends
+// at once.
+func (s *Scheduler) Cancel(g *db.Group, t *controlplane.Task) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := s.st
+	if st.disturbed {
+		return false // what is held is not known
+	}
+	a := st.held[t.ID]
+	switch {
+	case a == nil:
+		return st.cancelPending(g, t)
+	case a.Status == controlplane.TaskAssigned:
+		st.release(a)
+		g.Add(db.CancelWaitingOp(a.Held, g.Now), st.checked("cancel", nil))
+	case !a.CancelRequested:
+		a.CancelRequested = true
+		a.note()
+		g.Add(db.CancelRunningOp(a.Held), st.checked("cancel", nil))
+		st.tellStop(a)
+	}
+	return true
+}
+
+// cancelPending cancels a task that is among those in memory. Another may be read
+// from the state in this pass, as it was before this group: it is not placed.
+func (st *state) cancelPending(g *db.Group, t *controlplane.Task) bool {
+	if s := st.streams[db.Stream{Queue: t.Queue, ClassID: t.ClassID}]; s != nil {
+		if h, ok := s.take(place{t.Priority, t.Seq}); ok {
+			st.use(s)
+			g.Add(db.CancelWaitingOp(db.Held{Seq: h.Seq, TaskID: h.TaskID, Attempt: h.Attempt}, g.Now), st.checked("cancel", nil))
+			return true
+		}
+	}
+	st.gone[t.Seq] = struct{}{}
+	return false
+}
+
+// tellStop lets a poll that waits carry the stop.
+func (st *state) tellStop(a *attempt) {
+	for _, p := range a.node.waiting {
+		if p.err == nil && !p.gone {
+			a.stopSent = st.now()
+			p.stop = append(p.stop, cancelled(a))
+			st.answer(p)
+			return
+		}
+	}
+}

@@ -1,0 +1,260 @@
+package scheduler
+
+import (
+	"container/heap"
+	"context"
+	"math"
+	"slices"
+
+	"github.com/raft-control-plane/control-plane"
+	"github.com/raft-control-plane/control-plane/db"
+)
+
+// full is a load of 1: what is beyond it does not fit.
+const full = 1 << 52
+
+// class is the tasks of equal needs: their streams, one for each queue, and the
+// nodes that may take them, in a heap with the least loaded on top.
+//
+// A placement raises the load of its node in every class, so what a heap stores
+// is a lower bound and only its top is scored again. What lowers a load, or lets
+// a node in, is a touch, and a class takes in the touches that it has missed when
+// it next has tasks.
+type class struct {
+	id      int64
+	needs   db.Class
+	streams map[*stream]struct{}
+	// stored says that the class was in the state when this member began to lead:
+	// then SQL says who is eligible.
+	stored bool
+	built  bool
+	seen   int64 // touches up to here are in the heap
+
+	list []candidate
+	pos  []int32 // by node.num: place in list plus 1
+}
+
+// candidate is a node with what it is ordered by.
+type candidate struct {
+	node  *node
+	load  int64
+	usage controlplane.NodeUsage
+}
+
+// touches is the log of nodes that may have more room, or ask for work, since.
+type touches struct {
+	log  []*node
+	base int64 // number of the first in log
+	mark int64 // number of the first since the last pass
+}
+
+func (t *touches) end() int64 { return t.base + int64(len(t.log)) }
+
+// touch notes a node, once between two passes.
+func (st *state) touch(n *node) {
+	t := &st.touches
+	if n.touched < t.mark {
+		n.touched = t.end()
+		t.log = append(t.log, n)
+	}
+}
+
+// passed ends a pass. Classes without tasks may fall behind the log; they look at
+// all nodes then.
+func (t *touches) passed(nodes int) {
+	t.mark = t.end()
+	if len(t.log) > 1024+2*nodes {
+		t.base, t.log = t.mark, t.log[:0]
+	}
+}
+
+// class returns the class of an id.
+func (st *state) class(id int64) *class {
+	c := st.classes[id]
+	if c == nil {
+		c = &class{id: id, needs: st.s.tasks.Class(id), streams: map[*stream]struct{}{}}
+		st.classes[id] = c
+	}
+	return c
+}
+
+// maxCandidates bounds the candidates that are kept for classes without tasks.
+const maxCandidates = 1 << 20
+
+// evict forgets classes without tasks when there are many.
+func (st *state) evict() {
+	if len(st.classes)*(len(st.byNum)+64) <= maxCandidates {
+		return
+	}
+	for id, c := range st.classes {
+		if len(c.streams) == 0 {
+			delete(st.classes, id)
+		}
+	}
+}
+
+// catchUp brings the heap up to date.
+func (c *class) catchUp(st *state) {
+	t := &st.touches
+	switch {
+	case !c.built && c.stored:
+		c.build(st)
+	case !c.built, c.seen < t.base:
+		c.offerAll(st)
+	default:
+		for _, n := range t.log[c.seen-t.base:] {
+			c.offer(st, n)
+		}
+	}
+	c.built, c.seen = true, t.end()
+}
+
+// build fills the heap by SQL: who is eligible by the state, in which order. What
+// this group changes is not in the state yet.
+func (c *class) build(st *state) {
+	var rows []db.Candidate
+	err := st.read(context.Background(), func(conn db.Conn) (err error) {
+		rows, err = db.Candidates(conn, c.id, math.MaxInt32)
+		return err
+	})
+	if err != nil {
+		st.s.log.Error("cannot read the candidates of a class: looking at all nodes", "class", c.id, "error", err)
+		c.offerAll(st)
+		return
+	}
+	for _, r := range rows {
+		if n := st.nodes[r.NodeID]; n != nil {
+			c.offer(st, n)
+		}
+	}
+	for _, n := range st.touches.log[st.touches.mark-st.touches.base:] {
+		c.offer(st, n)
+	}
+}
+
+func (c *class) offerAll(st *state) {
+	for _, n := range st.byNum {
+		c.offer(st, n)
+	}
+}
+
+// load is the largest share of any resource that would be reserved on the node,
+// in units of 1/2^52: the expression of node_select_least_loaded.sql.
+func (n *node) load(r controlplane.Resources) int64 {
+	return max(
+		share(n.slotsUsed, 1, int64(n.spec.Slots)),
+		share(n.used.CPUMillis, r.CPUMillis, n.spec.Capacity.CPUMillis),
+		share(n.used.MemoryBytes, r.MemoryBytes, n.spec.Capacity.MemoryBytes),
+		share(int64(n.used.GPUs), int64(r.GPUs), int64(n.spec.Capacity.GPUs)))
+}
+
+func share(used, more, capacity int64) int64 {
+	if more == 0 {
+		return 0
+	}
+	if more > capacity-used {
+		return math.MaxInt64
+	}
+	return (used + more) * (full / capacity)
+}
+
+// eligible reports whether tasks of the class run on the node at all.
+func (n *node) eligible(c db.Class) bool {
+	if c.Function == "" {
+		return n.spec.Exec
+	}
+	return slices.Contains(n.spec.Functions, c.Function)
+}
+
+// asks reports whether the node would fetch a task soon: a node that heartbeats
+// but does not poll gets no work.
+func (st *state) asks(n *node) bool {
+	return n.status == controlplane.NodeHealthy && n.schedulable &&
+		(len(n.waiting) > 0 || st.at.Sub(n.polled) < st.s.opts.PollGrace)
+}
+
+// score is the load that the node would have, beyond full if it takes no task of
+// the class now.
+func (c *class) score(st *state, n *node) int64 {
+	if !st.asks(n) {
+		return math.MaxInt64
+	}
+	return n.load(c.needs.Resources)
+}
+
+// offer puts a node where its load belongs, or leaves it out.
+func (c *class) offer(st *state, n *node) {
+	if n.num >= len(c.pos) {
+		c.pos = append(c.pos, make([]int32, len(st.byNum)-len(c.pos))...)
+	}
+	i := int(c.pos[n.num]) - 1
+	load := int64(math.MaxInt64)
+	if n.eligible(c.needs) {
+		load = c.score(st, n)
+	}
+	switch {
+	case load > full && i >= 0:
+		heap.Remove(c, i)
+	case load > full:
+	case i >= 0:
+		c.list[i].load, c.list[i].usage = load, n.usage
+		heap.Fix(c, i)
+	default:
+		heap.Push(c, candidate{node: n, load: load, usage: n.usage})
+	}
+}
+
+// best returns the least loaded node that has room, nil if there is none.
+func (c *class) best(st *state) *node {
+	for len(c.list) > 0 {
+		top := &c.list[0]
+		switch load := c.score(st, top.node); {
+		case load > full:
+			heap.Pop(c)
+		case load != top.load:
+			top.load = load
+			heap.Fix(c, 0)
+		default:
+			return top.node
+		}
+	}
+	return nil
+}
+
+// Len, Less, Swap, Push and Pop implement heap.Interface.
+func (c *class) Len() int { return len(c.list) }
+
+// Less orders by load, then measured CPU, memory, and id.
+func (c *class) Less(i, j int) bool {
+	a, b := &c.list[i], &c.list[j]
+	switch {
+	case a.load != b.load:
+		return a.load < b.load
+	case a.usage.CPUMillis != b.usage.CPUMillis:
+		return a.usage.CPUMillis < b.usage.CPUMillis
+	case a.usage.MemoryBytes != b.usage.MemoryBytes:
+		return a.usage.MemoryBytes < b.usage.MemoryBytes
+	}
+	return a.node.id < b.node.id
+}
+
+// Swap implements heap.Interface.
+func (c *class) Swap(i, j int) {
+	c.list[i], c.list[j] = c.list[j], c.list[i]
+	c.pos[c.list[i].node.num], c.pos[c.list[j].node.num] = int32(i+1), int32(j+1)
+}
+
+// Push implements heap.Interface.
+func (c *class) Push(x any) {
+	e := x.(candidate)
+	c.list = append(c.list, e)
+	c.pos[e.node.num] = int32(len(c.list))
+}
+
+// Pop implements heap.Interface.
+func (c *class) Pop() any {
+	e := c.list[len(c.list)-1]
+	c.list = c.list[:len(c.list)-1]
+	c.pos[e.node.num] = 0
+	return e
+}

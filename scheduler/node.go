@@ -1,0 +1,170 @@
+package scheduler
+
+import (
+	"slices"
+	"time"
+
+	"github.com/raft-control-plane/control-plane"
+	"github.com/raft-control-plane/control-plane/db"
+)
+
+// node is the copy of a node, with what only the leader knows.
+type node struct {
+	num         int // its place in state.byNum
+	id, session string
+	status      controlplane.NodeStatus
+	schedulable bool
+	renewal     int64
+	spec        controlplane.NodeSpec
+	usage       controlplane.NodeUsage
+
+	// What is reserved, also by placements that are not committed yet.
+	slotsUsed int64
+	used      controlplane.Resources
+	gpuTaken  map[int32]struct{}
+
+	attempts map[string]*attempt // by task id, as in the state
+	// news are those of which the node is still to hear: assigned, to be delivered
+	// again, or cancelled.
+	news map[*attempt]struct{}
+
+	renewed  time.Time // when the last renewal was seen committed
+	renewing uint64    // the group in which it is being renewed
+	polled   time.Time // when it last asked for work
+	waiting  []*poll
+	touched  int64 // place of its last touch
+}
+
+// attempt is the copy of an attempt that a node holds.
+type attempt struct {
+	db.HeldTask
+	node *node
+	// since is when it was given to the node or handed out.
+	since time.Time
+	// redeliver is set when the node does not know that it holds it.
+	redeliver bool
+	// stopSent is when a poll last told the node to stop it.
+	stopSent time.Time
+}
+
+// addNode takes in a node. Its lease counts from now.
+func (st *state) addNode(n *controlplane.Node) *node {
+	c := &node{num: len(st.byNum), id: n.ID, session: n.SessionID, status: n.Status, schedulable: n.Schedulable, renewal: n.Renewal,
+		usage: n.Usage, renewed: st.now(), touched: -1,
+		attempts: map[string]*attempt{}, news: map[*attempt]struct{}{}, gpuTaken: map[int32]struct{}{}}
+	c.setSpec(n.Spec)
+	st.nodes[n.ID] = c
+	st.byNum = append(st.byNum, c)
+	return c
+}
+
+func (n *node) setSpec(spec controlplane.NodeSpec) {
+	n.spec = spec
+	n.spec.Capacity.GPUs = int32(len(spec.GPUDevices))
+}
+
+// inherit takes over what only memory holds.
+func (n *node) inherit(o *node) {
+	n.waiting, n.polled = o.waiting, o.polled
+	for _, p := range n.waiting {
+		p.node = n
+	}
+	if n.renewal == o.renewal { // else it was renewed past the copy, just now
+		n.renewed = o.renewed
+	}
+	for id, a := range n.attempts {
+		if b := o.attempts[id]; b != nil && b.Attempt == a.Attempt && b.Status == a.Status {
+			a.since, a.redeliver, a.stopSent = b.since, b.redeliver, b.stopSent
+			a.note()
+		}
+	}
+}
+
+// reserve takes what an attempt needs on a node.
+func (st *state) reserve(n *node, a *attempt) {
+	r := st.needs(a)
+	n.slotsUsed++
+	n.used.CPUMillis += r.CPUMillis
+	n.used.MemoryBytes += r.MemoryBytes
+	n.used.GPUs += r.GPUs
+	for _, g := range a.GPUs {
+		n.gpuTaken[g] = struct{}{}
+	}
+	a.node = n
+}
+
+// free gives back what an attempt reserved.
+func (st *state) free(a *attempt) {
+	n, r := a.node, st.needs(a)
+	n.slotsUsed--
+	n.used.CPUMillis -= r.CPUMillis
+	n.used.MemoryBytes -= r.MemoryBytes
+	n.used.GPUs -= r.GPUs
+	for _, g := range a.GPUs {
+		delete(n.gpuTaken, g)
+	}
+	st.touch(n)
+}
+
+func (st *state) needs(a *attempt) controlplane.Resources {
+	return st.s.tasks.Class(a.ClassID).Resources
+}
+
+// keep notes an attempt that is in the state.
+func (st *state) keep(a *attempt) {
+	a.node.attempts[a.TaskID] = a
+	st.held[a.TaskID] = a
+	a.note()
+}
+
+// release takes an attempt that is in the state off its node.
+func (st *state) release(a *attempt) {
+	delete(a.node.attempts, a.TaskID)
+	delete(a.node.news, a)
+	delete(st.held, a.TaskID)
+	st.free(a)
+}
+
+// note keeps the node's news up to date.
+func (a *attempt) note() {
+	if a.Status == controlplane.TaskAssigned || a.redeliver || a.CancelRequested {
+		a.node.news[a] = struct{}{}
+	} else {
+		delete(a.node.news, a)
+	}
+}
+
+func (a *attempt) stream() db.Stream { return db.Stream{Queue: a.Queue, ClassID: a.ClassID} }
+
+func (a *attempt) key() controlplane.Attempt {
+	return controlplane.Attempt{TaskID: a.TaskID, Attempt: a.Attempt}
+}
+
+// freeGPUs returns the lowest free devices.
+func (n *node) freeGPUs(count int32) []int32 {
+	var out []int32
+	for _, g := range n.spec.GPUDevices {
+		if _, taken := n.gpuTaken[g.Index]; !taken && int32(len(out)) < count {
+			out = append(out, g.Index)
+		}
+	}
+	return out
+}
+
+// bySeq orders attempts by their submission.
+func bySeq(set map[*attempt]struct{}) []*attempt {
+	list := make([]*attempt, 0, len(set))
+	for a := range set {
+		list = append(list, a)
+	}
+	slices.SortFunc(list, func(a, b *attempt) int { return int(a.Seq - b.Seq) })
+	return list
+}
+
+func (n *node) all() map[*attempt]struct{} {
+	set := make(map[*attempt]struct{}, len(n.attempts))
+	for _, a := range n.attempts {
+		set[a] = struct{}{}
+	}
+	return set
+}
