@@ -35,8 +35,8 @@ type Entry struct {
 
 // Op is one operation: steps that take effect together or not at all.
 //
-// The first step is the guard: if it changes no row, the steps after it are
-// skipped and the operation has done nothing.
+// The first step is the guard: an INSERT, UPDATE or DELETE. If it changes no row,
+// the steps after it are skipped and the operation has done nothing.
 type Op struct {
 	Steps []Step
 	// Journal are JSON values to be added to the entry's journal if the guard held,

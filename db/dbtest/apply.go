@@ -77,14 +77,14 @@ func change(k int64, v string) db.Step {
 }
 
 func testGuard(t *testing.T, r *rig) {
-	r.apply(t, put(1, db.Str("a")), put(2, db.Str("a")))
+	r.apply(t, put(1, db.Str("a")), put(2, db.Str("a")), put(3, db.Str("a")))
 	always := change(2, "always")
 	always.Always = true
 	a := r.apply(t,
-		&db.Op{Steps: []db.Step{change(7, "x"), change(1, "after a guard that failed"), always}},
+		&db.Op{Steps: []db.Step{change(7, "x"), change(3, "after a guard that failed"), always}},
 		&db.Op{Steps: []db.Step{change(1, "held"), change(7, "x"), change(1, "held still")}})
 	equal(t, "results", a.Results, []db.OpResult{{}, {Changed: 1}})
-	equal(t, "pairs", r.pairs(t), "1=held still 2=always")
+	equal(t, "pairs", r.pairs(t), "1=held still 2=always 3=a")
 }
 
 func testConstraint(t *testing.T, r *rig) {

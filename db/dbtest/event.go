@@ -173,6 +173,7 @@ func testAttemptState(t *testing.T, m *db.TaskManifest) {
 		return fmt.Sprintf("task %s/%d@%s, attempt %s@%s", a.TaskStatus, a.TaskAttempt, a.TaskNodeID, a.Status, a.NodeID)
 	}
 	equal(t, "pending, never tried", state(1), "task PENDING/0@, attempt @")
+	equal(t, "no attempt 0", state(0), "task PENDING/0@, attempt @")
 	h := assign(t, m, "late", "n2")
 	equal(t, "assigned", state(1), "task ASSIGNED/1@n2, attempt ASSIGNED@n2")
 	requeue(t, m, h, db.Requeue{Attempt: db.AttemptReleased})
@@ -181,7 +182,6 @@ func testAttemptState(t *testing.T, m *db.TaskManifest) {
 	equal(t, "completed, the first", state(1), "task COMPLETED/2@n2, attempt RELEASED@n2")
 	equal(t, "completed, the last", state(2), "task COMPLETED/2@n2, attempt COMPLETED@n2")
 	equal(t, "one that never was", state(3), "task COMPLETED/2@n2, attempt @")
-	equal(t, "attempt 0", state(0), "task COMPLETED/2@n2, attempt @")
 }
 
 func testGPUs(t *testing.T, m *db.TaskManifest) {

@@ -56,7 +56,7 @@ func testRepeatByKey(t *testing.T, m *db.TaskManifest) {
 
 func testOtherByID(t *testing.T, m *db.TaskManifest) {
 	taken := execTask("taken")
-	taken.Labels, taken.RequestID = map[string]string{"a": "1"}, "taken-key"
+	taken.Labels = map[string]string{"a": "1"}
 	add(t, m, taken)
 	change := map[string]func(*controlplane.Task){
 		"name":     func(c *controlplane.Task) { c.Name = "x" },
@@ -71,11 +71,11 @@ func testOtherByID(t *testing.T, m *db.TaskManifest) {
 		"memory":   func(c *controlplane.Task) { c.Resources.MemoryBytes = 1 },
 		"timeout":  func(c *controlplane.Task) { c.Timeout = time.Second },
 		"attempts": func(c *controlplane.Task) { c.MaxAttempts = 2 },
+		"key":      func(c *controlplane.Task) { c.RequestID = "x" },
 		"losses":   func(c *controlplane.Task) { c.MaxLostAttempts = 2 },
 	}
 	for what, fn := range change {
 		c := *taken
-		c.RequestID = ""
 		fn(&c)
 		_, err := m.AddTask(await(t), &c)
 		wantCode(t, "another "+what, err, controlplane.CodeExists)

@@ -149,9 +149,9 @@ func testFence(t *testing.T, m *db.TaskManifest) {
 	wantChanged(t, "lose again", requeue(t, m, lost, db.Requeue{Attempt: db.AttemptLost, Reason: "lease_lost"}), 0)
 	late := controlplane.Result{Result: []byte("late")}
 	wantChanged(t, "a report while it is pending", end(t, m, lost, controlplane.TaskCompleted, late), 0)
-	h := assign(t, m, "fence", "fence-2")
+	h := assign(t, m, "fence", "fence-1") // the same node again
 	wrongNode := h
-	wrongNode.NodeID = "fence-1"
+	wrongNode.NodeID = "fence-2"
 	wantChanged(t, "a report of the lost attempt", end(t, m, lost, controlplane.TaskCompleted, late), 0)
 	wantChanged(t, "a report of another node", end(t, m, wrongNode, controlplane.TaskCompleted, late), 0)
 	wantChanged(t, "delivery of the lost attempt", deliver(t, m, lost), 0)
