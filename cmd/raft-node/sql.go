@@ -1,0 +1,147 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	v1 "github.com/raft-control-plane/control-plane/gen/go/controlplane/v1"
+)
+
+const (
+	// cellChars is where tables cut a value.
+	cellChars = 100
+	// statementMaxBytes bounds what is read from standard input; the server's own
+	// limit is lower and has the better message.
+	statementMaxBytes = 1 << 20
+)
+
+const sqlLong = `Runs one read-only SQLite statement on the replicated state: tables and views
+tasks, nodes, attempts, events and others (SELECT name FROM sqlite_schema).
+
+'-' reads the statement from standard input. Parameters stand for ?1, ?2 …:
+numbers, true, false and null are taken as such, everything else as text; text
+that looks like one of them goes in double quotes within quotes: '"7"'. Put '--'
+before a parameter that begins with '-'.
+
+Tables cut values at 100 characters; -o json does not.`
+
+func newSQLCommand(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "sql STATEMENT|- [PARAMETER…]", Short: "Ask in SQL", Long: sqlLong, Args: cobra.MinimumNArgs(1),
+		Example: `  raft-node sql 'SELECT status, count(*) FROM tasks GROUP BY status'
+  raft-node sql 'SELECT id, node_id FROM tasks WHERE status = ?1 LIMIT ?2' RUNNING 10
+  raft-node sql - <report.sql`,
+		RunE: func(cmd *cobra.Command, args []string) error { return a.query(cmd, args[0], args[1:]) },
+	}
+	addConsistencyFlag(cmd)
+	return cmd
+}
+
+func (a *app) query(cmd *cobra.Command, statement string, params []string) error {
+	if statement == "-" {
+		text, err := io.ReadAll(io.LimitReader(a.in, statementMaxBytes))
+		if err != nil {
+			return fmt.Errorf("read the statement: %w", err)
+		}
+		statement = string(text)
+	}
+	if strings.TrimSpace(statement) == "" {
+		return usageErrorf("the statement is empty: give one such as 'SELECT count(*) FROM tasks'")
+	}
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	req := &v1.QueryRequest{Sql: statement, Consistency: consistency(cmd)}
+	for _, p := range params {
+		req.Params = append(req.Params, parameter(p))
+	}
+	res, err := c.Query(cmd.Context(), req)
+	if err != nil {
+		return err
+	}
+	if err := a.print(res, func(w io.Writer) { queryTable(w, res) }); err != nil {
+		return err
+	}
+	if res.GetTruncated() {
+		fmt.Fprintf(a.err, "raft-node: only the first %d rows are shown, a limit was reached: narrow it down, or add LIMIT and OFFSET\n", len(res.GetRows()))
+	}
+	return nil
+}
+
+// parameter reads a parameter as JSON if it is a single value of it, else as text.
+func parameter(s string) *structpb.Value {
+	var v any
+	if json.Unmarshal([]byte(s), &v) == nil {
+		switch v := v.(type) {
+		case float64:
+			// SQLite has whole numbers that a float has not; as text they are exact, and
+			// compare as numbers with a column of numbers.
+			if exact := strconv.FormatFloat(v, 'f', -1, 64); v > 1<<53 || v < -(1<<53) {
+				if exact != s {
+					return structpb.NewStringValue(s)
+				}
+			}
+			return structpb.NewNumberValue(v)
+		case nil:
+			return structpb.NewNullValue()
+		case bool:
+			return structpb.NewBoolValue(v)
+		case string:
+			return structpb.NewStringValue(v)
+		}
+	}
+	return structpb.NewStringValue(s)
+}
+
+func queryTable(w io.Writer, res *v1.QueryResponse) {
+	row(w, append([]string(nil), res.GetColumns()...)...)
+	for _, r := range res.GetRows() {
+		cells := make([]string, len(r.GetValues()))
+		for i, v := range r.GetValues() {
+			cells[i] = short(cell(v), cellChars)
+		}
+		row(w, cells...)
+	}
+}
+
+// cell writes a value as SQLite's own shell would.
+func cell(v *structpb.Value) string {
+	switch v := v.GetKind().(type) {
+	case *structpb.Value_StringValue:
+		return v.StringValue
+	case *structpb.Value_NumberValue:
+		return number(v.NumberValue)
+	case *structpb.Value_BoolValue:
+		return strconv.FormatBool(v.BoolValue)
+	default:
+		return "NULL"
+	}
+}
+
+// number writes whole numbers without an exponent.
+func number(f float64) string {
+	if whole := int64(f); float64(whole) == f && f < 1<<53 && f > -(1<<53) {
+		return strconv.FormatInt(whole, 10)
+	}
+	return strconv.FormatFloat(f, 'g', -1, 64)
+}
+
+func addConsistencyFlag(cmd *cobra.Command) {
+	cmd.Flags().Var(newChoice("linearizable", "linearizable", "stale"), "consistency",
+		"linearizable sees all that was acknowledged; stale asks one member only, and works without a leader")
+	must(cmd.RegisterFlagCompletionFunc("consistency", completions("linearizable", "stale")))
+}
+
+func consistency(cmd *cobra.Command) v1.Consistency {
+	if cmd.Flag("consistency").Value.String() == "stale" {
+		return v1.Consistency_CONSISTENCY_STALE
+	}
+	return v1.Consistency_CONSISTENCY_LINEARIZABLE
+}

@@ -1,0 +1,180 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	v1 "github.com/raft-control-plane/control-plane/gen/go/controlplane/v1"
+)
+
+// payloadMaxBytes is one more than the contract allows, so that the server is the
+// one to say that it is too much.
+const payloadMaxBytes = 1<<20 + 1
+
+const submitLong = `Stores a task and prints its id (with -o json, the task). The task is a command,
+given after '--', or with --function a call of a function that a worker has
+registered. No shell is involved: for one, give sh -c '…'.
+
+With --wait it follows the task to its end, prints the end of its output (or what
+the function returned) and exits with the exit code of the task's process: 0 when
+the task completed, 1 when it failed without an exit code of its own, 130 when it
+was cancelled. Ctrl-C ends the waiting, also with 130, and not the task.
+
+Submitting again with the same --id or --request-id gives the first task again.`
+
+// submission is what the flags of submit say.
+type submission struct {
+	task        v1.Task
+	requestID   string
+	labels, env []string
+	workdir     string
+	cpu, memory string
+	gpus        int32
+	timeout     time.Duration
+	function    string
+	payload     string
+	follow      bool
+	// given tells whether a flag was given at all.
+	given func(flag string) bool
+}
+
+func newSubmitCommand(a *app) *cobra.Command {
+	s := &submission{}
+	cmd := &cobra.Command{
+		Use: "submit [flags] -- COMMAND [ARGUMENT…]", Short: "Submit a task", Long: submitLong,
+		Example: `  raft-node submit --name train --gpus 1 --memory 16GiB -- python3 train.py --lr 0.1
+  raft-node submit --wait -- sh -c 'echo "{\"accuracy\": 0.97}"'
+  raft-node submit --function resize --payload '{"width": 640}'`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			s.given = cmd.Flags().Changed
+			return a.submitTask(cmd, s, args)
+		},
+	}
+	f := cmd.Flags()
+	f.SetInterspersed(false) // what follows COMMAND is the command's
+	f.StringVar(&s.task.Name, "name", "", "name for people, not unique")
+	f.StringVar(&s.task.Queue, "queue", "", "queue to wait in (default \"default\")")
+	f.Int32Var(&s.task.Priority, "priority", 0, "-1000 to 1000; higher runs first")
+	f.StringArrayVar(&s.labels, "label", nil, "label, as key=value; may be repeated")
+	f.StringArrayVar(&s.env, "env", nil, "variable for the command's environment, as KEY=VALUE; may be repeated")
+	f.StringVar(&s.workdir, "workdir", "", "directory on the node to run in (default: a fresh one)")
+	f.StringVar(&s.cpu, "cpu", "", "cores to reserve, such as 0.5")
+	f.StringVar(&s.memory, "memory", "", "memory to reserve, such as 512MiB or 2GiB")
+	f.Int32Var(&s.gpus, "gpus", 0, "GPUs to reserve")
+	f.DurationVar(&s.timeout, "timeout", 0, "longest run time of one attempt, such as 90s or 2h (default: none)")
+	f.Int32Var(&s.task.MaxAttempts, "max-attempts", 1, "how often it may fail before it ends FAILED, 1 to 100")
+	f.StringVar(&s.task.Id, "id", "", "id of the task (default: the server gives one)")
+	f.StringVar(&s.requestID, "request-id", "", "key that makes it safe to submit again")
+	f.StringVar(&s.function, "function", "", "function to call, instead of a command")
+	f.StringVar(&s.payload, "payload", "", "argument for --function: JSON, or @FILE for the content of a file (@- for standard input)")
+	f.BoolVar(&s.follow, "wait", false, "wait for the end of the task")
+	return cmd
+}
+
+func (a *app) submitTask(cmd *cobra.Command, s *submission, args []string) error {
+	req, err := s.request(args, a.in)
+	if err != nil {
+		return err
+	}
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	res, err := c.SubmitTask(cmd.Context(), req)
+	if err != nil {
+		return err
+	}
+	if s.follow {
+		return a.follow(cmd.Context(), c, res.GetTask().GetId())
+	}
+	if a.json() {
+		return a.printJSON(res)
+	}
+	_, err = fmt.Fprintln(a.out, res.GetTask().GetId())
+	return err
+}
+
+// request builds the request and reports every mistake in the flags at once.
+func (s *submission) request(args []string, in io.Reader) (*v1.SubmitTaskRequest, error) {
+	var errs []error
+	keep := func(flag string, err error) {
+		if err != nil {
+			errs = append(errs, fmt.Errorf("--%s: %w", flag, err))
+		}
+	}
+	var err error
+	s.task.Labels, err = parsePairs(s.labels)
+	keep("label", err)
+	s.task.Resources = &v1.Resources{Gpus: s.gpus}
+	if s.cpu != "" {
+		s.task.Resources.CpuMillis, err = parseCPU(s.cpu)
+		keep("cpu", err)
+	}
+	if s.memory != "" {
+		s.task.Resources.MemoryBytes, err = parseMemory(s.memory)
+		keep("memory", err)
+	}
+	if s.given("timeout") {
+		s.task.Timeout = durationpb.New(s.timeout)
+	}
+	errs = append(errs, s.setWork(args, in))
+	if err := errors.Join(errs...); err != nil {
+		return nil, usageErrorf("%w", err)
+	}
+	return &v1.SubmitTaskRequest{Task: &s.task, RequestId: s.requestID}, nil
+}
+
+// setWork sets the command or the function.
+func (s *submission) setWork(args []string, in io.Reader) error {
+	switch {
+	case s.function == "" && len(args) == 0:
+		return errors.New("nothing to do: give a command after '--', or --function")
+	case s.function != "" && len(args) > 0:
+		return fmt.Errorf("--function %s and the command %q exclude each other: give one of them", s.function, args[0])
+	case s.function == "" && s.given("payload"):
+		return errors.New("--payload: belongs to --function; a command takes arguments, or --env")
+	case s.function != "" && (s.given("workdir") || s.given("env")):
+		return errors.New("--workdir, --env: are for commands; a function takes --payload")
+	}
+	if s.function != "" {
+		payload, err := readPayload(s.payload, in)
+		if err != nil {
+			return fmt.Errorf("--payload: %w", err)
+		}
+		s.task.Work = &v1.Task_Function{Function: &v1.FunctionTask{Name: s.function, Payload: payload}}
+		return nil
+	}
+	env, err := parsePairs(s.env)
+	if err != nil {
+		return fmt.Errorf("--env: %w", err)
+	}
+	s.task.Work = &v1.Task_Exec{Exec: &v1.ExecTask{Command: args, Env: env, WorkingDir: s.workdir}}
+	return nil
+}
+
+// readPayload is the JSON given, or the content of @FILE, which may be anything.
+func readPayload(given string, in io.Reader) ([]byte, error) {
+	path, isFile := strings.CutPrefix(given, "@")
+	switch {
+	case isFile && path == "-":
+		return io.ReadAll(io.LimitReader(in, payloadMaxBytes))
+	case isFile:
+		file, err := os.Open(path)
+		if err != nil {
+			return nil, err
+		}
+		defer file.Close() //nolint:errcheck // only read
+		return io.ReadAll(io.LimitReader(file, payloadMaxBytes))
+	case given != "" && !json.Valid([]byte(given)):
+		return nil, fmt.Errorf("%s is not JSON: put text in double quotes within quotes, or give @FILE", short(given, 40))
+	}
+	return []byte(given), nil
+}

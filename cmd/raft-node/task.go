@@ -1,0 +1,191 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/raft-control-plane/control-plane/client"
+	v1 "github.com/raft-control-plane/control-plane/gen/go/controlplane/v1"
+)
+
+const taskStatusPrefix = "TASK_STATUS_"
+
+// detailChars is where the list cuts why a task failed.
+const detailChars = 60
+
+func newTaskCommand(a *app) *cobra.Command {
+	return newGroup("task", "Show, watch and cancel tasks",
+		newTaskGetCommand(a), newTaskListCommand(a), newTaskWatchCommand(a), newTaskCancelCommand(a))
+}
+
+func newTaskGetCommand(a *app) *cobra.Command {
+	cmd := &cobra.Command{Use: "get TASK", Short: "Show one task with its result and the end of its output", Args: cobra.ExactArgs(1)}
+	addConsistencyFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		c, err := a.client()
+		if err != nil {
+			return err
+		}
+		res, err := c.GetTask(cmd.Context(), &v1.GetTaskRequest{Id: args[0], Consistency: consistency(cmd)})
+		if err != nil {
+			return err
+		}
+		if a.json() {
+			return a.printJSON(res)
+		}
+		if err := a.printTable(func(w io.Writer) { taskBlock(w, res.GetTask()) }); err != nil {
+			return err
+		}
+		return a.printLogTail(res.GetTask())
+	}
+	return cmd
+}
+
+// taskFilter are the flags by which tasks are listed.
+type taskFilter struct {
+	statuses          []string
+	queue, node, name string
+	labels            []string
+	pageToken         string
+	limit             int
+}
+
+func newTaskListCommand(a *app) *cobra.Command {
+	var t taskFilter
+	cmd := &cobra.Command{
+		Use: "list", Short: "List tasks, newest first", Args: cobra.NoArgs,
+		Example: `  raft-node task list --status running,pending
+  raft-node task list --status failed --label model=resnet --limit 0 -o json | jq -r '.tasks[].id'`,
+	}
+	words := statusWords(v1.TaskStatus_name, taskStatusPrefix)
+	f := cmd.Flags()
+	f.StringSliceVar(&t.statuses, "status", nil, "only of these statuses: "+strings.Join(words, ", "))
+	f.StringVar(&t.queue, "queue", "", "only of this queue")
+	f.StringVar(&t.node, "node", "", "only on this node")
+	f.StringVar(&t.name, "task-name", "", "only of this name")
+	f.StringArrayVar(&t.labels, "label", nil, "only with this label, as key=value; may be repeated")
+	f.IntVar(&t.limit, "limit", defaultLimit, "at most so many; 0 for all")
+	f.StringVar(&t.pageToken, "page-token", "", "nextPageToken of an earlier list with -o json, to go on after it")
+	addConsistencyFlag(cmd)
+	must(cmd.RegisterFlagCompletionFunc("status", completions(words...)))
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		req, err := t.request()
+		if err != nil {
+			return err
+		}
+		req.Consistency = consistency(cmd)
+		return a.listTasks(cmd.Context(), req, t.limit)
+	}
+	return cmd
+}
+
+func (t *taskFilter) request() (*v1.ListTasksRequest, error) {
+	req := &v1.ListTasksRequest{Queue: t.queue, NodeId: t.node, Name: t.name, PageToken: t.pageToken}
+	values, err := parseStatuses(t.statuses, v1.TaskStatus_value, taskStatusPrefix)
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range values {
+		req.Statuses = append(req.Statuses, v1.TaskStatus(v))
+	}
+	if req.Labels, err = parsePairs(t.labels); err != nil {
+		return nil, usageErrorf("--label: %w", err)
+	}
+	return req, nil
+}
+
+func (a *app) listTasks(ctx context.Context, req *v1.ListTasksRequest, limit int) error {
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	all := &v1.ListTasksResponse{}
+	err = pages(limit, func(size int32) (int, bool, error) {
+		req.PageSize = size
+		res, err := c.ListTasks(ctx, req)
+		if err != nil {
+			return 0, false, err
+		}
+		all.Tasks = append(all.Tasks, res.GetTasks()...)
+		all.NextPageToken, req.PageToken = res.GetNextPageToken(), res.GetNextPageToken()
+		return len(res.GetTasks()), res.GetNextPageToken() != "", nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := a.print(all, func(w io.Writer) { taskTable(w, all.GetTasks()) }); err != nil {
+		return err
+	}
+	a.noteMore(all.GetNextPageToken(), "tasks")
+	return nil
+}
+
+func taskTable(w io.Writer, tasks []*v1.Task) {
+	row(w, "TASK", "NAME", "STATUS", "QUEUE", "NODE", "ATTEMPT", "CREATED", "DETAIL")
+	for _, t := range tasks {
+		row(w, t.GetId(), dash(short(t.GetName(), 40)), enum(t.GetStatus(), taskStatusPrefix), t.GetQueue(), dash(t.GetNodeId()),
+			fmt.Sprint(t.GetAttempt()), ago(t.GetCreateTime()), detail(t))
+	}
+}
+
+// detail is the most telling thing about a task that its status does not say.
+func detail(t *v1.Task) string {
+	switch {
+	case t.GetCancelRequested():
+		return "its node is stopping it"
+	case t.GetStatus() == v1.TaskStatus_TASK_STATUS_PENDING && t.GetRetryTime() != nil:
+		return "next attempt " + ago(t.GetRetryTime())
+	case t.GetStatus() == v1.TaskStatus_TASK_STATUS_FAILED && t.GetError() == "" && t.ExitCode != nil:
+		return fmt.Sprintf("exit code %d", t.GetExitCode())
+	case t.GetStatus() == v1.TaskStatus_TASK_STATUS_FAILED:
+		return short(t.GetError(), detailChars)
+	case client.Final(t.GetStatus()) && t.GetStartTime() != nil && t.GetEndTime() != nil:
+		return "took " + coarse(t.GetEndTime().AsTime().Sub(t.GetStartTime().AsTime()))
+	}
+	return ""
+}
+
+func newTaskCancelCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use: "cancel TASK…", Short: "Cancel tasks", Args: cobra.MinimumNArgs(1),
+		Long: "Cancels tasks. One that runs is stopped by its node; it keeps its status until then.\nOne that has ended stays as it is.",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.client()
+			if err != nil {
+				return err
+			}
+			var errs []error
+			for _, id := range args {
+				res, err := c.CancelTask(cmd.Context(), &v1.CancelTaskRequest{Id: id})
+				if err == nil {
+					err = a.printCancelled(res)
+				} else if len(args) > 1 {
+					err = fmt.Errorf("%s: %s", id, a.explain(err))
+				}
+				errs = append(errs, err)
+			}
+			return errors.Join(errs...)
+		},
+	}
+}
+
+func (a *app) printCancelled(res *v1.CancelTaskResponse) error {
+	if a.json() {
+		return a.printJSON(res)
+	}
+	t := res.GetTask()
+	text := "had ended already: " + enum(t.GetStatus(), taskStatusPrefix)
+	switch {
+	case t.GetCancelRequested() && !client.Final(t.GetStatus()):
+		text = fmt.Sprintf("its node %s is stopping it", t.GetNodeId())
+	case t.GetStatus() == v1.TaskStatus_TASK_STATUS_CANCELLED:
+		text = "cancelled"
+	}
+	_, err := fmt.Fprintf(a.out, "%s: %s\n", t.GetId(), oneLine(text))
+	return err
+}

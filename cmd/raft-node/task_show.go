@@ -1,0 +1,105 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	v1 "github.com/raft-control-plane/control-plane/gen/go/controlplane/v1"
+)
+
+// taskBlock writes everything about a task but the end of its output.
+func taskBlock(w io.Writer, t *v1.Task) {
+	status := enum(t.GetStatus(), taskStatusPrefix)
+	if t.GetCancelRequested() {
+		status += ", cancelled: its node is stopping it"
+	}
+	field(w, "Task", t.GetId())
+	field(w, "Name", t.GetName())
+	field(w, "Status", status)
+	field(w, "Queue", t.GetQueue())
+	field(w, "Priority", fmt.Sprint(t.GetPriority()))
+	field(w, "Labels", pairs(t.GetLabels()))
+	workFields(w, t)
+	field(w, "Reserves", resources(t.GetResources()))
+	if t.GetTimeout() != nil {
+		field(w, "Timeout", t.GetTimeout().AsDuration().String())
+	}
+	field(w, "Node", t.GetNodeId())
+	field(w, "Attempt", attempts(t))
+	if len(t.GetGpuDevices()) > 0 {
+		field(w, "GPUs", strings.Trim(fmt.Sprint(t.GetGpuDevices()), "[]"))
+	}
+	field(w, "Created", when(t.GetCreateTime()))
+	field(w, "Assigned", when(t.GetAssignTime()))
+	field(w, "Started", when(t.GetStartTime()))
+	field(w, "Next attempt", when(t.GetRetryTime()))
+	field(w, "Ended", ended(t))
+	if t.ExitCode != nil {
+		field(w, "Exit code", fmt.Sprint(t.GetExitCode()))
+	}
+	field(w, "Error", t.GetError())
+	field(w, "Result", asText(t.GetResult()))
+}
+
+func workFields(w io.Writer, t *v1.Task) {
+	if f := t.GetFunction(); f != nil {
+		field(w, "Function", f.GetName())
+		field(w, "Payload", asText(f.GetPayload()))
+		return
+	}
+	var words []string
+	for _, word := range t.GetExec().GetCommand() {
+		words = append(words, shellWord(word))
+	}
+	field(w, "Command", strings.Join(words, " "))
+	field(w, "Environment", pairs(t.GetExec().GetEnv()))
+	field(w, "Directory", t.GetExec().GetWorkingDir())
+}
+
+// attempts is the present attempt and what became of those before.
+func attempts(t *v1.Task) string {
+	text := fmt.Sprintf("%d (%d of at most %d failed", t.GetAttempt(), t.GetFailedAttempts(), max(t.GetMaxAttempts(), 1))
+	if t.GetLostAttempts() > 0 {
+		text += fmt.Sprintf(", %d lost with their node", t.GetLostAttempts())
+	}
+	return text + ")"
+}
+
+func ended(t *v1.Task) string {
+	text := when(t.GetEndTime())
+	if text != "" && t.GetStartTime() != nil {
+		text += fmt.Sprintf(", ran for %v", t.GetEndTime().AsTime().Sub(t.GetStartTime().AsTime()).Round(time.Millisecond))
+	}
+	return text
+}
+
+// asText shows bytes that are text, and the size of others.
+func asText(b []byte) string {
+	if utf8.Valid(b) {
+		return string(b)
+	}
+	return fmt.Sprintf("%d bytes that are not text: -o json has them", len(b))
+}
+
+// shellWord quotes a word so that a shell would read it as it is.
+func shellWord(s string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_-./:=,@%+", r)
+	}
+	if s != "" && strings.IndexFunc(s, func(r rune) bool { return !plain(r) }) < 0 {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+// printLogTail prints the end of the output below the block.
+func (a *app) printLogTail(t *v1.Task) error {
+	if t.GetLogTail() == "" {
+		return nil
+	}
+	_, err := fmt.Fprintf(a.out, "\nEnd of the output:\n%s\n", strings.TrimRight(multiline(t.GetLogTail()), "\n"))
+	return err
+}

@@ -1,0 +1,31 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"runtime"
+
+	"github.com/spf13/cobra"
+)
+
+// version is set when the binary is built: -ldflags "-X main.version=…".
+var version = "dev"
+
+func newVersionCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Print the version of this binary", Args: cobra.NoArgs,
+		Long: "Prints the version of this binary. 'raft-node cluster status' shows those of the members.",
+		RunE: func(*cobra.Command, []string) error {
+			platform := runtime.GOOS + "/" + runtime.GOARCH
+			if a.json() {
+				return json.NewEncoder(a.out).Encode(struct {
+					Version  string `json:"version"`
+					Go       string `json:"go"`
+					Platform string `json:"platform"`
+				}{version, runtime.Version(), platform})
+			}
+			_, err := fmt.Fprintf(a.out, "raft-node %s (%s, %s)\n", version, runtime.Version(), platform)
+			return err
+		},
+	}
+}
