@@ -68,7 +68,7 @@ func (m *member) getNobody(t *testing.T, authorization string) map[string]connec
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	if authorization != "" {
 		ctx = metadata.AppendToOutgoingContext(ctx, "authorization", authorization)
 	}
@@ -97,7 +97,7 @@ func TestWatchNeedsTheToken(t *testing.T) {
 func TestTokenIsAskedForBeforeTheBodyIsRead(t *testing.T) {
 	m := solo(t, withToken)
 	body, never := io.Pipe() // nothing is ever written to it
-	defer never.Close()
+	defer func() { _ = never.Close() }()
 	req, err := http.NewRequestWithContext(testContext(t), http.MethodPost, m.url()+"/controlplane.v1.TaskService/SubmitTask", body)
 	if err != nil {
 		t.Fatal(err)
@@ -161,7 +161,7 @@ func TestAuthorityMustNameThisMachine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	err = conn.Invoke(testContext(t), "/controlplane.v1.TaskService/ListTasks", &v1.ListTasksRequest{}, &v1.ListTasksResponse{})
 	if status.Code(err) != codes.PermissionDenied || !strings.Contains(err.Error(), "evil.com") {
 		t.Errorf("%v", err)

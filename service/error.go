@@ -52,8 +52,7 @@ var errInternal = errors.New("a fault of this member: its log says more; if it h
 // connectError translates an error of any layer. What it cannot tell callers it
 // logs.
 func (s *server) connectError(procedure string, err error) *connect.Error {
-	var ce *connect.Error
-	if errors.As(err, &ce) {
+	if ce, ok := errors.AsType[*connect.Error](err); ok {
 		return fromValidation(ce)
 	}
 	var e *controlplane.Error

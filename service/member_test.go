@@ -112,7 +112,9 @@ func (m *member) close() {
 			m.t.Errorf("%s: serve: %v", m.cfg.Name, err)
 		}
 		m.halt()
-		<-m.ran
+		if err := <-m.ran; err != nil {
+			m.t.Errorf("%s: run: %v", m.cfg.Name, err)
+		}
 		if err := m.engine.Close(); err != nil {
 			m.t.Errorf("%s: close: %v", m.cfg.Name, err)
 		}

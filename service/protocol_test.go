@@ -29,7 +29,7 @@ func TestGRPCByGRPCGo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	ctx := testContext(t)
 	var header metadata.MD
 	var res v1.SubmitTaskResponse
@@ -67,7 +67,7 @@ func TestGRPCWebAtTheWire(t *testing.T) {
 	}
 	defer res.Body.Close()
 	body, err := io.ReadAll(res.Body)
-	if err != nil || res.StatusCode != 200 || len(body) < 10 || body[0] != 0 {
+	if err != nil || res.StatusCode != http.StatusOK || len(body) < 10 || body[0] != 0 {
 		t.Fatalf("%d %q %v", res.StatusCode, body, err)
 	}
 	size := binary.BigEndian.Uint32(body[1:])

@@ -53,7 +53,7 @@ func Serve(ctx context.Context, ln net.Listener, h http.Handler, conf *tls.Confi
 			return err
 		}
 	}
-	<-ended
+	_ = <-ended // that it was closed
 	return nil
 }
 

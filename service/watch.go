@@ -26,7 +26,7 @@ func (s *server) WatchTasks(ctx context.Context, req *connect.Request[v1.WatchTa
 	}
 	w := &watch{s: s, stream: stream, filter: newWatchFilter(req.Msg), cursor: cursor}
 	err = w.run(ctx)
-	if err != nil && isClosing(ctx) {
+	if isClosing(ctx) {
 		return &controlplane.Error{Code: controlplane.CodeUnavailable, Message: "this member is stopping: go on at another one with the cursor of the last message"}
 	}
 	return err

@@ -130,7 +130,7 @@ func runMember(ctx context.Context, engine *raftdb.Engine, ln net.Listener, cfg 
 	}()
 	err = service.Serve(serving, ln, handler, cfg.serverTLS, log)
 	stopRunning()
-	<-ran
+	_ = <-ran // it has told stopServing
 	if cause := context.Cause(serving); err == nil && ctx.Err() == nil {
 		err = cause // not asked to stop
 	}

@@ -91,7 +91,7 @@ func loadServeConfig(v *viper.Viper) (*serveConfig, error) {
 // list reads a list that may come comma-separated from the environment.
 func list(v *viper.Viper, key string) (out []string) {
 	for _, item := range v.GetStringSlice(key) {
-		for _, s := range strings.Split(item, ",") {
+		for s := range strings.SplitSeq(item, ",") {
 			if s = strings.TrimSpace(s); s != "" {
 				out = append(out, s)
 			}
