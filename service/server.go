@@ -53,7 +53,9 @@ func Serve(ctx context.Context, ln net.Listener, h http.Handler, conf *tls.Confi
 			return err
 		}
 	}
-	_ = <-ended // that it was closed
+	if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve: %w", err)
+	}
 	return nil
 }
 

@@ -130,7 +130,9 @@ func runMember(ctx context.Context, engine *raftdb.Engine, ln net.Listener, cfg 
 	}()
 	err = service.Serve(serving, ln, handler, cfg.serverTLS, log)
 	stopRunning()
-	_ = <-ran // it has told stopServing
+	if runErr := <-ran; runErr != nil {
+		log.Warn("this member could no longer lead", "error", runErr)
+	}
 	if cause := context.Cause(serving); err == nil && ctx.Err() == nil {
 		err = cause // not asked to stop
 	}
