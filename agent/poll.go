@@ -38,7 +38,7 @@ func (a *agent) pollLoop(ctx context.Context, end context.CancelCauseFunc) {
 		case ctx.Err() != nil:
 			return
 		case code == connect.CodeFailedPrecondition:
-			end(fmt.Errorf("%w (%w)", ErrReplaced, err))
+			end(fmt.Errorf("%w (%s)", ErrReplaced, err.Error()))
 			return
 		case code == connect.CodeNotFound:
 			a.askToRegister()

@@ -113,7 +113,7 @@ func (a *agent) register(ctx context.Context) error {
 			a.unheard.over(a.log)
 			return nil
 		case code == connect.CodeFailedPrecondition:
-			return fmt.Errorf("%w (%w)", ErrReplaced, err)
+			return fmt.Errorf("%w (%s)", ErrReplaced, err.Error())
 		case code == connect.CodeUnauthenticated, code == connect.CodePermissionDenied:
 			return fmt.Errorf("register node %s: %w; check --token-file", a.cfg.Name, err)
 		case code == connect.CodeInvalidArgument, code == connect.CodeUnimplemented, code == connect.CodeNotFound:
@@ -151,7 +151,7 @@ func (a *agent) heartbeatLoop(ctx context.Context, end context.CancelCauseFunc) 
 		case ctx.Err() != nil:
 			return
 		case code == connect.CodeFailedPrecondition:
-			end(fmt.Errorf("%w (%w)", ErrReplaced, err))
+			end(fmt.Errorf("%w (%s)", ErrReplaced, err.Error()))
 			return
 		case code == connect.CodeNotFound && spec == nil:
 			a.log.Warn("the control plane does not know this node: registering again")
