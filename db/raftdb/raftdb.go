@@ -292,8 +292,7 @@ func (e *Engine) Close() error {
 			e.stop()
 		}
 		shutdown := e.raft.Shutdown()
-		e.streams.Close()
-		_ = e.transport.Close()
+		_ = e.transport.Close() // and the streams
 		select {
 		case <-e.failed: // a stuck disk would hold it up for ever
 		case err = <-wait(shutdown.Error):
