@@ -111,7 +111,9 @@ func nodeBlock(w io.Writer, n *v1.Node) {
 	field(w, "Tasks", fmt.Sprintf("%d of %d", n.GetRunningTasks(), spec.GetSlots()))
 	field(w, "Reserved", resources(n.GetReserved()))
 	field(w, "Capacity", resources(spec.GetCapacity()))
-	field(w, "In use", fmt.Sprintf("%s CPU, %s memory", cores(n.GetUsage().GetCpuMillis()), memory(n.GetUsage().GetMemoryBytes())))
+	if u := n.GetUsage(); u != nil {
+		field(w, "In use", fmt.Sprintf("%s CPU, %s memory", cores(u.GetCpuMillis()), memory(u.GetMemoryBytes())))
+	}
 	for _, g := range spec.GetGpuDevices() {
 		field(w, fmt.Sprintf("GPU %d", g.GetIndex()), fmt.Sprintf("%s, %s", g.GetModel(), memory(g.GetMemoryBytes())))
 	}

@@ -157,6 +157,7 @@ func subcommandNeeded(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return usageErrorf("'%s' needs a subcommand: %s", cmd.CommandPath(), strings.Join(names, ", "))
 	}
+	cmd.SuggestionsMinimumDistance = 2
 	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
 		names = near
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"strconv"
 	"strings"
 
@@ -83,10 +84,8 @@ func parameter(s string) *structpb.Value {
 		case float64:
 			// SQLite has whole numbers that a float has not; as text they are exact, and
 			// compare as numbers with a column of numbers.
-			if exact := strconv.FormatFloat(v, 'f', -1, 64); v > 1<<53 || v < -(1<<53) {
-				if exact != s {
-					return structpb.NewStringValue(s)
-				}
+			if math.Abs(v) >= 1<<53 && !strings.ContainsAny(s, ".eE") {
+				return structpb.NewStringValue(s)
 			}
 			return structpb.NewNumberValue(v)
 		case nil:

@@ -128,7 +128,7 @@ func (a *app) listTasks(ctx context.Context, req *v1.ListTasksRequest, limit int
 func taskTable(w io.Writer, tasks []*v1.Task) {
 	row(w, "TASK", "NAME", "STATUS", "QUEUE", "NODE", "ATTEMPT", "CREATED", "DETAIL")
 	for _, t := range tasks {
-		row(w, t.GetId(), dash(short(t.GetName(), 40)), enum(t.GetStatus(), taskStatusPrefix), t.GetQueue(), dash(t.GetNodeId()),
+		row(w, t.GetId(), dash(short(t.GetName(), 40)), enum(t.GetStatus(), taskStatusPrefix), dash(t.GetQueue()), dash(t.GetNodeId()),
 			fmt.Sprint(t.GetAttempt()), ago(t.GetCreateTime()), detail(t))
 	}
 }

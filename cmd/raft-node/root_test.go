@@ -1,0 +1,172 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"connectrpc.com/connect"
+
+	v1 "github.com/raft-control-plane/control-plane/gen/go/controlplane/v1"
+)
+
+// named is a member whose cluster has a name, to tell which one was asked.
+func named(t *testing.T, id string) *member {
+	m := &member{cluster: func(*v1.GetClusterRequest) (*v1.GetClusterResponse, error) {
+		return &v1.GetClusterResponse{ClusterId: id}, nil
+	}}
+	return m.start(t)
+}
+
+func configFile(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "config.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestFlagBeforeEnvironmentBeforeFile(t *testing.T) {
+	flag, env, file := named(t, "by-flag"), named(t, "by-env"), named(t, "by-file")
+	config := configFile(t, "server: ["+file.url+"]\noutput: json\n")
+	t.Setenv("RAFT_NODE_CONFIG", config)
+	cli(t, "cluster", "status").expect(t, 0, []string{`"clusterId": "by-file"`}, nil)
+	t.Setenv("RAFT_NODE_SERVER", env.url)
+	cli(t, "cluster", "status").expect(t, 0, []string{`"clusterId": "by-env"`}, nil)
+	cli(t, "cluster", "status", "--server", flag.url, "-o", "table").expect(t, 0, []string{"Cluster:        by-flag"}, nil)
+	t.Setenv("RAFT_NODE_CONFIG", "/does/not/exist")
+	cli(t, "cluster", "status", "--config", config).expect(t, 0, []string{`"clusterId": "by-env"`}, nil)
+	cli(t, "cluster", "status").expect(t, 2, nil, []string{"--config: open /does/not/exist"})
+}
+
+func TestSettingsAreChecked(t *testing.T) {
+	for _, tc := range []struct{ file, want string }{
+		{"sever: x", `config.yaml:1: unknown key "sever": known are`},
+		{"output: table\nNAME: x\nqueue: q\n", `config.yaml:3: unknown key "queue"`},
+		{"call-timeout: fast", `config.yaml:1: call-timeout: time: invalid duration "fast"`},
+		{"output: [a, b]", "output: takes one value"},
+		{"server: {a: {b: c}}", "server: is nested too deep"},
+		{"output: json\noutput: table", "output is given twice"},
+		{"- x", "give one setting per line"},
+		{"a: b: c", "mapping values are not allowed"},
+	} {
+		cli(t, "cluster", "status", "--config", configFile(t, tc.file)).expect(t, 2, nil, []string{"raft-node: ", tc.want})
+	}
+	t.Setenv("RAFT_NODE_CALL_TIMEOUT", "soon")
+	cli(t, "cluster", "status").expect(t, 2, nil, []string{"RAFT_NODE_CALL_TIMEOUT: time: invalid duration"})
+	t.Setenv("RAFT_NODE_CALL_TIMEOUT", "-1s")
+	cli(t, "cluster", "status").expect(t, 2, nil, []string{"--call-timeout -1s: give more than 0"})
+}
+
+func TestFileMayHoldSettingsOfOtherCommands(t *testing.T) {
+	m := named(t, "c")
+	config := configFile(t, "# all in one\nserver: "+m.url+"\ndata-dir: /var/lib/raft-node\nlabel: {Zone: A}\nname: n1\nslots: 4\nspot: true\ntoken-file:\n")
+	cli(t, "cluster", "status", "--config", config).expect(t, 0, []string{"Cluster:        c"}, nil)
+}
+
+func TestSettingsReachTheDaemons(t *testing.T) {
+	t.Setenv("RAFT_NODE_SPOT", "true")
+	config := configFile(t, "label: {Zone: A, tier: b}\nname: 'no spaces allowed'\nslots: 20000\n")
+	r := cli(t, "agent", "--config", config, "--server", "ftp://x")
+	r.expect(t, 1, nil, []string{`--name "no spaces allowed"`, "--slots 20000", "the scheme must be http or https"})
+	t.Setenv("RAFT_NODE_SPOT", "perhaps")
+	cli(t, "agent").expect(t, 2, nil, []string{"RAFT_NODE_SPOT: ", "perhaps"})
+}
+
+func TestRequestsAreNotNamedByTheEnvironment(t *testing.T) {
+	t.Setenv("RAFT_NODE_NAME", "worker-1")
+	t.Setenv("RAFT_NODE_ID", "same")
+	var got *v1.Task
+	m := (&member{submit: func(r *v1.SubmitTaskRequest) (*v1.SubmitTaskResponse, error) {
+		got = r.GetTask()
+		return &v1.SubmitTaskResponse{Task: &v1.Task{Id: "t"}}, nil
+	}}).start(t)
+	m.at(t, "submit", "true").expect(t, 0, []string{"t\n"}, nil)
+	if got.GetName() != "" || got.GetId() != "" {
+		t.Errorf("task = %v, which took its name or id from the environment", got)
+	}
+}
+
+func TestTokenAndServers(t *testing.T) {
+	m := named(t, "c")
+	file := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(file, []byte("s3cret-s3cret-s3cret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m.at(t, "cluster", "status", "--token-file", file).expect(t, 0, nil, nil)
+	if m.lastToken() != "s3cret-s3cret-s3cret" {
+		t.Errorf("token = %q", m.lastToken())
+	}
+	// Without a scheme, and after one that does not answer.
+	cli(t, "cluster", "status", "--server", "127.0.0.1:1,"+strings.TrimPrefix(m.url, "http://")).expect(t, 0, []string{"c"}, nil)
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m.at(t, "cluster", "status", "--token-file", file).expect(t, 1, nil, []string{"--token-file " + file + ": is empty"})
+	m.at(t, "cluster", "status", "--tls-ca", file).expect(t, 1, nil, []string{"holds no certificate"})
+}
+
+func TestUsageErrorsExitWith2(t *testing.T) {
+	for _, tc := range []struct{ line, want string }{
+		{"nonsense", `unknown command "nonsense"`},
+		{"task", "'raft-node task' needs a subcommand: cancel, get, list, watch"},
+		{"task gte x", `has no subcommand "gte": did you mean get?`},
+		{"task get", "accepts 1 arg(s), received 0"},
+		{"task list --limit many", "invalid argument"},
+		{"task list --limit -1", "--limit -1: give 0 for all"},
+		{"task list --status lost", `--status "lost": give pending, assigned, running, completed, failed, cancelled`},
+		{"task list --label x", "--label: \"x\": give it as key=value"},
+		{"node list --wrong", "unknown flag: --wrong"},
+		{"cluster status -o xml", "give table or json"},
+		{"sql --consistency now x", "give linearizable or stale"},
+		{"sql -", "the statement is empty"},
+		{"version --server x", "--server has no meaning for 'raft-node version'"},
+		{"serve -o json", "--output has no meaning for 'raft-node serve'"},
+	} {
+		r := cli(t, strings.Fields(tc.line)...)
+		r.expect(t, 2, nil, []string{"raft-node: ", tc.want, "See 'raft-node"})
+		if r.out != "" {
+			t.Errorf("%s: output = %q", tc.line, r.out)
+		}
+	}
+}
+
+func TestErrorsSayWhatToDo(t *testing.T) {
+	cli(t, "--server", "127.0.0.1:1", "--call-timeout", "200ms", "cluster", "status").expect(t, 1, nil, []string{
+		"raft-node: no member answers at http://127.0.0.1:1: is it running? start one with 'raft-node serve' or give --server (dial tcp 127.0.0.1:1: connect: connection refused)\n"})
+	for code, want := range map[connect.Code]string{
+		connect.CodeUnauthenticated:  "raft-node: as it is: give --token-file with the members' secret\n",
+		connect.CodeDeadlineExceeded: "no answer within 30s: as it is: try again, or give a longer --call-timeout",
+		connect.CodeUnimplemented:    "is no control plane",
+		connect.CodeInternal:         "raft-node: as it is\n",
+	} {
+		m := (&member{cluster: func(*v1.GetClusterRequest) (*v1.GetClusterResponse, error) {
+			return nil, refusal(code, "as it is")
+		}}).start(t)
+		m.at(t, "cluster", "status").expect(t, 1, nil, []string{want})
+	}
+}
+
+func TestHelpHidesWhatACommandIgnores(t *testing.T) {
+	if r := cli(t, "serve", "--help"); r.code != 0 || strings.Contains(r.out, "--call-timeout") || !strings.Contains(r.out, "--config") {
+		t.Errorf("serve --help:\n%s", r.out)
+	}
+	if r := cli(t, "task", "list", "--help"); !strings.Contains(r.out, "--call-timeout") {
+		t.Errorf("task list --help:\n%s", r.out)
+	}
+}
+
+func TestCompletion(t *testing.T) {
+	t.Setenv("RAFT_NODE_CONFIG", "/does/not/exist")
+	cli(t, "__complete", "task", "list", "--status", "").expect(t, 0, []string{"pending\n", "cancelled\n"}, nil)
+	cli(t, "__complete", "node", "list", "--status", "").expect(t, 0, []string{"unhealthy\n"}, nil)
+	cli(t, "__complete", "cluster", "status", "-o", "").expect(t, 0, []string{"table\njson\n"}, nil)
+	cli(t, "completion", "bash").expect(t, 0, []string{"bash completion"}, nil)
+}
+
+func TestVersion(t *testing.T) {
+	cli(t, "version").expect(t, 0, []string{"raft-node " + version + " (go"}, nil)
+	cli(t, "version", "-o", "json").expect(t, 0, []string{`{"version":"` + version + `"`}, nil)
+}
