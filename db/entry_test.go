@@ -42,7 +42,7 @@ func TestEntryRoundTrip(t *testing.T) {
 		"empty":                        {Ops: []*Op{}},
 		"before 1970, without journal": {StampMs: -1, Ops: []*Op{{Journal: []byte{}, Steps: []Step{}}}},
 		"extremes": {StampMs: math.MaxInt64, Ops: []*Op{{Journal: []byte{}, Steps: []Step{{SQL: strings.Repeat("x", 300), Args: []Value{
-			Int(math.MinInt64), Int(math.MaxInt64), Float(math.Inf(-1)), Float(-0.0), Str(strings.Repeat("y", 70_000)), {Kind: Blob, Bytes: []byte{}}}}}}}},
+			Int(math.MinInt64), Int(math.MaxInt64), Float(math.Inf(-1)), Float(math.Copysign(0, -1)), Str(strings.Repeat("y", 70_000)), {Kind: Blob, Bytes: []byte{}}}}}}}},
 	} {
 		got, err := DecodeEntry(e.Encode(nil))
 		if err != nil {

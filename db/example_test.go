@@ -16,7 +16,7 @@ import (
 
 // start opens a cluster of one in a fresh directory and leads it until stop is
 // called.
-func start() (tasks *db.TaskManifest, stop func()) {
+func start() (_ *db.TaskManifest, stop func()) {
 	dir, err := os.MkdirTemp("", "manifest")
 	if err != nil {
 		log.Fatal(err)
@@ -29,7 +29,7 @@ func start() (tasks *db.TaskManifest, stop func()) {
 	if err != nil {
 		log.Fatal(err)
 	}
-	tasks = db.NewTaskManifest(engine)
+	tasks := db.NewTaskManifest(engine)
 	tasks.SetLogger(quiet)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -72,10 +72,8 @@ func hello(ctx context.Context, tasks *db.TaskManifest) {
 func ExampleNewTaskManifest() {
 	dir, err := os.MkdirTemp("", "manifest")
 	must(err)
-	defer os.RemoveAll(dir)
 	engine, err := raftdb.Open(raftdb.Config{Dir: dir, Name: "m1", Advertise: "127.0.0.1:1", Logger: slog.New(slog.DiscardHandler)})
 	must(err)
-	defer engine.Close()
 
 	tasks := db.NewTaskManifest(engine)
 	tasks.SetLogger(slog.New(slog.DiscardHandler))
@@ -85,7 +83,7 @@ func ExampleNewTaskManifest() {
 	must(tasks.AwaitWritable(ctx))
 	fmt.Println("ready")
 	stop()
-	must(<-ran)
+	must(errors.Join(<-ran, engine.Close(), os.RemoveAll(dir)))
 	// Output: ready
 }
 

@@ -116,11 +116,11 @@ func TestPlans(t *testing.T) {
 // difference lists the statements whose plans differ.
 func difference(want, got string) string {
 	old := map[string]bool{}
-	for _, block := range strings.Split(want, "\n\n") {
+	for block := range strings.SplitSeq(want, "\n\n") {
 		old[block] = true
 	}
 	var b strings.Builder
-	for _, block := range strings.Split(got, "\n\n") {
+	for block := range strings.SplitSeq(got, "\n\n") {
 		if !old[block] {
 			b.WriteString(block + "\n")
 		}

@@ -327,10 +327,10 @@ func completeOp(t *controlplane.Task, result []byte, nowMs int64) *Op {
 
 // past commits one operation past the planner. CodePrecondition if its guard did
 // not hold.
-func (m *TaskManifest) past(ctx context.Context, make func(g *Group) *Op) error {
+func (m *TaskManifest) past(ctx context.Context, op func(g *Group) *Op) error {
 	var outcome OpResult
 	err := m.Do(ctx, 0, func(g *Group) {
-		g.Add(make(g), func(r OpResult) {
+		g.Add(op(g), func(r OpResult) {
 			outcome = r
 			if p := m.batch.planner; p != nil {
 				p.Disturbed()

@@ -29,9 +29,7 @@ func testConcurrentAdds(t *testing.T, m *db.TaskManifest) {
 	var mu sync.Mutex
 	seqs := map[string]int64{}
 	for i := range callers {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
+		wg.Go(func() {
 			for j := range each {
 				id := fmt.Sprintf("own-%d-%d", i, j)
 				if j%2 == 1 {
@@ -49,7 +47,7 @@ func testConcurrentAdds(t *testing.T, m *db.TaskManifest) {
 				seqs[id] = task.Seq
 				mu.Unlock()
 			}
-		}()
+		})
 	}
 	wg.Wait()
 	equal(t, "distinct tasks", len(seqs), callers*each/2+shared)

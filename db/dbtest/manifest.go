@@ -107,10 +107,10 @@ func assign(t *testing.T, m *db.TaskManifest, task, node string) db.Held {
 }
 
 // do commits one operation and returns what became of it.
-func do(t *testing.T, m *db.TaskManifest, make func(nowMs int64) *db.Op) (res db.OpResult) {
+func do(t *testing.T, m *db.TaskManifest, op func(nowMs int64) *db.Op) (res db.OpResult) {
 	t.Helper()
 	err := m.Do(await(t), 0, func(g *db.Group) {
-		g.Add(make(g.Now), func(r db.OpResult) { res = r })
+		g.Add(op(g.Now), func(r db.OpResult) { res = r })
 	})
 	if err != nil {
 		t.Fatalf("write: %v", err)
