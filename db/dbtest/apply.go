@@ -15,6 +15,7 @@ var applyTests = map[string]func(*testing.T, *rig){
 	"each operation has its result":                testResults,
 	"values come back as they went in":             testValues,
 	"steps after a guard that does not hold":       testGuard,
+	"a first step that changes no rows":            testGuardOfNoRows,
 	"a constraint harms its own operation only":    testConstraint,
 	"a savepoint undoes the steps before":          testSavepoint,
 	"nothing is done by halves":                    testAtomic,
@@ -85,6 +86,18 @@ func testGuard(t *testing.T, r *rig) {
 		&db.Op{Steps: []db.Step{change(1, "held"), change(7, "x"), change(1, "held still")}})
 	equal(t, "results", a.Results, []db.OpResult{{}, {Changed: 1}})
 	equal(t, "pairs", r.pairs(t), "1=held still 2=always 3=a")
+}
+
+// A first step that is no INSERT, UPDATE or DELETE changes no row, whatever the
+// statement before it did: the count must not be left over from that.
+func testGuardOfNoRows(t *testing.T, r *rig) {
+	for _, sql := range []string{"CREATE TABLE IF NOT EXISTS pairs (k)", "SELECT 1", "UPDATE pairs SET v = 9 WHERE false"} {
+		r.reset(t)
+		a := r.apply(t, put(1, db.Int(1)), &db.Op{Steps: []db.Step{{SQL: sql}, change(1, "ran")}, Journal: []byte(`"ran"`)})
+		equal(t, sql, a.Results, []db.OpResult{{Changed: 1}, {}})
+		equal(t, sql, r.pairs(t), "1=1")
+		equal(t, sql, rows(t, r.engine, "SELECT body FROM journal"), `[["put 1"]]`)
+	}
 }
 
 func testConstraint(t *testing.T, r *rig) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"unsafe"
 
 	"github.com/hashicorp/raft"
@@ -156,15 +157,29 @@ func (d *database) step(s *db.Step) (int64, error) {
 	if s.Script {
 		return 0, script(d.conn, s.SQL)
 	}
-	st, err := d.stmt(s.SQL)
+	p, err := d.prepare(s.SQL)
 	if err != nil {
 		return 0, err
 	}
-	bind(st, s.Args)
-	if err := d.finish(st); err != nil {
+	bind(p.stmt, s.Args)
+	if err := d.finish(p.stmt); err != nil || !p.counts {
 		return 0, err
 	}
 	return int64(d.conn.Changes()), nil
+}
+
+// changesRows reports whether SQLite counts anew what a statement changes. After
+// others it still says what the one before them changed, which on another replica,
+// where the transactions are cut otherwise, may be another number.
+func changesRows(sql string, st *sqlite.Stmt) bool {
+	word, _, _ := strings.Cut(strings.TrimSpace(sql), " ")
+	switch strings.ToUpper(word) {
+	case "INSERT", "UPDATE", "DELETE", "REPLACE":
+		return true
+	case "WITH":
+		return st.ColumnCount() == 0 // no SELECT
+	}
+	return false
 }
 
 func bind(st *sqlite.Stmt, args []db.Value) {

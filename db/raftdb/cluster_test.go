@@ -89,7 +89,9 @@ func (m *member) close() {
 		return
 	}
 	m.stop()
-	<-m.ran
+	if err := <-m.ran; err != nil {
+		m.t.Errorf("%s led until: %v", m.cfg.Name, err)
+	}
 	_ = m.server.Close()
 	if err := m.engine.Close(); err != nil {
 		m.t.Errorf("close %s: %v", m.cfg.Name, err)

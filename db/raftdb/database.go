@@ -16,7 +16,7 @@ import (
 type database struct {
 	gen     generation
 	conn    *sqlite.Conn
-	stmts   map[string]*sqlite.Stmt
+	stmts   map[string]prepared
 	readers *pool
 	guarded *pool
 	meta    meta
@@ -96,7 +96,7 @@ func openWriter(path string) (*sqlite.Conn, error) {
 }
 
 func openDatabase(g generation) (d *database, err error) {
-	d = &database{gen: g, stmts: map[string]*sqlite.Stmt{}}
+	d = &database{gen: g, stmts: map[string]prepared{}}
 	if d.conn, err = openWriter(g.database()); err != nil {
 		return nil, err
 	}
@@ -153,22 +153,34 @@ func (m *meta) servers() raft.Configuration {
 	return raft.DecodeConfiguration(m.configuration)
 }
 
-// stmt returns the prepared statement of a text, kept for as long as the database
-// is open: the texts are few.
-func (d *database) stmt(sql string) (*sqlite.Stmt, error) {
-	if s := d.stmts[sql]; s != nil {
-		return s, nil
+// prepared is a statement, and whether it changes rows.
+type prepared struct {
+	stmt   *sqlite.Stmt
+	counts bool
+}
+
+// prepare returns the prepared statement of a text, kept for as long as the
+// database is open: the texts are few.
+func (d *database) prepare(sql string) (prepared, error) {
+	if p, ok := d.stmts[sql]; ok {
+		return p, nil
 	}
 	s, trailing, err := d.conn.PrepareTransient(sql)
 	if err != nil {
-		return nil, err
+		return prepared{}, err
 	}
 	if trailing != 0 {
 		_ = s.Finalize()
-		return nil, fmt.Errorf("more than one statement: %q", sql)
+		return prepared{}, fmt.Errorf("more than one statement: %q", sql)
 	}
-	d.stmts[sql] = s
-	return s, nil
+	p := prepared{stmt: s, counts: changesRows(sql, s)}
+	d.stmts[sql] = p
+	return p, nil
+}
+
+func (d *database) stmt(sql string) (*sqlite.Stmt, error) {
+	p, err := d.prepare(sql)
+	return p.stmt, err
 }
 
 // finish steps a statement to its end.

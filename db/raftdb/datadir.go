@@ -55,13 +55,13 @@ func openDataDir(path string) (*dataDir, error) {
 		return nil, fmt.Errorf("data directory %s: %w", path, err)
 	}
 	if err := lockFile(lock); err != nil {
-		lock.Close()
+		_ = lock.Close()
 		return nil, fmt.Errorf("data directory %s is in use by another process: stop that one, or give another directory", path)
 	}
 	return &dataDir{path: path, lock: lock}, nil
 }
 
-func (d *dataDir) close() { d.lock.Close() }
+func (d *dataDir) close() { _ = d.lock.Close() }
 
 // identity reads who this member is, or decides it.
 func (d *dataDir) identity(name string) (identity, error) {

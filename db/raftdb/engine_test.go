@@ -31,11 +31,7 @@ func TestThreeMembersFormAndAgree(t *testing.T) {
 	members := newCluster(t, 3)
 	var wg sync.WaitGroup
 	for i := range 20 {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			add(t, members, fmt.Sprintf("t%d", i))
-		}()
+		wg.Go(func() { add(t, members, fmt.Sprintf("t%d", i)) })
 	}
 	wg.Wait()
 	sameContent(t, members)

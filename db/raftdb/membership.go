@@ -129,12 +129,10 @@ func (e *Engine) ask(ctx context.Context, addresses []string) []asked {
 	out := make([]asked, len(addresses))
 	var wg sync.WaitGroup
 	for i, address := range addresses {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
+		wg.Go(func() {
 			info, err := e.peers.info(ctx, address)
 			out[i] = asked{address: address, info: info, err: err}
-		}()
+		})
 	}
 	wg.Wait()
 	return out

@@ -253,11 +253,7 @@ func (e *Engine) startBackground() {
 	ctx, stop := context.WithCancel(context.Background())
 	e.stop = stop
 	for _, fn := range []func(context.Context){e.watchLeadership, e.watchWAL, e.runMembership} {
-		e.done.Add(1)
-		go func() {
-			defer e.done.Done()
-			fn(ctx)
-		}()
+		e.done.Go(func() { fn(ctx) })
 	}
 }
 

@@ -2,6 +2,7 @@ package raftdb
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -177,8 +178,7 @@ func TestAnEntryOfAnEarlierTermDoesNothing(t *testing.T) {
 	m := newMember(t, "m1").start()
 	add(t, []*member{m}, "a")
 	m.stop()
-	<-m.ran
-	m.ran <- nil // for close
+	m.ran <- <-m.ran // it no longer leads; close looks again
 	d := m.engine.fsm.state
 	entry := db.Entry{StampMs: 1, Ops: []*db.Op{{Steps: []db.Step{{SQL: "DELETE FROM tasks"}}}}}
 	body := entry.Encode(nil)
@@ -193,7 +193,7 @@ func TestAnEntryOfAnEarlierTermDoesNothing(t *testing.T) {
 		return o
 	}
 	at := d.meta.appliedIndex
-	if out := apply(at+1, 8); out.err != errStaleTerm {
+	if out := apply(at+1, 8); !errors.Is(out.err, errStaleTerm) {
 		t.Errorf("an entry made for term 8 in term 9: %+v", out)
 	}
 	if out := apply(at+2, 9); out.err != nil || len(out.results) != 1 || out.results[0].Changed != 1 {

@@ -103,7 +103,7 @@ func (l *streamLayer) serve(w http.ResponseWriter, r *http.Request) {
 	select {
 	case l.accepted <- s:
 	case <-l.closed:
-		s.Close()
+		_ = s.Close()
 	}
 }
 
