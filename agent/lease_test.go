@@ -231,6 +231,7 @@ func TestKilledAgentLeavesNoProcess(t *testing.T) {
 	for name, group := range map[string]int{"process": 1, "process group": -1} {
 		t.Run(name, func(t *testing.T) {
 			p := newPlane(t)
+			p.lease = time.Hour // it is not the deadline that ends them
 			agent := agentProcess(t, p)
 			f := newFIFO(t)
 			p.give(shell("t", 1, f, family))
@@ -259,16 +260,38 @@ func TestAgentProcessStopsOnSIGTERM(t *testing.T) {
 	f.expectEnd(t)
 }
 
-func TestKilledSupervisor(t *testing.T) {
-	p := newPlane(t)
-	startAgent(t, p)
-	f := newFIFO(t)
-	p.give(shell("t", 1, f, `sleep 1000 & echo $PPID >&9; wait`))
-	pid := receive(t, "the supervisor's id", f.lines)
+func kill9(t *testing.T, pid string) {
+	t.Helper()
 	if out, err := exec.Command("kill", "-9", pid).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
+}
+
+func TestKilledSupervisorIsAFailure(t *testing.T) {
+	p := newPlane(t)
+	startAgent(t, p)
+	f := newFIFO(t)
+	p.give(shell("t", 1, f, `echo $PPID >&9; exec sleep 1000`))
+	kill9(t, receive(t, "the supervisor's id", f.lines))
 	if got := p.result(t); got.GetStatus() != failed || !strings.Contains(got.GetError(), "supervisor") {
+		t.Errorf("got %v", got)
+	}
+	f.expectEnd(t)
+}
+
+// The kernel kills the command of a killed supervisor, and the agent its group. The
+// supervisor is killed once it has obeyed an order: by then the agent knows the
+// group.
+func TestGroupOfKilledSupervisor(t *testing.T) {
+	p := newPlane(t)
+	p.lease = 600 * time.Millisecond
+	startAgent(t, p)
+	f := newFIFO(t)
+	p.give(shell("t", 1, f, `(trap '' TERM; exec sleep 1000) & trap 'echo $PPID >&9' TERM; echo up >&9; while :; do sleep 0.05; done`))
+	f.expect(t, "up")
+	p.set(func() { p.stops = []*controlplanev1.StopAttempt{{TaskId: "t", Attempt: 1, Reason: "cancelled"}} })
+	kill9(t, receive(t, "the supervisor's id", f.lines))
+	if got := p.result(t); got.GetStatus() != cancelledStatus {
 		t.Errorf("got %v", got)
 	}
 	f.expectEnd(t)

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"os/exec"
 	"syscall"
 	"testing"
 )
@@ -35,8 +34,6 @@ func TestKilledSupervisorOfStoppedAgent(t *testing.T) {
 	if err := agent.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command("kill", "-9", pid).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	kill9(t, pid)
 	f.expectEnd(t)
 }
