@@ -19,6 +19,9 @@ const retryJoin = 200 * time.Millisecond
 // to it that the cluster has it as a voter at its present address.
 func (e *Engine) runMembership(ctx context.Context) {
 	why := newReason(e)
+	if voters := e.voters(); len(voters) == 1 && voters[0].ID == e.self.serverID() {
+		e.callElection()
+	}
 	for len(e.servers()) == 0 {
 		err := e.form(ctx)
 		why.say("waiting to be part of a cluster", err)
@@ -149,8 +152,21 @@ func (e *Engine) bootstrap(members []memberInfo) error {
 	}
 	if err == nil {
 		e.log.Info("formed a cluster", "members", len(members))
+		e.callElection()
 	}
 	return err
+}
+
+// callElection makes a member that has nobody to wait for stand for election now,
+// not when it would have missed a leader. Raft looks at its timer when the timeout
+// is made shorter, by however little.
+func (e *Engine) callElection() {
+	c := e.raft.ReloadableConfig()
+	c.HeartbeatTimeout -= time.Millisecond
+	c.ElectionTimeout -= time.Millisecond
+	if err := e.raft.ReloadConfig(c); err != nil {
+		e.log.Debug("the first election waits for its timeout", "error", err)
+	}
 }
 
 // settled reports whether the cluster has this member as a voter at its address.
