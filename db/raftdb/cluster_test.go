@@ -131,8 +131,9 @@ func leader(t *testing.T, members []*member) *member {
 		if m.engine == nil {
 			continue
 		}
+		tasks := m.tasks // m may be started anew before this looks
 		go func() {
-			if m.tasks.AwaitWritable(ctx) == nil {
+			if tasks.AwaitWritable(ctx) == nil {
 				found <- m
 			}
 		}()
