@@ -48,7 +48,7 @@ func (st *state) cancelPending(g *db.Group, t *controlplane.Task) bool {
 // tellStop lets a poll that waits carry the stop.
 func (st *state) tellStop(a *attempt) {
 	for _, p := range a.node.waiting {
-		if p.err == nil && !p.gone {
+		if !p.refused && !p.gone {
 			a.stopSent = st.now()
 			p.stop = append(p.stop, cancelled(a))
 			st.answer(p)

@@ -3,6 +3,7 @@ package scheduler
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/raft-control-plane/control-plane"
 	"github.com/raft-control-plane/control-plane/db"
@@ -127,6 +128,7 @@ func (st *state) register(g *db.Group, n *node, b *beat) (*node, error) {
 	}
 	n.session = b.SessionID
 	if former != "" {
+		n.polled = time.Time{} // the new one has not asked for work yet
 		st.replaced[former] = struct{}{}
 		for _, p := range n.waiting {
 			st.refuse(p, replaced(n.id))

@@ -30,6 +30,7 @@ type poll struct {
 	inFlight bool // it is looked at when the present group is committed
 	now      bool // answer it as soon as that is possible
 	gone     bool // nobody waits for the answer
+	refused  bool // it gets nothing, because of a change in the present group
 	resolved bool
 }
 
@@ -201,7 +202,7 @@ func (st *state) answer(p *poll) {
 // refuse has the poll refused when the group is committed, or sent away with
 // nothing if err is nil.
 func (st *state) refuse(p *poll, err error) {
-	p.now, p.err = true, err
+	p.now, p.refused, p.err = true, true, err
 	st.answer(p)
 }
 
@@ -211,7 +212,7 @@ func (st *state) resolve(p *poll) {
 	if p.resolved || len(p.given) == 0 && len(p.stop) == 0 && !p.now {
 		return
 	}
-	if p.node != nil {
+	if !p.refused {
 		p.node.polled = st.now()
 	}
 	p.finish(nil)
@@ -230,7 +231,7 @@ func (n *node) poll() *poll {
 	return nil
 }
 
-func (p *poll) takes() bool { return len(p.given) < p.req.MaxTasks && !p.gone && p.err == nil }
+func (p *poll) takes() bool { return len(p.given) < p.req.MaxTasks && !p.gone && !p.refused }
 
 // Weight implements db.Item.
 func (p *poll) Weight() (ops, bytes int) { return 1, 256 }

@@ -39,12 +39,16 @@ func (s *Scheduler) ReportAndPoll(ctx context.Context, req controlplane.Poll, re
 	if err := s.tasks.Enqueue(r); err != nil {
 		return nil, controlplane.Work{}, err
 	}
+	return r.awaitBoth(ctx)
+}
+
+func (r *report) awaitBoth(ctx context.Context) ([]controlplane.ReportOutcome, controlplane.Work, error) {
 	outcomes, err := r.await(ctx)
 	if err != nil {
-		s.leave(r.poll, true)
+		r.s.leave(r.poll, true)
 		return nil, controlplane.Work{}, err
 	}
-	work, err := s.await(ctx, r.poll)
+	work, err := r.s.await(ctx, r.poll)
 	if err != nil { // the results are recorded: say so, and let the worker poll again
 		return outcomes, controlplane.Work{}, nil
 	}
@@ -126,6 +130,7 @@ func (st *state) ending(g *db.Group, a *attempt, res *controlplane.Result) (*db.
 	}
 	switch {
 	case status == controlplane.TaskPending:
+		a.node.polled = time.Time{} // it is about to stop: nothing more, unless it polls again
 		st.rewind(a.stream())
 		return db.RequeueOp(a.Held, db.Requeue{Attempt: db.AttemptReleased, Reason: "released", Result: *res}, g.Now), controlplane.TaskPending
 	case status == controlplane.TaskFailed && a.FailedAttempts+1 < a.MaxAttempts:

@@ -1,0 +1,283 @@
+package scheduler
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/raft-control-plane/control-plane"
+	"github.com/raft-control-plane/control-plane/db"
+	"github.com/raft-control-plane/control-plane/db/raftdb"
+)
+
+// testTimeout bounds what a test waits for; nothing should come near it.
+const testTimeout = 60 * time.Second
+
+// rig is a cluster of one with a scheduler: the real engine in a directory of its
+// own and the real manifest, with a clock that stands until it is moved.
+type rig struct {
+	t      testing.TB
+	ctx    context.Context
+	cfg    raftdb.Config
+	opts   Options
+	engine *raftdb.Engine
+	tasks  *db.TaskManifest
+	s      *Scheduler
+	plan   *observer
+	stop   context.CancelFunc
+	ran    chan error
+
+	mu    sync.Mutex
+	clock time.Time
+}
+
+func newRig(t testing.TB) *rig {
+	t.Helper()
+	r := &rig{t: t, clock: time.Unix(1_000_000, 0)}
+	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
+	t.Cleanup(cancel)
+	r.ctx = ctx
+	r.cfg = raftdb.Config{Dir: t.TempDir(), Name: "m1", Advertise: "127.0.0.1:1", Version: "test",
+		Logger: slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelError})),
+		Timing: raftdb.Timing{Heartbeat: 50 * time.Millisecond, SnapshotInterval: time.Hour}}
+	r.opts = Options{RetryBase: time.Minute, RetryMax: 30 * time.Minute, Tick: time.Hour, Now: r.now, Jitter: func() float64 { return 0.5 }}
+	return r
+}
+
+// start opens the engine and leads.
+func (r *rig) start() *rig {
+	r.t.Helper()
+	r.open()
+	r.t.Cleanup(r.close)
+	r.lead()
+	return r
+}
+
+type testWriter struct{ t testing.TB }
+
+func (w testWriter) Write(b []byte) (int, error) {
+	if w.t.Context().Err() == nil {
+		w.t.Log(strings.TrimSpace(string(b)))
+	}
+	return len(b), nil
+}
+
+func (r *rig) open() {
+	r.t.Helper()
+	engine, err := raftdb.Open(r.cfg)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.engine = engine
+}
+
+func (r *rig) close() {
+	r.resign()
+	if r.engine != nil {
+		if err := r.engine.Close(); err != nil {
+			r.t.Errorf("close: %v", err)
+		}
+		r.engine = nil
+	}
+}
+
+// lead begins a term with a new manifest and scheduler.
+func (r *rig) lead() {
+	r.t.Helper()
+	r.tasks = db.NewTaskManifest(r.engine)
+	r.tasks.SetLogger(r.cfg.Logger)
+	r.s = NewWithOptions(r.tasks, r.cfg.Logger, r.opts)
+	r.plan = &observer{Scheduler: r.s, before: r.plan.hooks()}
+	r.tasks.SetPlanner(r.plan)
+	ctx, stop := context.WithCancel(context.Background())
+	r.stop, r.ran = stop, make(chan error, 1)
+	go func(tasks *db.TaskManifest) { r.ran <- tasks.Run(ctx) }(r.tasks)
+	if err := r.tasks.AwaitWritable(r.ctx); err != nil {
+		r.t.Fatalf("no leader: %v", err)
+	}
+}
+
+// resign ends the term.
+func (r *rig) resign() {
+	if r.stop != nil {
+		r.stop()
+		<-r.ran
+		r.stop = nil
+	}
+}
+
+func (r *rig) now() time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.clock
+}
+
+func (r *rig) advance(d time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.clock = r.clock.Add(d)
+}
+
+// settle waits until no pass is called for.
+func (r *rig) settle() {
+	r.t.Helper()
+	for again := true; again; again = r.plan.isBusy() {
+		if err := r.tasks.Do(r.ctx, 0, func(*db.Group) {}); err != nil {
+			r.t.Fatalf("settle: %v", err)
+		}
+	}
+}
+
+// tick has what is due taken up.
+func (r *rig) tick() {
+	r.t.Helper()
+	if err := r.s.tick(r.ctx); err != nil {
+		r.t.Fatalf("tick: %v", err)
+	}
+}
+
+// together runs start while the making of entries is held up, so that what it
+// queues becomes one group.
+func (r *rig) together(start func()) {
+	r.t.Helper()
+	entered, release, done := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	go func() {
+		done <- r.tasks.Do(r.ctx, 0, func(*db.Group) {
+			close(entered)
+			<-release
+		})
+	}()
+	select {
+	case <-entered:
+	case err := <-done:
+		r.t.Fatalf("together: %v", err)
+	}
+	start()
+	close(release)
+	if err := <-done; err != nil {
+		r.t.Fatalf("together: %v", err)
+	}
+}
+
+// queued is a context that tells when a write of the manifest waits: that is when
+// it first looks at Done.
+type queued struct {
+	context.Context
+	once sync.Once
+	yes  chan struct{}
+}
+
+func (r *rig) queued() *queued { return &queued{Context: r.ctx, yes: make(chan struct{})} }
+
+// Done implements context.Context.
+func (q *queued) Done() <-chan struct{} {
+	q.once.Do(func() { close(q.yes) })
+	return q.Context.Done()
+}
+
+// observer is the scheduler as the manifest sees it, looked at by the test.
+type observer struct {
+	*Scheduler
+	before hooks
+
+	mu    sync.Mutex
+	busy  bool
+	after []func() bool // called after each pass until they return true
+}
+
+// afterPass has fn called between each pass and the commit of its group, until it
+// returns true.
+func (o *observer) afterPass(fn func() bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.after = append(o.after, fn)
+}
+
+// hooks are called by the goroutine that makes entries.
+type hooks struct {
+	planned   func(s *Scheduler) // after the group is prepared, before the pass
+	committed func(s *Scheduler, g *db.Group, disturbed bool)
+}
+
+func (o *observer) hooks() hooks {
+	if o == nil {
+		return hooks{}
+	}
+	return o.before
+}
+
+func (o *observer) isBusy() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.busy
+}
+
+// Plan implements db.Planner.
+func (o *observer) Plan(g *db.Group) {
+	if o.before.planned != nil {
+		o.before.planned(o.Scheduler)
+	}
+	o.Scheduler.Plan(g)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.after = slices.DeleteFunc(o.after, func(fn func() bool) bool { return fn() })
+}
+
+// Committed implements db.Planner.
+func (o *observer) Committed(g *db.Group) {
+	o.Scheduler.mu.Lock()
+	st := o.Scheduler.st
+	disturbed, busy := st.disturbed, st.more || st.disturbed
+	o.Scheduler.mu.Unlock()
+	o.Scheduler.Committed(g)
+	o.Scheduler.mu.Lock()
+	busy = busy || len(o.Scheduler.st.owing) > 0
+	o.Scheduler.mu.Unlock()
+	o.mu.Lock()
+	o.busy = busy
+	o.mu.Unlock()
+	if o.before.committed != nil {
+		o.before.committed(o.Scheduler, g, disturbed)
+	}
+}
+
+// rows returns the rows of a query as text, columns apart by a space.
+func (r *rig) rows(sql string, args ...db.Value) (out []string) {
+	r.t.Helper()
+	_, err := r.engine.Read(r.ctx, db.ReadOptions{Level: db.Stale}, func(c db.Conn) error {
+		out = queryRows(r.t, c, sql, args...)
+		return nil
+	})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return out
+}
+
+func queryRows(t testing.TB, c db.Conn, sql string, args ...db.Value) (out []string) {
+	t.Helper()
+	cur, err := c.Query(sql, args...)
+	if err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+	for cur.Next() {
+		var cols []string
+		for i := range cur.Columns() {
+			cols = append(cols, cur.Value(i).String())
+		}
+		out = append(out, strings.Join(cols, " "))
+	}
+	if err := cur.Close(); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+	return out
+}
+
+// execTask is a task that runs a command.
+func execTask(id string) *controlplane.Task {
+	return &controlplane.Task{ID: id, Exec: &controlplane.Exec{Command: []string{"true"}}}
+}
