@@ -195,7 +195,7 @@ func TestPreflightForGRPCWeb(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, header, _ := m.roundTrip(req, "Origin", origin, "Access-Control-Request-Method", "POST",
-			"Access-Control-Request-Headers", "authorization,content-type,control-plane-min-index,x-grpc-web,x-user-agent")
+			"Access-Control-Request-Headers", "authorization,connect-protocol-version,connect-timeout-ms,content-type,control-plane-min-index,x-grpc-web,x-user-agent")
 		return header
 	}
 	if h := preflight("https://console.example.com"); h.Get("Access-Control-Allow-Origin") != "https://console.example.com" ||

@@ -2,6 +2,7 @@ package service
 
 import (
 	"encoding/base64"
+	"errors"
 	"math"
 	"strings"
 	"testing"
@@ -27,6 +28,12 @@ func TestStrictJSONMessagesAreStable(t *testing.T) {
 	err := (strictJSON{}).Unmarshal([]byte(`{"task":{"status":"DONE"}}`), &v1.SubmitTaskRequest{})
 	if err == nil || err.Error() != `JSON of SubmitTaskRequest: (line 1:19): invalid value for enum field status: "DONE"` {
 		t.Errorf("%v", err)
+	}
+}
+
+func TestPlainSpaces(t *testing.T) {
+	if got := plainSpaces(errors.New("proto:\u00a0(line 1:2):\u00a0no")); got != "(line 1:2): no" {
+		t.Errorf("%q", got)
 	}
 }
 

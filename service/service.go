@@ -74,6 +74,9 @@ type Config struct {
 	Logger  *slog.Logger
 	// Metrics is served at /metrics; a registry of its own if nil.
 	Metrics *prometheus.Registry
+	// Mount adds the handlers of other services, which are served as the contract's
+	// are: behind the same layers, and with these options. None if nil.
+	Mount func(mux *http.ServeMux, opts ...connect.HandlerOption)
 }
 
 // server implements the handlers of all services.
@@ -158,6 +161,9 @@ func (s *server) mountServices(mux *http.ServeMux) {
 	reflector := grpcreflect.NewStaticReflector(append(services(), grpchealth.HealthV1ServiceName)...)
 	mux.Handle(grpcreflect.NewHandlerV1(reflector))
 	mux.Handle(grpcreflect.NewHandlerV1Alpha(reflector))
+	if s.Mount != nil {
+		s.Mount(mux, opts...)
+	}
 }
 
 // services are the full names of the services of the contract.

@@ -117,7 +117,7 @@ func TestWatchShowsThatItLives(t *testing.T) {
 
 func TestWatchRefusesBadCursors(t *testing.T) {
 	m := solo(t)
-	for _, cursor := range []string{"x", "1-", "-1", "1-x", "99999999999", "18446744073709551615"} {
+	for _, cursor := range []string{"x", "1-", "-1", "1-x", "99999999999-0", "18446744073709551615-0"} {
 		stream, err := m.taskClient().WatchTasks(testContext(t), connect.NewRequest(&v1.WatchTasksRequest{Cursor: cursor}))
 		if err == nil {
 			if stream.Receive() {
