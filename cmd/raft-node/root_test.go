@@ -1,10 +1,14 @@
 package main
 
 import (
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -66,6 +70,36 @@ func TestFileMayHoldSettingsOfOtherCommands(t *testing.T) {
 	cli(t, "cluster", "status", "--config", config).expect(t, 0, []string{"Cluster:        c"}, nil)
 }
 
+// settled is a daemon's command with its settings read and not run.
+func settled(t *testing.T, name string, args ...string) *app {
+	t.Helper()
+	a := &app{in: strings.NewReader(""), out: io.Discard, err: io.Discard}
+	cmd, rest, err := newRoot(a).Find(append([]string{name}, args...))
+	if err = errors.Join(err, cmd.ParseFlags(rest), a.configure(cmd)); err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+func TestDaemonsSeeWhatWasGiven(t *testing.T) {
+	t.Setenv("RAFT_NODE_LISTEN", "127.0.0.1:7777")
+	t.Setenv("RAFT_NODE_JOIN", "a:1,b:2")
+	a := settled(t, "serve")
+	if got := a.v.GetString("listen"); got != "127.0.0.1:7777" || !a.v.IsSet("listen") {
+		t.Errorf("listen = %q, set = %v", got, a.v.IsSet("listen"))
+	}
+	if a.v.IsSet("name") {
+		t.Error("name seems to be given")
+	}
+	if got := list(a.v, "join"); !slices.Equal(got, []string{"a:1", "b:2"}) {
+		t.Errorf("join = %q", got)
+	}
+	a = settled(t, "agent", "--config", configFile(t, "label: {Zone: A, tier: b}\nslots: 3\n"))
+	if got := list(a.v, "label"); !slices.Equal(got, []string{"Zone=A", "tier=b"}) || a.v.GetInt("slots") != 3 {
+		t.Errorf("label = %q, slots = %d", got, a.v.GetInt("slots"))
+	}
+}
+
 func TestSettingsReachTheDaemons(t *testing.T) {
 	t.Setenv("RAFT_NODE_SPOT", "true")
 	config := configFile(t, "label: {Zone: A, tier: b}\nname: 'no spaces allowed'\nslots: 20000\n")
@@ -123,7 +157,7 @@ func TestUsageErrorsExitWith2(t *testing.T) {
 		{"sql --consistency now x", "give linearizable or stale"},
 		{"sql -", "the statement is empty"},
 		{"version --server x", "--server has no meaning for 'raft-node version'"},
-		{"serve -o json", "--output has no meaning for 'raft-node serve'"},
+		{"serve -o json --name ///", "--output has no meaning for 'raft-node serve'"},
 	} {
 		r := cli(t, strings.Fields(tc.line)...)
 		r.expect(t, 2, nil, []string{"raft-node: ", tc.want, "See 'raft-node"})
@@ -134,8 +168,12 @@ func TestUsageErrorsExitWith2(t *testing.T) {
 }
 
 func TestErrorsSayWhatToDo(t *testing.T) {
-	cli(t, "--server", "127.0.0.1:1", "--call-timeout", "200ms", "cluster", "status").expect(t, 1, nil, []string{
+	began := time.Now()
+	cli(t, "--server", "127.0.0.1:1", "cluster", "status").expect(t, 1, nil, []string{
 		"raft-node: no member answers at http://127.0.0.1:1: is it running? start one with 'raft-node serve' or give --server (dial tcp 127.0.0.1:1: connect: connection refused)\n"})
+	if d := time.Since(began); d > 20*time.Second {
+		t.Errorf("a person had to wait %v to hear that nothing listens", d)
+	}
 	for code, want := range map[connect.Code]string{
 		connect.CodeUnauthenticated:  "raft-node: as it is: give --token-file with the members' secret\n",
 		connect.CodeDeadlineExceeded: "no answer within 30s: as it is: try again, or give a longer --call-timeout",

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -228,8 +229,9 @@ func TestTaskWatch(t *testing.T) {
 					t.Errorf("%s: line %d lacks %q: %s", format, i, w, lines[i])
 				}
 			}
-			if format == "json" && !json.Valid([]byte(lines[i])) {
-				t.Errorf("line %d is no JSON: %s", i, lines[i])
+			var tight bytes.Buffer
+			if format == "json" && (json.Compact(&tight, []byte(lines[i])) != nil || tight.String() != lines[i]) {
+				t.Errorf("line %d is no compact JSON: %s", i, lines[i])
 			}
 		}
 	}
