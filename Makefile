@@ -146,8 +146,8 @@ deps/stubs: .tools/python/installed tools/ts/node_modules/.package-lock.json ## 
 
 # npm writes this file at the end of an installation.
 tools/ts/node_modules/.package-lock.json: tools/ts/package.json tools/ts/package-lock.json
-	@command -v npm >/dev/null || \
-		{ echo "the TypeScript stubs need Node 20 or newer with npm: apt-get install nodejs npm" >&2; exit 1; }
+	@command -v npm >/dev/null && node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' || \
+		{ echo "the TypeScript stubs need Node 20 or newer, with npm: apt-get install nodejs npm" >&2; exit 1; }
 	cd tools/ts && npm ci --no-audit --no-fund
 	touch $@
 

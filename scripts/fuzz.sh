@@ -8,6 +8,6 @@ cd "$(dirname "$0")/.."
 
 go list -f '{{.Dir}}' ./... | while read -r dir; do
   { grep -ho '^func Fuzz[A-Za-z0-9_]*' "$dir"/*_test.go 2>/dev/null || true; } | while read -r _ name; do
-    (cd "$dir" && set -x && go test -run '^$' -fuzz "^$name\$" -fuzztime "$time" .)
+    (cd "$dir" && set -x && go test -run '^$' -fuzz "^$name\$" -fuzztime "$time" . </dev/null)
   done
 done
