@@ -195,7 +195,9 @@ func TestCancelledCallSaysSo(t *testing.T) {
 	if connect.CodeOf(err) != connect.CodeCanceled || !errors.Is(err, context.Canceled) {
 		t.Errorf("err = %v, want canceled", err)
 	}
-	f.get = func(context.Context, *v1.GetTaskRequest) (*v1.GetTaskResponse, error) { return &v1.GetTaskResponse{}, nil }
+	f.get = func(context.Context, *v1.GetTaskRequest) (*v1.GetTaskResponse, error) {
+		return &v1.GetTaskResponse{}, nil
+	}
 	if _, err := c.GetTask(testContext(t, 10*time.Second), &v1.GetTaskRequest{Id: "x"}); err != nil {
 		t.Error(err)
 	}

@@ -150,8 +150,8 @@ func hangsUp(t *testing.T) string {
 			if err != nil {
 				return
 			}
-			conn.Read(make([]byte, 4096)) // else the end would be a reset
-			conn.Close()
+			_, _ = conn.Read(make([]byte, 4096)) // else the end would be a reset
+			_ = conn.Close()
 		}
 	}()
 	return l.Addr().String()

@@ -67,8 +67,7 @@ func judgeAnswer(err *connect.Error) verdict {
 
 // judgeFailure judges an error that arose on this side.
 func judgeFailure(err *connect.Error) verdict {
-	var certificate *tls.CertificateVerificationError
-	if errors.As(err, &certificate) {
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return verdict{outcome: refused}
 	}
 	if _, ok := errors.AsType[*dialError](err); ok {
