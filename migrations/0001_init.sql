@@ -176,3 +176,30 @@ GROUP BY n.id;
 CREATE VIEW v_queue_depth AS
 SELECT queue, status, count(*) AS tasks, min(create_time_ms) AS oldest_create_time_ms
 FROM tasks WHERE status IN ('PENDING', 'ASSIGNED', 'RUNNING') GROUP BY queue, status;
+
+-- The queues that hold tasks, with how many of each status.
+CREATE VIEW queues AS
+SELECT queue AS name, count(*) AS tasks,
+       count(*) FILTER (WHERE status = 'PENDING') AS pending,
+       count(*) FILTER (WHERE status = 'ASSIGNED') AS assigned,
+       count(*) FILTER (WHERE status = 'RUNNING') AS running,
+       count(*) FILTER (WHERE status = 'COMPLETED') AS completed,
+       count(*) FILTER (WHERE status = 'FAILED') AS failed,
+       count(*) FILTER (WHERE status = 'CANCELLED') AS cancelled
+FROM tasks GROUP BY queue;
+
+-- The last 1,000 attempts that failed or were lost with their node, newest first;
+-- final is 1 if the task failed for good with it.
+CREATE VIEW v_recent_failures AS
+SELECT f.end_time_ms, t.id AS task_id, t.name, t.queue, f.attempt, f.node_id, f.status, f.exit_code, f.error,
+       t.status = 'FAILED' AND t.attempt = f.attempt AS final
+FROM (
+  SELECT seq, attempt, node_id, status, end_time_ms, exit_code, error
+  FROM past_attempts WHERE status IN ('FAILED', 'LOST')
+  UNION ALL
+  SELECT seq, attempt, node_id, status, end_time_ms, exit_code, error
+  FROM tasks t WHERE status = 'FAILED'
+    AND NOT EXISTS (SELECT 1 FROM past_attempts p WHERE p.seq = t.seq AND p.attempt = t.attempt)
+) f JOIN tasks t ON t.seq = f.seq
+ORDER BY f.end_time_ms DESC, f.seq DESC, f.attempt DESC
+LIMIT 1000;
