@@ -229,3 +229,72 @@ func serveH2(t *testing.T, h http.HandlerFunc) string {
 	t.Cleanup(func() { _ = srv.Close() })
 	return ln.Addr().String()
 }
+
+// TestACallWaitsUntilTheLeaderIsReady holds a leader back between its election and
+// its first entry.
+func TestACallWaitsUntilTheLeaderIsReady(t *testing.T) {
+	m := newMember(t, "solo")
+	m.hold = make(chan struct{})
+	m.start()
+	for ctx := testContext(t); ; {
+		if err := m.engine.AwaitLeader(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if _, self, _ := m.engine.Leader(); self {
+			break
+		}
+	}
+	begun := make(chan struct{}, 1)
+	answered := make(chan error, 1)
+	go func() {
+		_, err := call[v1.PollTaskResponse]{poll: true, here: func(context.Context) (*v1.PollTaskResponse, error) {
+			begun <- struct{}{}
+			return &v1.PollTaskResponse{}, nil
+		}}.do(testContext(t), m.service)
+		answered <- err
+	}()
+	short, cancel := context.WithTimeout(context.Background(), 3*leadCheckInterval)
+	defer cancel()
+	_, err := call[v1.PollTaskResponse]{here: func(context.Context) (*v1.PollTaskResponse, error) {
+		return nil, errors.New("it was run before the leader took writes")
+	}}.do(short, m.service)
+	if controlplane.CodeOf(err) != controlplane.CodeUnavailable {
+		t.Errorf("a call whose time ends before: %v", err)
+	}
+	select {
+	case <-begun:
+		t.Error("the call began before the leader took writes")
+	default:
+	}
+	close(m.hold)
+	if err := <-answered; err != nil {
+		t.Errorf("the call: %v", err)
+	}
+}
+
+// TestWhatWasRefusedIsTriedAgain runs calls on a leader that refuses the first try
+// with nothing changed.
+func TestWhatWasRefusedIsTriedAgain(t *testing.T) {
+	m := solo(t)
+	for _, c := range []struct {
+		name  string
+		call  call[v1.SubmitTaskResponse]
+		tries int
+	}{
+		{"a write", call[v1.SubmitTaskResponse]{}, 2},
+		{"a poll", call[v1.SubmitTaskResponse]{poll: true}, 1},
+		{"a forwarded write", call[v1.SubmitTaskResponse]{header: http.Header{hopHeader: {"1"}}}, 1},
+	} {
+		tries := 0
+		c.call.here = func(context.Context) (*v1.SubmitTaskResponse, error) {
+			if tries++; tries == 1 {
+				return nil, controlplane.Errorf(controlplane.CodeUnavailable, "refused")
+			}
+			return &v1.SubmitTaskResponse{}, nil
+		}
+		_, err := c.call.do(testContext(t), m.service)
+		if tries != c.tries || (err == nil) != (c.tries > 1) {
+			t.Errorf("%s: %d tries, %v", c.name, tries, err)
+		}
+	}
+}

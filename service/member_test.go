@@ -41,6 +41,7 @@ type member struct {
 	halt    context.CancelFunc
 	ran     chan error
 	closed  sync.Once
+	hold    chan struct{} // leading begins once it is closed, if it is set
 	polls   chan struct{} // one token for each poll that reaches this member's scheduler
 }
 
@@ -98,7 +99,15 @@ func (m *member) start() *member {
 	running, m.halt = context.WithCancel(context.Background())
 	serving, m.stop = context.WithCancel(context.Background())
 	m.ran, m.served = make(chan error, 1), make(chan error, 1)
-	go func() { m.ran <- m.tasks.Run(running) }()
+	go func() {
+		if m.hold != nil {
+			select {
+			case <-m.hold:
+			case <-running.Done():
+			}
+		}
+		m.ran <- m.tasks.Run(running)
+	}()
 	go func() { m.served <- Serve(serving, m.ln, m.service.handler(), nil, m.cfg.Logger) }()
 	m.t.Cleanup(m.close)
 	return m
