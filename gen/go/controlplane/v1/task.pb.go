@@ -475,7 +475,8 @@ func (*Task_Exec) isTask_Work() {}
 
 func (*Task_Function) isTask_Work() {}
 
-// ExecTask is a command. No shell is involved: ask for one in `command`.
+// ExecTask is a command. No shell is involved: ask for one in `command`. Its
+// command, env and working_dir have at most 1 MiB together.
 type ExecTask struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Program and arguments, 1 to 256 of them, each at most 64 KiB.

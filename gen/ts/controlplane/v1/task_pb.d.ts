@@ -240,7 +240,8 @@ export declare type Task = Message<"controlplane.v1.Task"> & {
 export declare const TaskSchema: GenMessage<Task>;
 
 /**
- * ExecTask is a command. No shell is involved: ask for one in `command`.
+ * ExecTask is a command. No shell is involved: ask for one in `command`. Its
+ * command, env and working_dir have at most 1 MiB together.
  *
  * @generated from message controlplane.v1.ExecTask
  */

@@ -267,7 +267,8 @@ _ExecTaskFields: TypeAlias = Literal["command", "env", "working_dir"]
 
 class ExecTask(Message[_ExecTaskFields]):
     """
-    ExecTask is a command. No shell is involved: ask for one in `command`.
+    ExecTask is a command. No shell is involved: ask for one in `command`. Its
+    command, env and working_dir have at most 1 MiB together.
 
     ```proto
     message controlplane.v1.ExecTask
