@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"maps"
 	"strconv"
 	"strings"
 
@@ -20,9 +21,7 @@ func taskEnv(base []string, t *controlplanev1.Task, nodeHasGPUs bool) [][]byte {
 			vars[k] = v
 		}
 	}
-	for k, v := range t.GetExec().GetEnv() {
-		vars[k] = v
-	}
+	maps.Copy(vars, t.GetExec().GetEnv())
 	vars["TASK_ID"] = t.GetId()
 	vars["TASK_ATTEMPT"] = strconv.Itoa(int(t.GetAttempt()))
 	vars["TASK_NAME"] = t.GetName()

@@ -233,7 +233,6 @@ func receive[T any](t *testing.T, what string, c <-chan T) T {
 type runningAgent struct {
 	stop context.CancelFunc
 	done chan error
-	err  error
 }
 
 func startAgent(t *testing.T, p *plane, change ...func(*Config)) *runningAgent {

@@ -36,8 +36,8 @@ func TestBootClockGoesOn(t *testing.T) {
 
 func TestBackoffGrowsWithinBounds(t *testing.T) {
 	var b backoff
-	for i, want := range []time.Duration{100, 200, 400, 800, 1600, 2000, 2000} {
-		want *= time.Millisecond
+	for i, ms := range []int{100, 200, 400, 800, 1600, 2000, 2000} {
+		want := time.Duration(ms) * time.Millisecond
 		if got := b.next(); got < want*3/4 || got > want*5/4 {
 			t.Errorf("wait %d is %v, want about %v", i, got, want)
 		}

@@ -92,7 +92,7 @@ func (t *tail) text() string {
 
 // trimToRune leaves out the rest of a character that was cut in two.
 func trimToRune(b []byte) []byte {
-	for i := 0; i < min(utf8.UTFMax, len(b)); i++ {
+	for i := range min(utf8.UTFMax, len(b)) {
 		if utf8.RuneStart(b[i]) {
 			return b[i:]
 		}

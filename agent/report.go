@@ -176,7 +176,7 @@ func (a *agent) answered(r *report, o *controlplanev1.ReportOutcome) bool {
 	case connect.CodeFailedPrecondition.String(), connect.CodeNotFound.String():
 		a.drop(r, o.GetError().GetMessage())
 	case connect.CodeInvalidArgument.String():
-		return len(a.malformed(r, errText(o.GetError().GetMessage()))) == 0
+		return len(a.malformed(r, textError(o.GetError().GetMessage()))) == 0
 	default:
 		a.log.Debug("report not recorded: trying on", "task", r.at.key.task, "code", o.GetError().GetCode(), "error", o.GetError().GetMessage())
 		return false
@@ -184,9 +184,9 @@ func (a *agent) answered(r *report, o *controlplanev1.ReportOutcome) bool {
 	return true
 }
 
-type errText string
+type textError string
 
-func (e errText) Error() string { return string(e) }
+func (e textError) Error() string { return string(e) }
 
 // drop gives up a report that was refused for good.
 func (a *agent) drop(r *report, why string) {

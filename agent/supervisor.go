@@ -136,7 +136,7 @@ func (s *supervisor) start() error {
 	if err != nil {
 		return err
 	}
-	defer null.Close()
+	defer func() { _ = null.Close() }()
 	p, err := os.StartProcess(path, s.spec.Command, &os.ProcAttr{
 		Dir: s.spec.Dir, Env: env, Files: []*os.File{null, os.Stdout, os.Stderr}, Sys: commandAttr(),
 	})

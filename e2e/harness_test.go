@@ -5,6 +5,7 @@ package e2e
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -299,6 +300,14 @@ type apiError struct {
 
 func (e *apiError) Error() string { return fmt.Sprintf("HTTP %d %s: %s", e.Status, e.Code, e.Message) }
 
+// codeOf is the code of a refusal, "" if err is something else.
+func codeOf(err error) string {
+	if e, ok := errors.AsType[*apiError](err); ok {
+		return e.Code
+	}
+	return ""
+}
+
 // try calls a member with JSON, once.
 func (c *cluster) try(member, method string, in, out any) error {
 	body, err := json.Marshal(in)
@@ -421,13 +430,11 @@ func parallel(n, w int, fn func(i int)) {
 	var wg sync.WaitGroup
 	next := make(chan int)
 	for range w {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
+		wg.Go(func() {
 			for i := range next {
 				fn(i)
 			}
-		}()
+		})
 	}
 	for i := range n {
 		next <- i

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -128,7 +129,7 @@ func TestAgentStoppedBeyondItsLease(t *testing.T) {
 	if end.Status != completed || end.Attempt != 2 || end.NodeID != "n2" || end.LostCount != 1 {
 		t.Errorf("the task: %+v, want it completed by the second attempt, on n2", end)
 	}
-	if err := syscall.Kill(pid, 0); err != syscall.ESRCH {
+	if err := syscall.Kill(pid, 0); !errors.Is(err, syscall.ESRCH) {
 		t.Errorf("the first attempt's process %d was not stopped in time: %v", pid, err)
 	}
 	first.signal(syscall.SIGCONT)
@@ -141,7 +142,7 @@ func TestAgentStoppedBeyondItsLease(t *testing.T) {
 	c.call("m1", "NodeService/GetNode", m{"id": "n1"}, &node)
 	err := c.try("m1", "NodeService/ReportTaskResult", m{"task_id": "job", "attempt": 1, "node_id": "n1",
 		"session_id": node.Node.SessionID, "status": "TASK_STATUS_COMPLETED"}, &m{})
-	if e, ok := err.(*apiError); !ok || e.Code != "failed_precondition" {
+	if codeOf(err) != "failed_precondition" {
 		t.Errorf("a late report: %v, want failed_precondition", err)
 	}
 	c.exactlyOnce("job", 1)

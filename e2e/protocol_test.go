@@ -89,11 +89,11 @@ func submitByGRPC(t *testing.T, address, id string) {
 	if status.Code(err) != codes.NotFound {
 		t.Errorf("an unknown task: %v", err)
 	}
-	watchByGRPC(t, ctx, conn, id)
+	watchByGRPC(ctx, t, conn, id)
 }
 
 // watchByGRPC follows the task in a server stream until it has ended.
-func watchByGRPC(t *testing.T, ctx context.Context, conn *grpc.ClientConn, id string) {
+func watchByGRPC(ctx context.Context, t *testing.T, conn *grpc.ClientConn, id string) {
 	stream, err := conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true}, controlplanev1connect.TaskServiceWatchTasksProcedure)
 	if err != nil {
 		t.Fatal(err)

@@ -221,8 +221,8 @@ func TestTokenAndTLS(t *testing.T) {
 		t.Errorf("cluster status: exit %d\n%s%s", code, out, errOut)
 	}
 	c.token = "wrong"
-	if e, ok := c.try("m1", "ClusterService/GetCluster", m{}, &m{}).(*apiError); !ok || e.Code != "unauthenticated" {
-		t.Errorf("a wrong token: %v", e)
+	if err := c.try("m1", "ClusterService/GetCluster", m{}, &m{}); codeOf(err) != "unauthenticated" {
+		t.Errorf("a wrong token: %v", err)
 	}
 }
 
