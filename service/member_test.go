@@ -29,7 +29,7 @@ const testTimeout = 60 * time.Second
 
 // member is a whole member, as the binary wires it, on a port of its own.
 type member struct {
-	t       *testing.T
+	t       testing.TB
 	cfg     raftdb.Config
 	conf    Config // what a test changes of the service
 	engine  *raftdb.Engine
@@ -56,7 +56,7 @@ func (s signalling) Poll(ctx context.Context, req controlplane.Poll) (controlpla
 	return s.Scheduler.Poll(ctx, req)
 }
 
-func newMember(t *testing.T, name string) *member {
+func newMember(t testing.TB, name string) *member {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -69,7 +69,7 @@ func newMember(t *testing.T, name string) *member {
 	return m
 }
 
-type testWriter struct{ t *testing.T }
+type testWriter struct{ t testing.TB }
 
 func (w testWriter) Write(b []byte) (int, error) {
 	if w.t.Context().Err() == nil {
@@ -131,7 +131,7 @@ func (m *member) close() {
 }
 
 // solo starts a cluster of one and waits until it takes writes.
-func solo(t *testing.T, change ...func(*Config)) *member {
+func solo(t testing.TB, change ...func(*Config)) *member {
 	t.Helper()
 	m := newMember(t, "solo")
 	for _, c := range change {
@@ -145,7 +145,7 @@ func solo(t *testing.T, change ...func(*Config)) *member {
 }
 
 // newCluster starts n members that form a cluster together.
-func newCluster(t *testing.T, n int, change ...func(*Config)) []*member {
+func newCluster(t testing.TB, n int, change ...func(*Config)) []*member {
 	t.Helper()
 	members := make([]*member, n)
 	var all []string
@@ -193,7 +193,7 @@ func roles(t *testing.T, members []*member) (leader *member, followers []*member
 	return leader, followers
 }
 
-func testContext(t *testing.T) context.Context {
+func testContext(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
 	t.Cleanup(cancel)
 	return ctx
@@ -202,7 +202,7 @@ func testContext(t *testing.T) context.Context {
 func (m *member) url() string { return "http://" + m.cfg.Advertise }
 
 // h2 is a client that speaks HTTP/2 in plaintext, as gRPC needs.
-func h2(t *testing.T) *http.Client {
+func h2(t testing.TB) *http.Client {
 	p := new(http.Protocols)
 	p.SetUnencryptedHTTP2(true)
 	tr := &http.Transport{Protocols: p}

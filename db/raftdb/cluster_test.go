@@ -20,7 +20,7 @@ const testTimeout = 60 * time.Second
 
 // member is an engine with a manifest, behind an HTTP server on loopback.
 type member struct {
-	t      *testing.T
+	t      testing.TB
 	cfg    Config
 	engine *Engine
 	tasks  *db.TaskManifest
@@ -33,7 +33,7 @@ type member struct {
 var fastTiming = Timing{Heartbeat: 200 * time.Millisecond, SnapshotInterval: time.Hour}
 
 // newMember prepares a member with an address; start starts it.
-func newMember(t *testing.T, name string) *member {
+func newMember(t testing.TB, name string) *member {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -44,7 +44,7 @@ func newMember(t *testing.T, name string) *member {
 		Logger: slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelWarn})), Timing: fastTiming}}
 }
 
-type testWriter struct{ t *testing.T }
+type testWriter struct{ t testing.TB }
 
 func (w testWriter) Write(b []byte) (int, error) {
 	if w.t.Context().Err() == nil {
@@ -115,7 +115,7 @@ func newCluster(t *testing.T, n int) []*member {
 	return members
 }
 
-func testContext(t *testing.T) context.Context {
+func testContext(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
 	t.Cleanup(cancel)
 	return ctx
@@ -165,7 +165,7 @@ func add(t *testing.T, members []*member, id string) *controlplane.Task {
 }
 
 // contentHash hashes every table but this member's own.
-func contentHash(t *testing.T, m *member) string {
+func contentHash(t testing.TB, m *member) string {
 	t.Helper()
 	sum := sha256.New()
 	_, err := m.engine.Read(testContext(t), db.ReadOptions{Level: db.Stale}, func(c db.Conn) error {
