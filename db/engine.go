@@ -93,6 +93,9 @@ type ReadOptions struct {
 	// Guarded allows only what a stranger may run: one read-only statement behind
 	// SQLite's authorizer, with bounded memory. For SQL that comes from outside.
 	Guarded bool
+	// MaxTime bounds the read once its state is fresh enough: CodeDeadline after that,
+	// CodeExhausted if no connection came free. An engine's own bound if 0.
+	MaxTime time.Duration
 }
 
 // Conn is a read-only connection with prepared statements, kept by their text.
@@ -100,6 +103,8 @@ type Conn interface {
 	// Query runs one statement. The cursor must be closed before the next call with
 	// the same text.
 	Query(sql string, args ...Value) (Cursor, error)
+	// QueryNamed runs one statement that comes from outside, which is not kept.
+	QueryNamed(sql string, params []Param) (Cursor, error)
 }
 
 // Cursor steps through rows.

@@ -4,56 +4,106 @@ import (
 	"context"
 
 	command "github.com/rqlite/rqlite/v8/command/proto"
+
+	"github.com/raft-control-plane/control-plane"
 )
 
-// QueryLimits bound the answer of Query.
+// QueryLimits bound the answers of Query and QueryAll.
 type QueryLimits struct {
 	Rows  int
 	Bytes int // of the values
 }
 
-// QueryResult is the answer of Query: rqlite's own message, so that its clients
-// can be answered as they expect.
+// Statement is one that comes from outside.
+type Statement struct {
+	SQL    string
+	Params []Param
+}
+
+// Param is a parameter of a Statement. Those without a name stand for ?1, ?2 … in
+// their order among themselves; a name stands for :name, @name and $name.
+type Param struct {
+	Name  string
+	Value Value
+}
+
+// QueryResult is the answer of a statement: rqlite's own message, so that its
+// clients can be answered as they expect.
 type QueryResult struct {
-	Rows      *command.QueryRows
-	Index     uint64
+	Rows  *command.QueryRows
+	Index uint64 // of the state that it shows
+	// Truncated says that a limit was reached.
 	Truncated bool
+	// Err is why QueryAll has no Rows of this statement.
+	Err error
 }
 
 // Query runs one read-only statement that comes from outside, behind SQLite's
-// authorizer. CodeInvalid if it is not one, CodeDeadline if ctx ends first.
+// authorizer. CodeInvalid if it is not one, CodeDeadline if its time ends first,
+// CodeExhausted if others take up all connections for as long.
 func (m *TaskManifest) Query(ctx context.Context, sql string, params []Value, limits QueryLimits, opts ...ReadOptions) (QueryResult, error) {
 	o := ReadOptions{}
 	if len(opts) > 0 {
 		o = opts[0]
 	}
-	o.Guarded = true
-	var res QueryResult
-	index, err := m.engine.Read(ctx, o, func(c Conn) (err error) {
-		res.Rows, res.Truncated, err = queryRows(c, sql, params, limits)
-		return err
-	})
-	res.Index = index
-	return res, err
+	stmt := Statement{SQL: sql, Params: make([]Param, len(params))}
+	for i, v := range params {
+		stmt.Params[i].Value = v
+	}
+	results, err := m.queryAll(ctx, []Statement{stmt}, limits, o, func(err error) bool { return true })
+	if err != nil {
+		return QueryResult{}, err
+	}
+	return results[0], nil
 }
 
-func queryRows(c Conn, sql string, params []Value, limits QueryLimits) (*command.QueryRows, bool, error) {
-	r, err := c.Query(sql, params...)
+// QueryAll runs several, all on one state, with the limits of Query for all of them
+// together. A statement that is refused has its error in its result, and the next
+// is run.
+func (m *TaskManifest) QueryAll(ctx context.Context, stmts []Statement, limits QueryLimits, opts ReadOptions) ([]QueryResult, error) {
+	return m.queryAll(ctx, stmts, limits, opts, func(err error) bool {
+		return controlplane.CodeOf(err) != controlplane.CodeInvalid
+	})
+}
+
+// queryAll ends with the first error that is fatal.
+func (m *TaskManifest) queryAll(ctx context.Context, stmts []Statement, limits QueryLimits, opts ReadOptions, fatal func(error) bool) ([]QueryResult, error) {
+	opts.Guarded = true
+	results := make([]QueryResult, len(stmts))
+	index, err := m.engine.Read(ctx, opts, func(c Conn) error {
+		left := limits
+		for i := range stmts {
+			r := &results[i]
+			if r.Rows, r.Truncated, r.Err = queryRows(c, &stmts[i], &left); r.Err != nil && fatal(r.Err) {
+				return r.Err
+			}
+		}
+		return nil
+	})
+	for i := range results {
+		results[i].Index = index
+	}
+	return results, err
+}
+
+// queryRows takes what it returns from left.
+func queryRows(c Conn, stmt *Statement, left *QueryLimits) (*command.QueryRows, bool, error) {
+	r, err := c.QueryNamed(stmt.SQL, stmt.Params)
 	if err != nil {
 		return nil, false, err
 	}
 	rows := &command.QueryRows{Columns: r.Columns()}
-	size := 0
 	for r.Next() {
-		if len(rows.Values) == limits.Rows || size > limits.Bytes {
+		if left.Rows <= 0 || left.Bytes < 0 {
 			return rows, true, r.Close()
 		}
 		values := &command.Values{Parameters: make([]*command.Parameter, len(rows.Columns))}
 		for i := range values.Parameters {
 			v := r.Value(i)
-			size += 16 + len(v.Bytes)
+			left.Bytes -= 16 + len(v.Bytes)
 			values.Parameters[i] = v.Parameter()
 		}
+		left.Rows--
 		rows.Values = append(rows.Values, values)
 	}
 	return rows, false, r.Close()

@@ -2,6 +2,8 @@ package dbtest
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -17,9 +19,13 @@ var guardedTests = map[string]func(*testing.T, *rig){
 	"statements that read":             testGuardedReads,
 	"statements that do anything else": testGuardedRefuses,
 	"parameters":                       testGuardedParams,
+	"parameters with names":            testGuardedNames,
+	"several statements":               testGuardedMany,
 	"bounded memory":                   testGuardedMemory,
 	"bounded answers":                  testGuardedLimits,
 	"bounded time":                     testGuardedTime,
+	"the caller goes away":             testGuardedCancel,
+	"all connections are taken":        testGuardedBusy,
 }
 
 var someLimits = db.QueryLimits{Rows: 1000, Bytes: 1 << 20}
@@ -113,6 +119,52 @@ func testGuardedParams(t *testing.T, r *rig) {
 	}
 }
 
+func testGuardedNames(t *testing.T, r *rig) {
+	stmt := func(sql string, params ...db.Param) string {
+		t.Helper()
+		res, err := db.NewTaskManifest(r.engine).QueryAll(await(t), []db.Statement{{SQL: sql, Params: params}}, someLimits, db.ReadOptions{})
+		if err != nil {
+			t.Fatalf("%s: %v", sql, err)
+		}
+		if res[0].Err != nil {
+			wantCode(t, sql, res[0].Err, controlplane.CodeInvalid)
+			return res[0].Err.Error()
+		}
+		return res[0].Rows.GetValues()[0].GetParameters()[0].GetS()
+	}
+	named := func(name, v string) db.Param { return db.Param{Name: name, Value: db.Str(v)} }
+	const all = "SELECT concat_ws('-', :a, @a, $a, :b)"
+	equal(t, "each way to write a name", stmt(all, named("b", "y"), named("a", "x")), "x-x-x-y")
+	equal(t, "a name left out", stmt(all, named("a", "x")), "x-x-x")
+	equal(t, "names and places", stmt("SELECT concat_ws('-', ?1, :a)", db.Param{Value: db.Str("x")}, named("a", "y")), "x-y")
+	for _, name := range []string{"c", ":a", "A", "1"} {
+		if got := stmt(all+", ?1", named(name, "x")); !strings.Contains(got, name) {
+			t.Errorf("a name that is not there: %s", got)
+		}
+	}
+}
+
+func testGuardedMany(t *testing.T, r *rig) {
+	r.apply(t, put(1, db.Str("a")), put(2, db.Str("b")))
+	m := db.NewTaskManifest(r.engine)
+	stmts := []db.Statement{{SQL: "SELECT k FROM pairs ORDER BY k"}, {SQL: "DELETE FROM pairs"}, {SQL: "SELECT k FROM pairs ORDER BY k DESC"}, {SQL: "SELECT 1"}}
+	res, err := m.QueryAll(await(t), stmts, db.QueryLimits{Rows: 3, Bytes: 1 << 20}, db.ReadOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, q := range res {
+		got = append(got, fmt.Sprintf("%d %v %v", len(q.Rows.GetValues()), q.Truncated, q.Err != nil))
+	}
+	equal(t, "rows, truncated, refused", strings.Join(got, ", "), "2 false false, 0 false true, 1 true false, 0 true false")
+	wantCode(t, "the one that writes", res[1].Err, controlplane.CodeInvalid)
+	if res[0].Index == 0 || res[0].Index != res[3].Index {
+		t.Errorf("of state %d and %d", res[0].Index, res[3].Index)
+	}
+	_, err = m.QueryAll(await(t), []db.Statement{{SQL: endless}, {SQL: "SELECT 1"}}, someLimits, db.ReadOptions{MaxTime: 50 * time.Millisecond})
+	wantCode(t, "one that never ends", err, controlplane.CodeDeadline)
+}
+
 func testGuardedLimits(t *testing.T, r *rig) {
 	m := db.NewTaskManifest(r.engine)
 	const numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1) SELECT i FROM n"
@@ -141,6 +193,54 @@ func testGuardedTime(t *testing.T, r *rig) {
 	defer cancel()
 	_, err := db.NewTaskManifest(r.engine).Query(ctx, endless, nil, someLimits)
 	wantCode(t, "a query that never ends", err, controlplane.CodeDeadline)
+}
+
+// occupy runs statements without end on every connection for strangers until ctx
+// ends, and returns how each ended.
+func occupy(ctx context.Context, t *testing.T, r *rig) <-chan error {
+	t.Helper()
+	ended := make(chan error, 64)
+	for range 64 { // no engine has as many
+		go func() {
+			_, err := db.NewTaskManifest(r.engine).Query(ctx, endless, nil, someLimits, db.ReadOptions{MaxTime: time.Hour})
+			ended <- err
+		}()
+	}
+	for {
+		_, err := db.NewTaskManifest(r.engine).Query(await(t), "SELECT 1", nil, someLimits, db.ReadOptions{MaxTime: time.Millisecond})
+		if controlplane.CodeOf(err) == controlplane.CodeExhausted {
+			return ended
+		}
+		if ctx.Err() != nil {
+			t.Fatal("the connections are not all taken")
+		}
+	}
+}
+
+func testGuardedCancel(t *testing.T, r *rig) {
+	ctx, goAway := context.WithCancel(await(t))
+	ended := occupy(ctx, t, r)
+	goAway()
+	for range cap(ended) {
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Errorf("a query whose caller went away ended with %v", err)
+		}
+	}
+	if _, err := r.query(t, "SELECT 1"); err != nil {
+		t.Errorf("a query afterwards: %v", err)
+	}
+}
+
+func testGuardedBusy(t *testing.T, r *rig) {
+	ctx, end := context.WithCancel(await(t))
+	ended := occupy(ctx, t, r)
+	// The engine's own reads have connections of their own.
+	equal(t, "a read of the engine's own", rows(t, r.engine, "SELECT 1"), "[1]")
+	r.apply(t, put(1, db.Int(1)))
+	end()
+	for range cap(ended) {
+		<-ended
+	}
 }
 
 // greedy ask for as much memory as they can get.

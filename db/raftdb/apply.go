@@ -184,23 +184,27 @@ func changesRows(sql string, st *sqlite.Stmt) bool {
 
 func bind(st *sqlite.Stmt, args []db.Value) {
 	for i := range args {
-		switch v := &args[i]; v.Kind {
-		case db.Integer:
-			st.BindInt64(i+1, v.Int)
-		case db.Real:
-			st.BindFloat(i+1, v.Float)
-		case db.Text:
-			// SQLite copies it before the call returns.
-			st.BindText(i+1, unsafe.String(unsafe.SliceData(v.Bytes), len(v.Bytes)))
-		case db.Blob:
-			if len(v.Bytes) == 0 {
-				st.BindZeroBlob(i+1, 0)
-			} else {
-				st.BindBytes(i+1, v.Bytes)
-			}
-		default:
-			st.BindNull(i + 1)
+		bindOne(st, i+1, &args[i])
+	}
+}
+
+func bindOne(st *sqlite.Stmt, i int, v *db.Value) {
+	switch v.Kind {
+	case db.Integer:
+		st.BindInt64(i, v.Int)
+	case db.Real:
+		st.BindFloat(i, v.Float)
+	case db.Text:
+		// SQLite copies it before the call returns.
+		st.BindText(i, unsafe.String(unsafe.SliceData(v.Bytes), len(v.Bytes)))
+	case db.Blob:
+		if len(v.Bytes) == 0 {
+			st.BindZeroBlob(i, 0)
+		} else {
+			st.BindBytes(i, v.Bytes)
 		}
+	default:
+		st.BindNull(i)
 	}
 }
 

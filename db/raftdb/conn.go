@@ -20,7 +20,11 @@ type reader struct {
 // Query implements db.Conn.
 func (r *reader) Query(sql string, args ...db.Value) (db.Cursor, error) {
 	if r.guarded {
-		return r.queryGuarded(sql, args)
+		params := make([]db.Param, len(args))
+		for i, v := range args {
+			params[i].Value = v
+		}
+		return r.QueryNamed(sql, params)
 	}
 	s, err := r.conn.Prepare(sql)
 	if err != nil {
@@ -30,8 +34,8 @@ func (r *reader) Query(sql string, args ...db.Value) (db.Cursor, error) {
 	return &cursor{stmt: s}, nil
 }
 
-// queryGuarded runs a stranger's statement, which is not kept.
-func (r *reader) queryGuarded(sql string, args []db.Value) (db.Cursor, error) {
+// QueryNamed implements db.Conn.
+func (r *reader) QueryNamed(sql string, params []db.Param) (db.Cursor, error) {
 	if strings.ContainsRune(sql, 0) {
 		return nil, controlplane.FieldErrorf("sql", "has a NUL byte: remove it")
 	}
@@ -50,12 +54,39 @@ func (r *reader) queryGuarded(sql string, args []db.Value) (db.Cursor, error) {
 		_ = s.Finalize()
 		return nil, controlplane.FieldErrorf("sql", "returns no columns: only statements that read are allowed")
 	}
-	if n := s.BindParamCount(); len(args) > n {
+	if err := bindParams(s, params); err != nil {
 		_ = s.Finalize()
-		return nil, controlplane.FieldErrorf("params", "has %d values, the statement takes %d", len(args), n)
+		return nil, err
 	}
-	bind(s, args)
 	return &cursor{stmt: s, guarded: true}, nil
+}
+
+// bindParams binds what a stranger gave; what they left out is NULL.
+func bindParams(s *sqlite.Stmt, params []db.Param) error {
+	given := 0
+	for i := range params {
+		p := &params[i]
+		if p.Name == "" {
+			given++
+			if n := s.BindParamCount(); given > n {
+				return controlplane.FieldErrorf("params", "has more values than the %d that the statement takes", n)
+			}
+			bindOne(s, given, &p.Value)
+		} else if !bindNamed(s, p) {
+			return controlplane.FieldErrorf("params", "%.80q is no parameter of the statement: write :%.80s where its value belongs", p.Name, p.Name)
+		}
+	}
+	return nil
+}
+
+func bindNamed(s *sqlite.Stmt, p *db.Param) (found bool) {
+	for i := 1; i <= s.BindParamCount(); i++ {
+		if name := s.BindParamName(i); name != "" && name[0] != '?' && name[1:] == p.Name {
+			bindOne(s, i, &p.Value)
+			found = true
+		}
+	}
+	return found
 }
 
 // sqlError makes what SQLite says of a stranger's statement an error for them.

@@ -4,8 +4,11 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"time"
 
 	"zombiezen.com/go/sqlite"
+
+	"github.com/raft-control-plane/control-plane"
 )
 
 // pool is a number of read-only connections to a database, opened as needed.
@@ -38,6 +41,12 @@ func (p *pool) get(ctx context.Context) (*reader, error) {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+}
+
+// busy is the error of who waited for a connection in vain.
+func (p *pool) busy() error {
+	return &controlplane.Error{Code: controlplane.CodeExhausted, RetryAfter: time.Second,
+		Message: fmt.Sprintf("other reads took up all %d connections for as long as this one could wait: try again, or ask another member", cap(p.slots))}
 }
 
 func (p *pool) put(r *reader) { p.slots <- r }

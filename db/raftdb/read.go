@@ -1,6 +1,7 @@
 package raftdb
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,9 +26,9 @@ func (e *Engine) Read(ctx context.Context, opts db.ReadOptions, fn func(db.Conn)
 	if err := e.freshen(ctx, opts); err != nil {
 		return 0, err
 	}
-	if ctx.Done() != nil {
+	if ctx.Done() != nil || opts.MaxTime > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, maxRead)
+		ctx, cancel = context.WithTimeout(ctx, cmp.Or(min(opts.MaxTime, maxRead), maxRead))
 		defer cancel()
 	}
 	e.fsm.mu.RLock()
@@ -37,8 +38,11 @@ func (e *Engine) Read(ctx context.Context, opts db.ReadOptions, fn func(db.Conn)
 		from = e.fsm.state.guarded
 	}
 	r, err := from.get(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return 0, from.busy()
+	}
 	if err != nil {
-		return 0, deadline(ctx, err)
+		return 0, err
 	}
 	defer from.put(r)
 	defer r.end()
