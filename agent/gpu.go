@@ -126,10 +126,8 @@ func parseNvidiaSMI(out string) (gpus []*controlplanev1.GpuDevice, err error) {
 	return gpus, lines.Err()
 }
 
-// cutString cuts s to at most n bytes, between characters.
+// cutString cuts s to at most n bytes, between characters, and drops what is no
+// text: a message cannot carry it.
 func cutString(s string, n int) string {
-	if len(s) <= n {
-		return s
-	}
-	return strings.ToValidUTF8(s[:n], "")
+	return strings.ToValidUTF8(s[:min(n, len(s))], "")
 }
