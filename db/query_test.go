@@ -156,10 +156,12 @@ func TestNondeterminismIsFound(t *testing.T) {
 var uniqueKeys = map[string]string{
 	"event_last":               "log_index DESC",
 	"event_list":               "log_index",
+	"event_prunable":           "log_index",
 	"event_tasks":              "t.seq",
 	"migration_list":           "version",
 	"node_get":                 "device_index", // of one node
-	"node_gpus_insert":         "2",            // index: one row for each by the primary key
+	"restore_attempts":         "seq",
+	"node_gpus_insert":         "2", // index: one row for each by the primary key
 	"node_list":                "n.id",
 	"node_select_least_loaded": "node_id",
 	"task_class_list":          "id",

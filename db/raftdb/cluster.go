@@ -14,7 +14,7 @@ func (e *Engine) Cluster(ctx context.Context) (controlplane.Cluster, error) {
 	_, leader := e.raft.LeaderWithID()
 	servers := e.servers()
 	c := controlplane.Cluster{
-		ID: e.fsm.cluster(), Leader: nameOf(leader), Term: e.raft.CurrentTerm(), AppliedIndex: e.AppliedIndex(), Version: e.cfg.Version,
+		ID: e.fsm.cluster(), Self: e.cfg.Name, Leader: nameOf(leader), Term: e.raft.CurrentTerm(), AppliedIndex: e.AppliedIndex(), Version: e.cfg.Version,
 		Members: make([]controlplane.Member, len(servers)),
 	}
 	addresses := make([]string, len(servers))

@@ -27,6 +27,8 @@ const (
 	// kindLead is what a new leader commits before it serves; its body is the id for a
 	// cluster that has none yet.
 	kindLead = 2
+	// kindVerify has every member hash its content at this index; it has no body.
+	kindVerify = 3
 
 	envelopeHeader = 13
 )
@@ -52,7 +54,7 @@ func openEnvelope(b []byte) (envelope, error) {
 		return envelope{}, fmt.Errorf("%w: checksum of the envelope differs", db.ErrCorruptEntry)
 	}
 	e := envelope{kind: b[0], term: binary.LittleEndian.Uint64(b[1:]), body: b[envelopeHeader:]}
-	if e.kind != kindEntry && e.kind != kindLead {
+	if e.kind < kindEntry || e.kind > kindVerify {
 		return e, fmt.Errorf("log entry of kind %d is unknown to this release: upgrade this member", e.kind)
 	}
 	return e, nil

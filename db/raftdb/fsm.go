@@ -27,7 +27,8 @@ type fsm struct {
 	// pending is a received state that Raft is about to restore.
 	pending *database
 
-	holds holds
+	holds  holds
+	hashes hashes
 
 	idMu      sync.Mutex
 	clusterID string
@@ -64,10 +65,17 @@ func (f *fsm) StoreConfiguration(index uint64, c raft.Configuration) {
 func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 	out := make([]any, len(logs))
 	err := f.e.Err()
-	if err == nil {
-		if err = f.state.apply(logs, out); err != nil {
+	for done := 0; err == nil && done < len(logs); {
+		n := upToVerify(logs[done:])
+		before := f.state.meta.appliedIndex
+		if err = f.state.apply(logs[done:done+n], out[done:done+n]); err != nil {
 			err = fmt.Errorf("cannot apply the log to the database: %w", err)
 			f.e.fail(err)
+			break
+		}
+		done += n
+		if last := logs[done-1]; isVerify(last) && last.Index > before {
+			f.hashes.start(f.state, last.Index)
 		}
 	}
 	if err != nil {
@@ -80,6 +88,21 @@ func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 	f.learnClusterID(f.state.meta.clusterID)
 	f.applied.store(f.state.meta.appliedIndex)
 	return out
+}
+
+// upToVerify is how many entries go into one transaction: a verify entry ends it, so
+// that every replica hashes the state at that very index.
+func upToVerify(logs []*raft.Log) int {
+	for i, l := range logs {
+		if isVerify(l) {
+			return i + 1
+		}
+	}
+	return len(logs)
+}
+
+func isVerify(l *raft.Log) bool {
+	return l.Type == raft.LogCommand && len(l.Data) > 0 && l.Data[0] == kindVerify
 }
 
 func (f *fsm) learnClusterID(id string) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 )
 
@@ -19,6 +20,7 @@ func (e *Engine) Handler() http.Handler {
 	})
 	mux.HandleFunc("POST /raft/read-index", e.serveReadIndex)
 	mux.HandleFunc("POST /raft/join", e.serveJoin)
+	mux.HandleFunc("GET /raft/hash", e.serveHash)
 	return e.onlyMembers(mux)
 }
 
@@ -58,6 +60,20 @@ func (e *Engine) serveReadIndex(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	answer(w, indexAnswer{Index: index})
+}
+
+func (e *Engine) serveHash(w http.ResponseWriter, r *http.Request) {
+	index, err := strconv.ParseUint(r.URL.Query().Get("index"), 10, 64)
+	if err != nil {
+		refuse(w, http.StatusBadRequest, "index: give the log index of a verification")
+		return
+	}
+	tables, err := e.fsm.hashes.await(r.Context(), index)
+	if err != nil {
+		refuse(w, http.StatusServiceUnavailable, err.Error())
+		return
+	}
+	answer(w, tables)
 }
 
 func (e *Engine) serveJoin(w http.ResponseWriter, r *http.Request) {

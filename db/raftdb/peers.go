@@ -17,6 +17,7 @@ import (
 //	POST /raft/term        the term that it is in
 //	POST /raft/read-index  the leader's confirmed applied index
 //	POST /raft/join        asks the leader to take a member in
+//	GET  /raft/hash        what the content hashes to at the index of a verification
 const (
 	headerCluster = "Raft-Cluster-Id"
 	headerTo      = "Raft-To"
