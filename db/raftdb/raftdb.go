@@ -67,6 +67,8 @@ type Timing struct {
 	TrailingEntries uint64
 	// SnapshotWALBytes is the size of SQLite's WAL that calls for a snapshot; 64 MiB.
 	SnapshotWALBytes int64
+	// SegmentBytes is the size of a file of the log; 32 MiB.
+	SegmentBytes int
 	// StoreTimeout is how long one write of the log may take before the disk is taken
 	// for stuck; 20 s.
 	StoreTimeout time.Duration
@@ -108,6 +110,9 @@ func (t Timing) withDefaults() Timing {
 	}
 	if t.TrailingEntries == 0 {
 		t.TrailingEntries = 2048
+	}
+	if t.SegmentBytes == 0 {
+		t.SegmentBytes = segmentBytes
 	}
 	if t.SnapshotWALBytes == 0 {
 		t.SnapshotWALBytes = 64 << 20
@@ -192,7 +197,7 @@ func (e *Engine) openState() (err error) {
 		return err
 	}
 	e.votes = new(metadb.BoltMetaDB)
-	e.wal, err = raftwal.Open(logDir, raftwal.WithSegmentSize(segmentBytes), raftwal.WithMetaStore(e.votes), raftwal.WithLogger(raftLogger(e.log)))
+	e.wal, err = raftwal.Open(logDir, raftwal.WithSegmentSize(e.cfg.Timing.SegmentBytes), raftwal.WithMetaStore(e.votes), raftwal.WithLogger(raftLogger(e.log)))
 	if err != nil {
 		return fmt.Errorf("open the Raft log in %s: %w", logDir, err)
 	}
@@ -241,7 +246,7 @@ func (e *Engine) raftConfig() *raft.Config {
 }
 
 const (
-	// segmentBytes is the size of a file of the log.
+	// segmentBytes is the size of a file of the log unless Timing says otherwise.
 	segmentBytes = 32 << 20
 	// logCacheEntries are kept in memory for followers that are close behind.
 	logCacheEntries = 128
