@@ -49,6 +49,8 @@ const (
 var idleGlobals = map[string][]string{
 	"serve":   {"server", "output", "call-timeout"},
 	"agent":   {"output", "call-timeout"},
+	"restore": {"server", "output", "token-file", "tls-ca", "call-timeout"},
+	"recover": {"server", "output", "token-file", "tls-ca", "call-timeout"},
 	"version": {"server", "token-file", "tls-ca", "call-timeout"},
 }
 
@@ -68,7 +70,7 @@ func newRoot(a *app) *cobra.Command {
 		&cobra.Group{ID: groupAsk, Title: "Use:"},
 		&cobra.Group{ID: groupOther, Title: "Other:"},
 	)
-	addCommands(root, groupRun, newServeCommand(a), newAgentCommand(a), newSuperviseCommand())
+	addCommands(root, groupRun, newServeCommand(a), newAgentCommand(a), newRestoreCommand(a), newRecoverCommand(a), newSuperviseCommand())
 	addCommands(root, groupAsk, newSubmitCommand(a), newTaskCommand(a), newNodeCommand(a), newClusterCommand(a), newSQLCommand(a))
 	addCommands(root, groupOther, newVersionCommand(a))
 	root.SetHelpCommandGroupID(groupOther)

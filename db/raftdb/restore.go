@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"time"
@@ -67,6 +68,9 @@ func Restore(cfg Config, backup string) (index uint64, err error) {
 func Recover(cfg Config) (index uint64, err error) {
 	if err := cfg.check(); err != nil {
 		return 0, err
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
 	}
 	e := &Engine{cfg: cfg, log: cfg.Logger, failed: make(chan struct{})}
 	e.cfg.Timing = e.cfg.Timing.withDefaults()
