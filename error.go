@@ -29,6 +29,8 @@ const (
 	// CodeUnknownOutcome: the leader was lost while the write was under way. It
 	// may or may not take effect; repeat it with the same key.
 	CodeUnknownOutcome Code = "aborted"
+	// CodeOutOfRange: what is asked for is no longer kept.
+	CodeOutOfRange Code = "out_of_range"
 	// CodeDeadline: the time allowed is over.
 	CodeDeadline Code = "deadline_exceeded"
 	// CodeInternal: a fault of this program.
@@ -44,6 +46,9 @@ type Error struct {
 	RetryAfter time.Duration
 	// Leader is the address of the member to ask instead, if known.
 	Leader string
+	// Reason, in capitals, and Metadata tell programs what Message tells people.
+	Reason   string
+	Metadata map[string]string
 }
 
 // Error implements error.

@@ -113,20 +113,3 @@ type TaskFilter struct {
 	Name     string
 	Labels   map[string]string
 }
-
-// TaskEvent is one change of a task's state. Index and Ordinal are its place in
-// the order of all changes.
-type TaskEvent struct {
-	Index   uint64
-	Ordinal int
-	TaskID  string
-	Seq     int64
-	Status  TaskStatus
-	Attempt int32
-	NodeID  string
-	Time    time.Time
-	Reason  string
-	// Task is the task as it stands now, without payload and outputs; nil if it is
-	// gone.
-	Task *Task
-}

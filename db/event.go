@@ -35,10 +35,28 @@ func ParseCursor(s string) (EventCursor, error) {
 // String renders the cursor for clients.
 func (c EventCursor) String() string { return fmt.Sprintf("%d-%d", c.Index, c.Ordinal) }
 
+// Before reports whether c is an earlier place than d.
+func (c EventCursor) Before(d EventCursor) bool {
+	return c.Index < d.Index || c.Index == d.Index && c.Ordinal < d.Ordinal
+}
+
+// ReasonCursorExpired is the reason of an error about a cursor after which changes
+// were pruned, with these keys in its metadata.
+const (
+	ReasonCursorExpired = "CURSOR_EXPIRED"
+	MetaOldestCursor    = "oldest_cursor"
+	MetaNewestCursor    = "newest_cursor"
+)
+
 // Events returns changes after a cursor, in order, from this member's state: at
-// least limit if there are as many, and always all of an entry.
-func (m *TaskManifest) Events(ctx context.Context, after EventCursor, limit int) (events []controlplane.TaskEvent, err error) {
+// least limit if there are as many, and always all of an entry. After the zero
+// cursor come all changes that are kept; CodeOutOfRange if changes after another
+// cursor were pruned.
+func (m *TaskManifest) Events(ctx context.Context, after EventCursor, limit int) (events []controlplane.Event, err error) {
 	err = m.readNow(ctx, func(c Conn) error {
+		if err := checkKept(c, after); err != nil {
+			return err
+		}
 		// One more than limit: all of the first entry may lie before the cursor.
 		entries, err := c.Query(sqlEventList, Int(int64(after.Index)), Int(int64(limit)+1))
 		if err != nil {
@@ -53,12 +71,46 @@ func (m *TaskManifest) Events(ctx context.Context, after EventCursor, limit int)
 		if err := entries.Close(); err != nil {
 			return err
 		}
-		return attachTasks(c, events)
+		if err := attachTasks(c, events); err != nil {
+			return err
+		}
+		return attachNodes(c, events)
 	})
 	return events, err
 }
 
-func appendEvents(events []controlplane.TaskEvent, r Cursor, after EventCursor) ([]controlplane.TaskEvent, error) {
+// checkKept refuses a cursor after which changes were pruned.
+func checkKept(c Conn, after EventCursor) error {
+	if after == (EventCursor{}) {
+		return nil
+	}
+	floor, err := oneCursor(c, sqlEventFloor)
+	if err != nil || !after.Before(floor) {
+		return err
+	}
+	newest, err := oneCursor(c, sqlEventLast)
+	if err != nil {
+		return err
+	}
+	if newest.Before(floor) {
+		newest = floor
+	}
+	return &controlplane.Error{
+		Code: controlplane.CodeOutOfRange, Field: "cursor", Reason: ReasonCursorExpired,
+		Message: fmt.Sprintf("changes after %s are no longer kept: read the state anew and go on from %s, the newest change, or from %s, the oldest that is kept",
+			after, newest, floor),
+		Metadata: map[string]string{MetaOldestCursor: floor.String(), MetaNewestCursor: newest.String()},
+	}
+}
+
+func oneCursor(c Conn, sql string) (at EventCursor, err error) {
+	err = each(c, sql, func(r Cursor) {
+		at = EventCursor{Index: uint64(r.Int(0)), Ordinal: int(r.Int(1))}
+	})
+	return at, err
+}
+
+func appendEvents(events []controlplane.Event, r Cursor, after EventCursor) ([]controlplane.Event, error) {
 	index, at := uint64(r.Int(0)), fromMs(r.Int(1))
 	var changes [][]any
 	if err := json.Unmarshal([]byte(r.Text(2)), &changes); err != nil {
@@ -75,13 +127,29 @@ func appendEvents(events []controlplane.TaskEvent, r Cursor, after EventCursor) 
 	return events, nil
 }
 
-var statusOfKind = map[string]controlplane.TaskStatus{
-	"S": controlplane.TaskPending, "Q": controlplane.TaskPending, "A": controlplane.TaskAssigned, "R": controlplane.TaskRunning,
-	"K": controlplane.TaskRunning, "C": controlplane.TaskCompleted, "F": controlplane.TaskFailed, "X": controlplane.TaskCancelled,
+// kinds are the letters that stand for a change in the journal.
+var kinds = map[string]struct {
+	event controlplane.EventType
+	task  controlplane.TaskStatus // after the change
+	node  controlplane.NodeStatus
+}{
+	"S": {controlplane.EventTaskSubmitted, controlplane.TaskPending, ""},
+	"A": {controlplane.EventTaskAssigned, controlplane.TaskAssigned, ""},
+	"R": {controlplane.EventTaskStarted, controlplane.TaskRunning, ""},
+	"Q": {controlplane.EventTaskRequeued, controlplane.TaskPending, ""},
+	"K": {controlplane.EventTaskCancelRequested, controlplane.TaskRunning, ""},
+	"C": {controlplane.EventTaskCompleted, controlplane.TaskCompleted, ""},
+	"F": {controlplane.EventTaskFailed, controlplane.TaskFailed, ""},
+	"X": {controlplane.EventTaskCancelled, controlplane.TaskCancelled, ""},
+	"N": {controlplane.EventNodeRegistered, "", controlplane.NodeHealthy},
+	"U": {controlplane.EventNodeUpdated, "", controlplane.NodeHealthy},
+	"P": {controlplane.EventNodeSessionReplaced, "", controlplane.NodeHealthy},
+	"E": {controlplane.EventNodeExpired, "", controlplane.NodeUnhealthy},
+	"B": {controlplane.EventNodeBack, "", controlplane.NodeHealthy},
 }
 
 // parseChange reads [kind, seq, attempt, node, reason].
-func parseChange(ch []any) (e controlplane.TaskEvent) {
+func parseChange(ch []any) (e controlplane.Event) {
 	var kind string
 	var seq, attempt float64
 	text := []*string{0: &kind, 3: &e.NodeID, 4: &e.Reason}
@@ -99,17 +167,21 @@ func parseChange(ch []any) (e controlplane.TaskEvent) {
 			}
 		}
 	}
-	e.Status, e.Seq, e.Attempt = statusOfKind[kind], int64(seq), int32(attempt)
+	k := kinds[kind]
+	e.Type, e.Status, e.NodeStatus = k.event, k.task, k.node
+	e.Seq, e.Attempt = int64(seq), int32(attempt)
 	return e
 }
 
-func attachTasks(c Conn, events []controlplane.TaskEvent) error {
-	if len(events) == 0 {
-		return nil
-	}
+func attachTasks(c Conn, events []controlplane.Event) error {
 	seqs := make([]int64, 0, len(events))
 	for i := range events {
-		seqs = append(seqs, events[i].Seq)
+		if events[i].OfTask() {
+			seqs = append(seqs, events[i].Seq)
+		}
+	}
+	if len(seqs) == 0 {
+		return nil
 	}
 	tasks, err := collect(c, scanTask, sqlEventTasks, jsonValue(seqs))
 	if err != nil {
@@ -127,12 +199,34 @@ func attachTasks(c Conn, events []controlplane.TaskEvent) error {
 	return nil
 }
 
+// attachNodes reads each node that changed; such changes are rare.
+func attachNodes(c Conn, events []controlplane.Event) error {
+	byID := map[string]*controlplane.Node{}
+	for i := range events {
+		e := &events[i]
+		if e.OfTask() {
+			continue
+		}
+		if _, ok := byID[e.NodeID]; !ok {
+			nodes, err := collect(c, scanNode, sqlNodeGet, Str(e.NodeID))
+			if err != nil {
+				return err
+			}
+			byID[e.NodeID] = nil
+			if len(nodes) == 1 {
+				byID[e.NodeID] = nodes[0]
+			}
+		}
+		e.Node = byID[e.NodeID]
+	}
+	return nil
+}
+
 // LastCursor points behind the newest change in this member's state.
 func (m *TaskManifest) LastCursor(ctx context.Context) (last EventCursor, err error) {
-	err = m.readNow(ctx, func(c Conn) error {
-		return each(c, sqlEventLast, func(r Cursor) {
-			last = EventCursor{Index: uint64(r.Int(0)), Ordinal: int(r.Int(1))}
-		})
+	err = m.readNow(ctx, func(c Conn) (err error) {
+		last, err = oneCursor(c, sqlEventLast)
+		return err
 	})
 	return last, err
 }

@@ -69,7 +69,7 @@ func TestJournalIsJSONThatReadsBack(t *testing.T) {
 func TestEveryStatusHasAKindThatNamesIt(t *testing.T) {
 	for _, s := range []controlplane.TaskStatus{controlplane.TaskPending, controlplane.TaskAssigned, controlplane.TaskRunning,
 		controlplane.TaskCompleted, controlplane.TaskFailed, controlplane.TaskCancelled} {
-		if got := statusOfKind[string(kindOf(s))]; got != s {
+		if got := kinds[string(kindOf(s))].task; got != s {
 			t.Errorf("%s is written as %c, which is read as %s", s, kindOf(s), got)
 		}
 	}

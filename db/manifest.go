@@ -21,9 +21,10 @@ import (
 // safe for concurrent use. Reads work on every member; writes work on the leader
 // and fail with CodeUnavailable, naming the leader, elsewhere.
 type TaskManifest struct {
-	engine Engine
-	batch  *batcher
-	log    *slog.Logger
+	engine    Engine
+	batch     *batcher
+	log       *slog.Logger
+	retention Retention
 
 	// Owned by the goroutine that makes entries.
 	nextSeq int64
@@ -51,7 +52,7 @@ func ClassOf(t *controlplane.Task) Class {
 
 // NewTaskManifest returns a manifest on an engine. Call Run to let it lead.
 func NewTaskManifest(engine Engine) *TaskManifest {
-	m := &TaskManifest{engine: engine, log: slog.Default(), ready: make(chan struct{})}
+	m := &TaskManifest{engine: engine, log: slog.Default(), retention: DefaultRetention, ready: make(chan struct{})}
 	m.batch = newBatcher(engine, m.readNow)
 	return m
 }
@@ -110,6 +111,11 @@ func (m *TaskManifest) lead(ctx context.Context, term Term) error {
 	defer m.setReady(false)
 	m.log.Info("leading", "term", term.Number, "applied_index", m.engine.AppliedIndex())
 	m.batch.kick()
+	pruning, stop := context.WithCancel(ctx)
+	var pruned sync.WaitGroup
+	pruned.Go(func() { m.keepPruning(pruning) })
+	defer pruned.Wait()
+	defer stop()
 	return m.batch.run(ctx, term)
 }
 

@@ -12,8 +12,10 @@ import (
 // handed out again. CodePrecondition if this session was replaced itself.
 func (m *TaskManifest) RegisterNode(ctx context.Context, id, session string, spec controlplane.NodeSpec) error {
 	err := m.past(ctx, func(g *Group) *Op {
-		g.Add(&Op{Steps: []Step{{SQL: sqlNodeRetireFormer, Args: []Value{Str(id), Str(session), Int(g.Now)}}}}, nil)
-		op := RegisterOp(id, session, "", &spec, g.Now)
+		args := []Value{Str(id), Str(session), Int(g.Now)}
+		g.Add(&Op{Steps: []Step{{SQL: sqlNodeRetireFormer, Args: args}}, Journal: NodeSessionReplaced.of(id)}, nil)
+		g.Add(&Op{Steps: []Step{{SQL: sqlNodeBack, Args: args[:2]}}, Journal: NodeBack.of(id)}, nil)
+		op := RegisterOp(id, session, "", &spec, m.firstChange(ctx, id), g.Now)
 		op.Steps = append(op.Steps, deviceSteps(id, spec.GPUDevices, false)...)
 		return op
 	})
@@ -23,11 +25,24 @@ func (m *TaskManifest) RegisterNode(ctx context.Context, id, session string, spe
 	return err
 }
 
+// firstChange is NodeRegistered for a node that is not in the state yet.
+func (m *TaskManifest) firstChange(ctx context.Context, id string) NodeChange {
+	change := NodeRegistered
+	err := m.readNow(ctx, func(c Conn) error {
+		return each(c, sqlNodeGet, func(Cursor) { change = 0 }, Str(id))
+	})
+	if err != nil {
+		return 0
+	}
+	return change
+}
+
 // UpdateNodeHeartbeat renews a node's lease and records what it measured: CPU in
 // thousandths of a core, memory in bytes, and the number of tasks that it runs.
 // CodeNotFound if there is no such node.
 func (m *TaskManifest) UpdateNodeHeartbeat(ctx context.Context, nodeID string, cpu, mem, tasks int64) error {
 	err := m.past(ctx, func(g *Group) *Op {
+		g.Add(&Op{Steps: []Step{{SQL: sqlNodeBack, Args: []Value{Str(nodeID), {}}}}, Journal: NodeBack.of(nodeID)}, nil)
 		return &Op{Steps: []Step{{SQL: sqlNodeHeartbeatByID, Args: []Value{Str(nodeID), Int(g.Now), Int(cpu), Int(mem), Int(tasks)}}}}
 	})
 	if controlplane.CodeOf(err) == controlplane.CodePrecondition {

@@ -4,11 +4,31 @@ import (
 	"github.com/raft-control-plane/control-plane"
 )
 
+// NodeChange is a change of a node that watchers are told.
+type NodeChange byte
+
+// The changes; a renewal of a lease that is live is none.
+const (
+	NodeRegistered      NodeChange = 'N'
+	NodeUpdated         NodeChange = 'U'
+	NodeSessionReplaced NodeChange = 'P'
+	NodeExpired         NodeChange = 'E'
+	NodeBack            NodeChange = 'B'
+)
+
+// of is the change as an operation tells it to watchers; nothing if it is 0.
+func (n NodeChange) of(nodeID string) []byte {
+	if n == 0 {
+		return nil
+	}
+	return event(nil, byte(n), 0, 0, nodeID, "")
+}
+
 // RegisterOp registers a node or a new session of it; former is the session that
 // it replaces, "" if there is none or it is the same. It changes nothing if the
-// session was replaced before.
-func RegisterOp(id, session, former string, s *controlplane.NodeSpec, nowMs int64) *Op {
-	op := &Op{Savepoint: true}
+// session was replaced before. Watchers are told of change, if it is not 0.
+func RegisterOp(id, session, former string, s *controlplane.NodeSpec, change NodeChange, nowMs int64) *Op {
+	op := &Op{Savepoint: true, Journal: change.of(id)}
 	op.Steps = append(op.Steps, Step{SQL: sqlNodeRegister, Args: []Value{
 		Str(id), Str(session), Int(int64(s.Slots)), Int(s.Capacity.CPUMillis), Int(s.Capacity.MemoryBytes), Int(int64(len(s.GPUDevices))),
 		Bool(s.Exec), jsonStrings(s.Functions), jsonMap(s.Labels), OptStr(s.Provider), OptStr(s.Region), OptStr(s.Zone),
@@ -43,18 +63,19 @@ func TakeDeviceOp(id string, device int32, seq int64) *Op {
 	return &Op{Steps: []Step{{SQL: sqlNodeGPUTake, Args: []Value{Str(id), Int(int64(device)), Int(seq)}}}}
 }
 
-// RenewOp renews the lease of the present session of a node.
-func RenewOp(id, session string, usage *controlplane.NodeUsage, nowMs int64) *Op {
+// RenewOp renews the lease of the present session of a node. Watchers are told of
+// change, if it is not 0.
+func RenewOp(id, session string, usage *controlplane.NodeUsage, change NodeChange, nowMs int64) *Op {
 	args := []Value{Str(id), Str(session), Int(nowMs), {}, {}, {}}
 	if usage != nil {
 		args[3], args[4] = Int(usage.CPUMillis), Int(usage.MemoryBytes)
 	}
-	return &Op{Steps: []Step{{SQL: sqlNodeRenew, Args: args}}}
+	return &Op{Steps: []Step{{SQL: sqlNodeRenew, Args: args}}, Journal: change.of(id)}
 }
 
 // ExpireOp lets the lease of a node lapse unless it was renewed since.
 func ExpireOp(id string, renewal int64) *Op {
-	return &Op{Steps: []Step{{SQL: sqlNodeExpire, Args: []Value{Str(id), Int(renewal)}}}}
+	return &Op{Steps: []Step{{SQL: sqlNodeExpire, Args: []Value{Str(id), Int(renewal)}}}, Journal: NodeExpired.of(id)}
 }
 
 func jsonStrings(v []string) Value {

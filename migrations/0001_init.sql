@@ -129,24 +129,47 @@ CREATE TABLE node_gpus (
   PRIMARY KEY (node_id, device_index)
 ) STRICT, WITHOUT ROWID;
 
--- One row for each log entry that changed tasks; body is a JSON array of changes,
--- each [kind, task seq, attempt, node, reason]. The view events spells it out; its
--- (log_index, ordinal) is the cursor behind the change.
+-- One row for each log entry that changed tasks or nodes; body is a JSON array of
+-- changes, each [kind, task seq, attempt, node, reason], with seq 0 for a node. The
+-- view events spells it out; its (log_index, ordinal) is the cursor behind the change.
 CREATE TABLE event_log (
   log_index INTEGER PRIMARY KEY,
   time_ms   INTEGER NOT NULL,
   body      TEXT    NOT NULL
 ) STRICT;
 
+-- The cursor behind the last change that is no longer kept. One row.
+CREATE TABLE event_floor (
+  id        INTEGER PRIMARY KEY CHECK (id = 1),
+  log_index INTEGER NOT NULL,
+  ordinal   INTEGER NOT NULL
+) STRICT;
+INSERT INTO event_floor (id, log_index, ordinal) VALUES (1, 0, 0);
+
+-- Every change of a task or a node, in the order of (log_index, ordinal). For a node,
+-- task_id and task_seq are NULL and status is the node's.
 CREATE VIEW events AS
-SELECT e.log_index, j.key + 1 AS ordinal, e.time_ms, t.id AS task_id,
+SELECT e.log_index, j.key + 1 AS ordinal, e.time_ms,
        CASE j.value ->> 0
-         WHEN 'S' THEN 'PENDING'   WHEN 'Q' THEN 'PENDING' WHEN 'A' THEN 'ASSIGNED'
-         WHEN 'R' THEN 'RUNNING'   WHEN 'K' THEN 'RUNNING' WHEN 'C' THEN 'COMPLETED'
-         WHEN 'F' THEN 'FAILED'    WHEN 'X' THEN 'CANCELLED'
+         WHEN 'S' THEN 'TASK_SUBMITTED'   WHEN 'A' THEN 'TASK_ASSIGNED'         WHEN 'R' THEN 'TASK_STARTED'
+         WHEN 'Q' THEN 'TASK_REQUEUED'    WHEN 'K' THEN 'TASK_CANCEL_REQUESTED' WHEN 'C' THEN 'TASK_COMPLETED'
+         WHEN 'F' THEN 'TASK_FAILED'      WHEN 'X' THEN 'TASK_CANCELLED'
+         WHEN 'N' THEN 'NODE_REGISTERED'  WHEN 'U' THEN 'NODE_UPDATED'          WHEN 'P' THEN 'NODE_SESSION_REPLACED'
+         WHEN 'E' THEN 'NODE_EXPIRED'     WHEN 'B' THEN 'NODE_BACK'
+       END AS type,
+       t.id AS task_id,
+       CASE
+         WHEN j.value ->> 0 IN ('S', 'Q')           THEN 'PENDING'
+         WHEN j.value ->> 0 = 'A'                   THEN 'ASSIGNED'
+         WHEN j.value ->> 0 IN ('R', 'K')           THEN 'RUNNING'
+         WHEN j.value ->> 0 = 'C'                   THEN 'COMPLETED'
+         WHEN j.value ->> 0 = 'F'                   THEN 'FAILED'
+         WHEN j.value ->> 0 = 'X'                   THEN 'CANCELLED'
+         WHEN j.value ->> 0 IN ('N', 'U', 'P', 'B') THEN 'HEALTHY'
+         WHEN j.value ->> 0 = 'E'                   THEN 'UNHEALTHY'
        END AS status,
        coalesce(j.value ->> 2, 0) AS attempt, nullif(j.value ->> 3, '') AS node_id, j.value ->> 4 AS reason,
-       j.value ->> 1 AS task_seq
+       nullif(j.value ->> 1, 0) AS task_seq
 FROM event_log e, json_each(e.body) j LEFT JOIN tasks t ON t.seq = j.value ->> 1;
 
 CREATE VIEW attempts AS

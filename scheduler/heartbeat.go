@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"context"
+	"reflect"
 	"slices"
 	"time"
 
@@ -83,12 +84,16 @@ func (b *beat) confirm(held bool) {
 
 // renew renews the lease of a node in this group; it counts from the commit.
 func (st *state) renew(g *db.Group, n *node, usage *controlplane.NodeUsage, then func(held bool)) {
+	var change db.NodeChange
+	if n.status != controlplane.NodeHealthy {
+		change = db.NodeBack
+	}
 	st.renewing(n)
 	if usage != nil && *usage != n.usage {
 		n.usage = *usage
 		st.touch(n) // it breaks ties
 	}
-	g.Add(db.RenewOp(n.id, n.session, usage, g.Now), st.checked("renew", func(held bool) {
+	g.Add(db.RenewOp(n.id, n.session, usage, change, g.Now), st.checked("renew", func(held bool) {
 		n.renewedNow(st, held)
 		if then != nil {
 			then(held)
@@ -123,6 +128,7 @@ func (st *state) register(g *db.Group, n *node, b *beat) (*node, error) {
 			return nil, err
 		}
 	}
+	change := changed(n, former, b.Spec)
 	if n == nil {
 		n = st.addNode(&controlplane.Node{ID: b.NodeID, Schedulable: true})
 	}
@@ -135,7 +141,7 @@ func (st *state) register(g *db.Group, n *node, b *beat) (*node, error) {
 		}
 		st.lose(g, n, "session_replaced", "node "+n.id+" began a new session")
 	}
-	g.Add(db.RegisterOp(n.id, n.session, former, b.Spec, g.Now), st.checked("register", func(held bool) {
+	g.Add(db.RegisterOp(n.id, n.session, former, b.Spec, change, g.Now), st.checked("register", func(held bool) {
 		n.renewedNow(st, held)
 		b.confirm(held)
 	}))
@@ -146,6 +152,22 @@ func (st *state) register(g *db.Group, n *node, b *beat) (*node, error) {
 	st.renewing(n)
 	st.touch(n)
 	return n, nil
+}
+
+// changed is what watchers are told of a registration: nothing if it says what the
+// state says already.
+func changed(n *node, former string, spec *controlplane.NodeSpec) db.NodeChange {
+	switch {
+	case n == nil:
+		return db.NodeRegistered
+	case former != "":
+		return db.NodeSessionReplaced
+	case n.status != controlplane.NodeHealthy:
+		return db.NodeBack
+	case !reflect.DeepEqual(n.spec, *spec):
+		return db.NodeUpdated
+	}
+	return 0
 }
 
 // mayBegin refuses a session that was replaced before: two workers under one name

@@ -95,7 +95,7 @@ func filterFromProto(r *v1.ListTasksRequest) controlplane.TaskFilter {
 	}
 }
 
-func eventToProto(e *controlplane.TaskEvent) *v1.TaskEvent {
+func eventToProto(e *controlplane.Event) *v1.TaskEvent {
 	return &v1.TaskEvent{
 		TaskId: e.TaskID, Status: taskStatusToProto[e.Status], Attempt: e.Attempt, NodeId: e.NodeID,
 		Time: timeToProto(e.Time), Reason: e.Reason, Task: taskToProto(e.Task),

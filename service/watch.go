@@ -98,7 +98,7 @@ func after(c db.EventCursor, index uint64) db.EventCursor {
 	return c
 }
 
-func (w *watch) sendAll(events []controlplane.TaskEvent) error {
+func (w *watch) sendAll(events []controlplane.Event) error {
 	for i := range events {
 		e := &events[i]
 		w.cursor = db.EventCursor{Index: e.Index, Ordinal: e.Ordinal}
@@ -139,7 +139,7 @@ func (w *watch) beat() error {
 	return w.send(nil)
 }
 
-func (w *watch) send(e *controlplane.TaskEvent) error {
+func (w *watch) send(e *controlplane.Event) error {
 	msg := &v1.WatchTasksResponse{Cursor: w.cursor.String()}
 	if e != nil {
 		msg.Event = eventToProto(e)
@@ -165,8 +165,8 @@ func newWatchFilter(r *v1.WatchTasksRequest) watchFilter {
 	return f
 }
 
-func (f watchFilter) matches(e *controlplane.TaskEvent) bool {
-	return (f.ids == nil || f.ids[e.TaskID]) &&
+func (f watchFilter) matches(e *controlplane.Event) bool {
+	return e.OfTask() && (f.ids == nil || f.ids[e.TaskID]) &&
 		(f.queue == "" || e.Task != nil && e.Task.Queue == f.queue) &&
 		(f.node == "" || e.NodeID == f.node)
 }

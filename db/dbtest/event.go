@@ -11,6 +11,7 @@ import (
 
 var eventTests = map[string]func(*testing.T, *db.TaskManifest){
 	"watchers miss nothing and see order": testEvents,
+	"changes of nodes":                    testNodeEvents,
 }
 
 // testEvents takes tasks through their lives and then watches them, from the
@@ -41,7 +42,7 @@ func testEvents(t *testing.T, m *db.TaskManifest) {
 	if err := m.CompleteTask(await(t), "c", nil); err != nil {
 		t.Fatal(err)
 	}
-	const want = "a:PENDING/0 b:PENDING/0 c:PENDING/0 a:ASSIGNED/1@n1 a:RUNNING/1@n1 a:PENDING/1@n1(lease_lost) a:ASSIGNED/2@n1 a:RUNNING/2@n1 " +
+	const want = "NODE_REGISTERED@n1 a:PENDING/0 b:PENDING/0 c:PENDING/0 a:ASSIGNED/1@n1 a:RUNNING/1@n1 a:PENDING/1@n1(lease_lost) a:ASSIGNED/2@n1 a:RUNNING/2@n1 " +
 		"a:RUNNING/2@n1(cancel_requested) a:FAILED/2@n1 b:CANCELLED/0 c:ASSIGNED/1@n1 c:COMPLETED/1@n1"
 	all, err := m.Events(await(t), db.EventCursor{}, 1000)
 	if err != nil {
@@ -53,7 +54,16 @@ func testEvents(t *testing.T, m *db.TaskManifest) {
 		t.Errorf("the last cursor is %v, %v; the last change is at %v", last, err, cursor(all[len(all)-1]))
 	}
 	for _, e := range all {
-		if e.Task == nil || e.Task.ID != e.TaskID || !e.Task.Status.Final() || e.Time.IsZero() || e.Task.Result != nil {
+		if e.Time.IsZero() || e.Type == "" {
+			t.Errorf("change %+v", e)
+		}
+		if !e.OfTask() {
+			if e.Node == nil || e.Node.ID != "n1" || e.Task != nil {
+				t.Errorf("change %+v with %+v", e, e.Node)
+			}
+			continue
+		}
+		if e.Task == nil || e.Task.ID != e.TaskID || !e.Task.Status.Final() || e.Task.Result != nil {
 			t.Errorf("change %+v with %+v", e, e.Task)
 		}
 	}
@@ -66,21 +76,73 @@ func testEvents(t *testing.T, m *db.TaskManifest) {
 	}
 	var view []string
 	for _, e := range all {
-		node := e.NodeID
+		task, status, node := e.TaskID, string(e.Status), e.NodeID
+		if !e.OfTask() {
+			task, status = "NULL", string(e.NodeStatus)
+		}
 		if node == "" {
 			node = "NULL"
 		}
-		view = append(view, fmt.Sprintf("%d-%d|%s|%s|%d|%s", e.Index, e.Ordinal, e.TaskID, e.Status, e.Attempt, node))
+		view = append(view, fmt.Sprintf("%d-%d|%s|%s|%s|%d|%s", e.Index, e.Ordinal, e.Type, task, status, e.Attempt, node))
 	}
-	equal(t, "the view", rows(t, m.Engine(), "SELECT log_index || '-' || ordinal, task_id, status, attempt, node_id FROM events ORDER BY log_index, ordinal"), view)
+	equal(t, "the view", rows(t, m.Engine(), "SELECT log_index || '-' || ordinal, type, task_id, status, attempt, node_id FROM events ORDER BY log_index, ordinal"), view)
 }
 
-func cursor(e controlplane.TaskEvent) db.EventCursor {
+// testNodeEvents takes a node through its life: a renewal of a live lease and a
+// repeated registration are no events.
+func testNodeEvents(t *testing.T, m *db.TaskManifest) {
+	from, err := m.LastCursor(await(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const id = "eventful"
+	spec := controlplane.NodeSpec{Slots: 1, Exec: true}
+	register := func(session string) {
+		t.Helper()
+		if err := m.RegisterNode(await(t), id, session, spec); err != nil {
+			t.Fatal(err)
+		}
+	}
+	expire := func() {
+		t.Helper()
+		n, err := m.GetNode(await(t), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantChanged(t, "expire", do(t, m, func(int64) *db.Op { return db.ExpireOp(id, n.Renewal) }), 1)
+		wantChanged(t, "expire again", do(t, m, func(int64) *db.Op { return db.ExpireOp(id, n.Renewal) }), 0)
+	}
+	beat := func() {
+		t.Helper()
+		if err := m.UpdateNodeHeartbeat(await(t), id, 1, 1, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	register("e1")
+	register("e1")
+	beat()
+	expire()
+	beat()
+	beat()
+	expire()
+	register("e1")
+	register("e2")
+	if err := m.RegisterNode(await(t), id, "e1", spec); err == nil {
+		t.Error("a former session came back")
+	}
+	expire()
+	wantChanged(t, "renew", do(t, m, func(now int64) *db.Op { return db.RenewOp(id, "e2", nil, db.NodeBack, now) }), 1)
+	wantChanged(t, "renew", do(t, m, func(now int64) *db.Op { return db.RenewOp(id, "e1", nil, db.NodeBack, now) }), 0)
+	const want = "NODE_REGISTERED NODE_EXPIRED NODE_BACK NODE_EXPIRED NODE_BACK NODE_SESSION_REPLACED NODE_EXPIRED NODE_BACK"
+	equal(t, "changes", names(follow(t, m, from, 3))+" ", strings.ReplaceAll(want+" ", " ", "@"+id+" "))
+}
+
+func cursor(e controlplane.Event) db.EventCursor {
 	return db.EventCursor{Index: e.Index, Ordinal: e.Ordinal}
 }
 
 // follow reads on from a cursor until nothing comes, as a watcher does.
-func follow(t *testing.T, m *db.TaskManifest, from db.EventCursor, limit int) (all []controlplane.TaskEvent) {
+func follow(t *testing.T, m *db.TaskManifest, from db.EventCursor, limit int) (all []controlplane.Event) {
 	t.Helper()
 	for {
 		events, err := m.Events(await(t), from, limit)
@@ -95,10 +157,14 @@ func follow(t *testing.T, m *db.TaskManifest, from db.EventCursor, limit int) (a
 	}
 }
 
-func names(events []controlplane.TaskEvent) string {
+func names(events []controlplane.Event) string {
 	var b strings.Builder
 	for _, e := range events {
-		fmt.Fprintf(&b, " %s:%s/%d", e.TaskID, e.Status, e.Attempt)
+		if e.OfTask() {
+			fmt.Fprintf(&b, " %s:%s/%d", e.TaskID, e.Status, e.Attempt)
+		} else {
+			fmt.Fprintf(&b, " %s", e.Type)
+		}
 		if e.NodeID != "" {
 			b.WriteString("@" + e.NodeID)
 		}

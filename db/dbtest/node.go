@@ -88,8 +88,8 @@ func testSession(t *testing.T, m *db.TaskManifest) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantChanged(t, "renew the former", do(t, m, func(now int64) *db.Op { return db.RenewOp("sessions", "session-1", nil, now) }), 0)
-	wantChanged(t, "renew the present", do(t, m, func(now int64) *db.Op { return db.RenewOp("sessions", "session-2", nil, now) }), 1)
+	wantChanged(t, "renew the former", do(t, m, func(now int64) *db.Op { return db.RenewOp("sessions", "session-1", nil, 0, now) }), 0)
+	wantChanged(t, "renew the present", do(t, m, func(now int64) *db.Op { return db.RenewOp("sessions", "session-2", nil, 0, now) }), 1)
 }
 
 func testRetiredSession(t *testing.T, m *db.TaskManifest) {
@@ -235,7 +235,7 @@ func testRenew(t *testing.T, m *db.TaskManifest) {
 	register(t, m, "renew", 1)
 	usage := &controlplane.NodeUsage{CPUMillis: 5, MemoryBytes: 6}
 	renew := func(session string, u *controlplane.NodeUsage) db.OpResult {
-		return do(t, m, func(now int64) *db.Op { return db.RenewOp("renew", session, u, now) })
+		return do(t, m, func(now int64) *db.Op { return db.RenewOp("renew", session, u, 0, now) })
 	}
 	wantChanged(t, "with usage", renew("renew-session", usage), 1)
 	wantChanged(t, "without", renew("renew-session", nil), 1)

@@ -263,7 +263,7 @@ func testPlanner(t *testing.T, engine db.Engine) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	equal(t, "its changes", names(events), "a:PENDING/0 a:RUNNING/1@n1")
+	equal(t, "its changes", names(events), "NODE_REGISTERED@n1 a:PENDING/0 a:RUNNING/1@n1")
 	add(t, m, task)
 	equal(t, "the same task", p.taken(), "plan a of class 1 with 77 bytes, stored false, committed")
 	add(t, m, execTask("b"))
