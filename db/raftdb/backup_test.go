@@ -113,6 +113,17 @@ func TestABackupThatIsNoneIsRefused(t *testing.T) {
 	}
 }
 
+func TestNothingIsRecoveredFromNothing(t *testing.T) {
+	m := newMember(t, "m1")
+	m.cfg.Dir = filepath.Join(m.cfg.Dir, "nothing")
+	if _, err := Recover(m.cfg); err == nil {
+		t.Error("a member was recovered from nothing")
+	}
+	if _, err := os.Stat(m.cfg.Dir); !os.IsNotExist(err) {
+		t.Errorf("it left something: %v", err)
+	}
+}
+
 func TestTheLastMemberRecovers(t *testing.T) {
 	members := newCluster(t, 3)
 	for i := range 20 {

@@ -69,6 +69,9 @@ func Recover(cfg Config) (index uint64, err error) {
 	if err := cfg.check(); err != nil {
 		return 0, err
 	}
+	if _, err := os.Stat(filepath.Join(cfg.Dir, "CURRENT")); err != nil {
+		return 0, fmt.Errorf("%s is no member's data directory: %w", cfg.Dir, err)
+	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
