@@ -149,11 +149,11 @@ func (n *node) load(r controlplane.Resources) int64 {
 }
 
 func share(used, more, capacity int64) int64 {
-	if more == 0 {
-		return 0
-	}
-	if more > capacity-used {
+	switch {
+	case more > capacity-used: // also of what it does not need: the node has less than it holds
 		return math.MaxInt64
+	case more == 0:
+		return 0
 	}
 	return (used + more) * (full / capacity)
 }

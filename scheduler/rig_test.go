@@ -28,6 +28,7 @@ type rig struct {
 	tasks  *db.TaskManifest
 	s      *Scheduler
 	plan   *observer
+	hooks  hooks
 	stop   context.CancelFunc
 	ran    chan error
 
@@ -91,7 +92,7 @@ func (r *rig) lead() {
 	r.tasks = db.NewTaskManifest(r.engine)
 	r.tasks.SetLogger(r.cfg.Logger)
 	r.s = NewWithOptions(r.tasks, r.cfg.Logger, r.opts)
-	r.plan = &observer{Scheduler: r.s, before: r.plan.hooks()}
+	r.plan = &observer{Scheduler: r.s, hooks: r.hooks}
 	r.tasks.SetPlanner(r.plan)
 	ctx, stop := context.WithCancel(context.Background())
 	r.stop, r.ran = stop, make(chan error, 1)
@@ -182,7 +183,7 @@ func (q *queued) Done() <-chan struct{} {
 // observer is the scheduler as the manifest sees it, looked at by the test.
 type observer struct {
 	*Scheduler
-	before hooks
+	hooks hooks
 
 	mu    sync.Mutex
 	busy  bool
@@ -200,14 +201,8 @@ func (o *observer) afterPass(fn func() bool) {
 // hooks are called by the goroutine that makes entries.
 type hooks struct {
 	planned   func(s *Scheduler) // after the group is prepared, before the pass
+	passed    func(s *Scheduler) // after the pass
 	committed func(s *Scheduler, g *db.Group, disturbed bool)
-}
-
-func (o *observer) hooks() hooks {
-	if o == nil {
-		return hooks{}
-	}
-	return o.before
 }
 
 func (o *observer) isBusy() bool {
@@ -218,10 +213,13 @@ func (o *observer) isBusy() bool {
 
 // Plan implements db.Planner.
 func (o *observer) Plan(g *db.Group) {
-	if o.before.planned != nil {
-		o.before.planned(o.Scheduler)
+	if o.hooks.planned != nil {
+		o.hooks.planned(o.Scheduler)
 	}
 	o.Scheduler.Plan(g)
+	if o.hooks.passed != nil {
+		o.hooks.passed(o.Scheduler)
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.after = slices.DeleteFunc(o.after, func(fn func() bool) bool { return fn() })
@@ -240,8 +238,8 @@ func (o *observer) Committed(g *db.Group) {
 	o.mu.Lock()
 	o.busy = busy
 	o.mu.Unlock()
-	if o.before.committed != nil {
-		o.before.committed(o.Scheduler, g, disturbed)
+	if o.hooks.committed != nil {
+		o.hooks.committed(o.Scheduler, g, disturbed)
 	}
 }
 

@@ -19,6 +19,7 @@ package scheduler
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -93,7 +94,7 @@ func (s *Scheduler) Resign() {
 	defer s.mu.Unlock()
 	s.stop()
 	for _, n := range s.st.nodes {
-		for _, p := range n.waiting {
+		for _, p := range slices.Clone(n.waiting) {
 			p.finish(controlplane.Errorf(controlplane.CodeUnavailable, "this member no longer leads: poll again"))
 		}
 	}

@@ -3,6 +3,7 @@ package scheduler
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/raft-control-plane/control-plane"
@@ -122,7 +123,7 @@ func (st *state) inherit(old *state) {
 	for id, o := range old.nodes {
 		n := st.nodes[id]
 		if n == nil || n.session != o.session {
-			for _, p := range o.waiting {
+			for _, p := range slices.Clone(o.waiting) {
 				p.finish(st.refusal(id, o.session))
 			}
 			continue

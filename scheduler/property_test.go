@@ -1,0 +1,251 @@
+package scheduler
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/raft-control-plane/control-plane/db"
+)
+
+var (
+	seedFlag  = flag.Uint64("seed", 0, "seed of TestProperties; by default a few that are fixed")
+	stepsFlag = flag.Int("steps", 250, "steps of TestProperties for each seed")
+)
+
+// TestProperties runs random commands on a random fleet. After each the copy in
+// memory is compared with the state and what must always hold is looked at (see
+// check), and every pass is compared with a slow and obvious one (see oracle).
+// When it fails it prints its seed and the last commands, which can be put into a
+// transcript as they are.
+func TestProperties(t *testing.T) {
+	seeds := []uint64{1, 2, 3, 4}
+	if *seedFlag != 0 {
+		seeds = []uint64{*seedFlag}
+	}
+	for _, seed := range seeds {
+		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) { runProperties(t, seed, *stepsFlag) })
+	}
+}
+
+func runProperties(t *testing.T, seed uint64, steps int) {
+	o := newOracle(t)
+	s := &session{rig: newRig(t), workers: map[string]*worker{}}
+	s.rig.hooks = o.hooks()
+	s.start()
+	r := &random{Rand: rand.New(rand.NewPCG(seed, 0)), session: s}
+	var done []string
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("failed with -seed=%d after %d steps; the last were\n%s", seed, len(done), strings.Join(done[max(0, len(done)-30):], "\n"))
+		}
+	})
+	r.fleet()
+	for len(done) < steps {
+		line := r.step()
+		done = append(done, line)
+		answer := s.run(fmt.Sprintf("step %d", len(done)), line)
+		done[len(done)-1] += "\n----\n" + answer
+		if t.Failed() {
+			return
+		}
+	}
+	counts := strings.Join(s.rows("SELECT status || ': ' || count(*) FROM attempts GROUP BY status ORDER BY status"), ", ")
+	t.Logf("seed %d: %d placements compared; attempts %s", seed, o.compared, counts)
+	if o.compared < steps/4 {
+		t.Errorf("only %d placements were compared in %d steps", o.compared, steps)
+	}
+}
+
+// random makes up commands.
+type random struct {
+	*rand.Rand
+	session *session
+	tasks   int
+	polls   int
+}
+
+func (r *random) pick(words ...string) string { return words[r.IntN(len(words))] }
+
+func (r *random) chance(percent int) bool { return r.IntN(100) < percent }
+
+// fleet registers nodes of different kinds.
+func (r *random) fleet() {
+	for i := range 2 + r.IntN(6) {
+		name := fmt.Sprintf("n%d", i)
+		if r.chance(20) {
+			name = fmt.Sprintf("shrinks-%d", i)
+		}
+		r.session.run("fleet", fmt.Sprintf("node %s %s", name, r.spec()))
+	}
+}
+
+func (r *random) spec() string {
+	spec := fmt.Sprintf("slots=%d cpu=%d mem=%d gpus=%d", 1+r.IntN(5), 1000*r.IntN(9), 100*r.IntN(11), max(0, r.IntN(8)-3))
+	if r.chance(25) {
+		spec += " functions=" + r.pick("f", "g", "f,g")
+	}
+	return spec
+}
+
+func (r *random) node() string { return r.pick(sortedKeys(r.session.workers)...) }
+
+// step is the next command, or several that go into one group.
+func (r *random) step() string {
+	switch n := r.IntN(100); {
+	case n < 2:
+		return r.pick("new-leader", "new-leader", "reopen")
+	case n < 12:
+		return fmt.Sprintf("advance %s", r.pick("10ms", "900ms", "2s", "2s", "4s", "11s", "16s", "60s"))
+	case n < 14:
+		return fmt.Sprintf("assign %s %s", r.task(), r.node())
+	case n < 15:
+		return fmt.Sprintf("complete %s", r.task())
+	case n < 40:
+		lines := []string{"together"}
+		for range 2 + r.IntN(6) {
+			lines = append(lines, r.call())
+		}
+		return strings.Join(lines, "\n")
+	}
+	return r.call()
+}
+
+// call is a command that can share its group with others.
+func (r *random) call() string {
+	switch n := r.IntN(100); {
+	case n < 30:
+		return r.submit()
+	case n < 52:
+		return r.poll()
+	case n < 76:
+		return r.report()
+	case n < 86:
+		return fmt.Sprintf("heartbeat %s", r.beat(r.node()))
+	case n < 91:
+		return fmt.Sprintf("cancel %s", r.task())
+	case n < 94:
+		return r.leave()
+	case n < 96:
+		return r.register()
+	case n < 98:
+		return "tick"
+	}
+	return fmt.Sprintf("poll %s session=stale", r.node())
+}
+
+func (r *random) submit() string {
+	line := "submit"
+	for range 1 + r.IntN(3)*r.IntN(3) {
+		if r.chance(5) && r.tasks > 0 {
+			line += " " + r.task() // taken
+			continue
+		}
+		r.tasks++
+		line += fmt.Sprintf(" t%d", r.tasks)
+	}
+	line += fmt.Sprintf(" queue=%s max_attempts=%d max_lost=%d", r.pick("a", "b", "default"), 1+r.IntN(3), 1+r.IntN(3))
+	if r.chance(50) {
+		line += fmt.Sprintf(" priority=%d", r.IntN(7)-2)
+	}
+	if r.chance(3) {
+		line += fmt.Sprintf(" request=r%d", r.IntN(5))
+	}
+	return line + r.pick("", " cpu=100", " cpu=1000", " cpu=2500 mem=100", " mem=300", " gpus=1", " gpus=2 cpu=500", " function=f", " function=g cpu=100", " gpus=9")
+}
+
+// task is one that was submitted, likelier a late one.
+func (r *random) task() string {
+	return fmt.Sprintf("t%d", max(1, r.tasks-r.IntN(1+r.IntN(1+r.tasks))))
+}
+
+func (r *random) poll() string {
+	line := fmt.Sprintf("poll %s max=%d", r.node(), 1+r.IntN(3))
+	if r.chance(10) {
+		line += " " + r.held(strings.Fields(line)[1])
+	}
+	if r.chance(60) {
+		line += r.as()
+	}
+	return line
+}
+
+func (r *random) as() string {
+	r.polls++
+	return fmt.Sprintf(" as=p%d", r.polls)
+}
+
+// beat is what a heartbeat says.
+func (r *random) beat(node string) string {
+	line := node
+	if r.chance(80) {
+		line += " " + r.held(node)
+	}
+	if r.chance(50) {
+		line += fmt.Sprintf(" used_cpu=%d used_mem=%d", 100*r.IntN(3), r.IntN(3))
+	}
+	return line
+}
+
+// running are the attempts that a node has fetched.
+func (r *random) running(node string) []string {
+	return r.session.rows("SELECT id || '/' || attempt FROM tasks WHERE node_id = ?1 AND status = 'RUNNING' ORDER BY seq", db.Str(node))
+}
+
+func (r *random) held(node string) string {
+	held := slices.DeleteFunc(r.running(node), func(string) bool { return r.chance(10) })
+	if r.chance(5) {
+		held = append(held, r.task()+"/1")
+	}
+	if len(held) == 0 {
+		return "held=none"
+	}
+	return "held=" + strings.Join(held, ",")
+}
+
+func (r *random) report() string {
+	node := r.node()
+	line := "report " + node
+	for _, a := range r.running(node) {
+		if r.chance(70) {
+			line += " " + a + "=" + r.pick("completed", "completed", "completed", "failed", "failed", "released", "cancelled")
+		}
+	}
+	if r.chance(10) {
+		line += fmt.Sprintf(" %s/%d=%s", r.task(), 1+r.IntN(2), r.pick("completed", "failed"))
+	}
+	if r.chance(50) {
+		line += fmt.Sprintf(" max=%d", 1+r.IntN(3))
+		if r.chance(50) {
+			line += r.as()
+		}
+	}
+	return line
+}
+
+// leave ends a poll that waits.
+func (r *random) leave() string {
+	var waiting []string
+	for _, o := range r.session.polls {
+		waiting = append(waiting, o.name)
+	}
+	if len(waiting) == 0 {
+		return "tick"
+	}
+	return r.pick("timeout ", "hangup ") + r.pick(waiting...)
+}
+
+// register is a new session of a node, or one that says again what it is.
+func (r *random) register() string {
+	node := r.node()
+	if r.chance(50) {
+		return fmt.Sprintf("restart-session %s %s", node, r.spec())
+	}
+	if strings.HasPrefix(node, "shrinks") {
+		return fmt.Sprintf("node %s %s %s", node, r.held(node), r.spec())
+	}
+	return fmt.Sprintf("node %s %s", node, r.held(node)) // as it was
+}
