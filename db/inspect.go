@@ -2,6 +2,9 @@ package db
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"time"
 
 	command "github.com/rqlite/rqlite/v8/command/proto"
 
@@ -38,6 +41,10 @@ type QueryResult struct {
 	Err error
 }
 
+// ErrTooLong is in the chain of the error of a query that was stopped while it ran:
+// its code is CodeDeadline, and freshness was not what it waited for.
+var ErrTooLong = errors.New("stopped while it ran")
+
 // Query runs one read-only statement that comes from outside, behind SQLite's
 // authorizer. CodeInvalid if it is not one, CodeDeadline if its time ends first,
 // CodeExhausted if others take up all connections for as long.
@@ -50,36 +57,33 @@ func (m *TaskManifest) Query(ctx context.Context, sql string, params []Value, li
 	for i, v := range params {
 		stmt.Params[i].Value = v
 	}
-	results, err := m.queryAll(ctx, []Statement{stmt}, limits, o, func(err error) bool { return true })
+	results, err := m.QueryAll(ctx, []Statement{stmt}, limits, o)
 	if err != nil {
 		return QueryResult{}, err
 	}
-	return results[0], nil
+	return results[0], results[0].Err
 }
 
 // QueryAll runs several, all on one state, with the limits of Query for all of them
-// together. A statement that is refused has its error in its result, and the next
-// is run.
+// together. A statement that is invalid has its error in its result, and the next is
+// run; whatever else goes wrong ends them all.
 func (m *TaskManifest) QueryAll(ctx context.Context, stmts []Statement, limits QueryLimits, opts ReadOptions) ([]QueryResult, error) {
-	return m.queryAll(ctx, stmts, limits, opts, func(err error) bool {
-		return controlplane.CodeOf(err) != controlplane.CodeInvalid
-	})
-}
-
-// queryAll ends with the first error that is fatal.
-func (m *TaskManifest) queryAll(ctx context.Context, stmts []Statement, limits QueryLimits, opts ReadOptions, fatal func(error) bool) ([]QueryResult, error) {
 	opts.Guarded = true
-	results := make([]QueryResult, len(stmts))
+	results, began := make([]QueryResult, len(stmts)), false
 	index, err := m.engine.Read(ctx, opts, func(c Conn) error {
-		left := limits
+		began = true
 		for i := range stmts {
 			r := &results[i]
-			if r.Rows, r.Truncated, r.Err = queryRows(c, &stmts[i], &left); r.Err != nil && fatal(r.Err) {
+			r.Rows, r.Truncated, r.Err = queryRows(c, &stmts[i], &limits)
+			if r.Err != nil && controlplane.CodeOf(r.Err) != controlplane.CodeInvalid {
 				return r.Err
 			}
 		}
 		return nil
 	})
+	if began && controlplane.CodeOf(err) == controlplane.CodeDeadline {
+		err = fmt.Errorf("%w: %w", ErrTooLong, err)
+	}
 	for i := range results {
 		results[i].Index = index
 	}
@@ -92,7 +96,9 @@ func queryRows(c Conn, stmt *Statement, left *QueryLimits) (*command.QueryRows, 
 	if err != nil {
 		return nil, false, err
 	}
+	begun := time.Now()
 	rows := &command.QueryRows{Columns: r.Columns()}
+	defer func() { rows.Time = time.Since(begun).Seconds() }()
 	for r.Next() {
 		if left.Rows <= 0 || left.Bytes < 0 {
 			return rows, true, r.Close()

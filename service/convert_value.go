@@ -19,15 +19,15 @@ import (
 const maxExactInt = 1 << 53
 
 // paramsFromProto reads the parameters of a query.
-func paramsFromProto(params []*structpb.Value) ([]db.Value, error) {
-	out := make([]db.Value, len(params))
+func paramsFromProto(params []*structpb.Value) ([]db.Param, error) {
+	out := make([]db.Param, len(params))
 	for i, p := range params {
 		v, ok := valueFromProto(p)
 		if !ok {
 			return nil, controlplane.FieldErrorf(fmt.Sprintf("params[%d]", i),
 				"must be null, a bool, a finite number or a string: give lists and objects as JSON text and take them apart by json_each")
 		}
-		out[i] = v
+		out[i].Value = v
 	}
 	return out, nil
 }

@@ -98,6 +98,10 @@ func (s *server) read(ctx context.Context, h http.Header, c v1.Consistency, fn f
 	if err != nil {
 		return err
 	}
+	return s.readAs(ctx, opts, fn)
+}
+
+func (s *server) readAs(ctx context.Context, opts db.ReadOptions, fn func(ctx context.Context, opts db.ReadOptions) error) error {
 	w, cancel := newWait(ctx)
 	defer cancel()
 	if err := s.awaitSchema(w.ctx); err != nil {

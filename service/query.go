@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"time"
 
@@ -25,27 +26,45 @@ func (s *server) Query(ctx context.Context, req *connect.Request[v1.QueryRequest
 	if err != nil {
 		return nil, err
 	}
-	var result db.QueryResult
-	err = s.read(ctx, req.Header(), req.Msg.GetConsistency(), func(ctx context.Context, opts db.ReadOptions) error {
-		limited, cancel := context.WithTimeout(ctx, queryTimeLimit)
-		defer cancel()
-		result, err = s.Tasks.Query(limited, req.Msg.GetSql(), params, db.QueryLimits{Rows: queryMaxRows, Bytes: maxMessageBytes}, opts)
-		if err != nil && limited.Err() != nil && ctx.Err() == nil {
-			return controlplane.Errorf(controlplane.CodeDeadline,
-				"the query ran for more than %s and was stopped: narrow it with WHERE on an indexed column, or add LIMIT", queryTimeLimit)
-		}
-		return err
-	})
+	opts, err := readOptions(req.Header(), req.Msg.GetConsistency())
 	if err != nil {
 		return nil, err
 	}
-	msg, err := queryResponse(result)
+	opts.MaxTime = queryTimeLimit
+	results, err := s.queryAll(ctx, []db.Statement{{SQL: req.Msg.GetSql(), Params: params}}, opts)
+	if err == nil {
+		err = results[0].Err
+	}
+	if err != nil {
+		return nil, err
+	}
+	msg, err := queryResponse(results[0])
 	if err != nil {
 		return nil, err
 	}
 	res := connect.NewResponse(msg)
-	res.Header().Set(appliedHeader, strconv.FormatUint(result.Index, 10))
+	res.Header().Set(appliedHeader, strconv.FormatUint(msg.GetAppliedIndex(), 10))
 	return res, nil
+}
+
+// queryAll runs statements within the limits of a query and those of opts.
+func (s *server) queryAll(ctx context.Context, stmts []db.Statement, opts db.ReadOptions) (results []db.QueryResult, err error) {
+	var late error
+	err = s.readAs(ctx, opts, func(ctx context.Context, opts db.ReadOptions) (err error) {
+		if end, ok := ctx.Deadline(); ok {
+			opts.MaxTime = min(opts.MaxTime, time.Until(end))
+		}
+		results, err = s.Tasks.QueryAll(ctx, stmts, db.QueryLimits{Rows: queryMaxRows, Bytes: maxMessageBytes}, opts)
+		if errors.Is(err, db.ErrTooLong) {
+			late = controlplane.Errorf(controlplane.CodeDeadline,
+				"the query ran for more than %s and was stopped: narrow it with WHERE on an indexed column, or add LIMIT", opts.MaxTime.Round(time.Millisecond))
+		}
+		return err
+	})
+	if late != nil {
+		return nil, late
+	}
+	return results, err
 }
 
 func queryResponse(result db.QueryResult) (*v1.QueryResponse, error) {

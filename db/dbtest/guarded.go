@@ -50,6 +50,19 @@ func testGuardedReads(t *testing.T, r *rig) {
 	if res.Truncated || res.Index < a.Index {
 		t.Errorf("truncated %v at index %d of %d", res.Truncated, res.Index, a.Index)
 	}
+	for sql, want := range map[string]string{
+		"SELECT a.k, b.k, a.v, b.k FROM pairs a, pairs b":        "[k k v k]",
+		"SELECT 1, 1, 2; -- the end ; ":                          "[1 1 2]",
+		"SELECT * FROM pairs a JOIN pairs b ON a.k = b.k -- end": "[k v k v]",
+		"SELECT 1 AS 'x:1', 2 AS 'x:1', 3 AS x, 4 AS x":          "[x:1 x:1 x x]",
+		"WITH n AS (SELECT 1 AS i) SELECT i, I, i FROM n":        "[i I i]",
+		"SELECT 1 AS a, 2 AS A, 3 AS a":                          "[a A a]",
+	} {
+		if res, err = r.query(t, sql); err != nil {
+			t.Fatal(err)
+		}
+		equal(t, sql, res.Rows.GetColumns(), want)
+	}
 	for _, sql := range []string{
 		"SELECT 1;", "SELECT 1 -- and no more", "SELECT 1; -- and no more\n ;", "  \n-- first\nSELECT 1", "VALUES (1), (2)", "SELECT 'a;b'",
 		"WITH a AS (SELECT 1 AS x) SELECT * FROM a JOIN a AS b USING (x)", "EXPLAIN QUERY PLAN SELECT * FROM pairs",
@@ -202,7 +215,7 @@ func occupy(ctx context.Context, t *testing.T, r *rig) <-chan error {
 	ended := make(chan error, 64)
 	for range 64 { // no engine has as many
 		go func() {
-			_, err := db.NewTaskManifest(r.engine).Query(ctx, endless, nil, someLimits, db.ReadOptions{MaxTime: time.Hour})
+			_, err := db.NewTaskManifest(r.engine).Query(ctx, endless, nil, someLimits, db.ReadOptions{Level: db.Stale, MaxTime: time.Hour})
 			ended <- err
 		}()
 	}

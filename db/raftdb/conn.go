@@ -2,6 +2,7 @@ package raftdb
 
 import (
 	"errors"
+	"slices"
 	"strings"
 
 	"zombiezen.com/go/sqlite"
@@ -58,7 +59,39 @@ func (r *reader) QueryNamed(sql string, params []db.Param) (db.Cursor, error) {
 		_ = s.Finalize()
 		return nil, err
 	}
-	return &cursor{stmt: s, guarded: true}, nil
+	return &cursor{stmt: s, guarded: true, columns: r.columnNames(s, sql[:len(sql)-trailing])}, nil
+}
+
+// columnNames returns the names that the driver knows, which is the last of several
+// columns with the same, and finds out the others: in a subquery SQLite tells them
+// apart by adding ":1" and so on.
+func (r *reader) columnNames(s *sqlite.Stmt, sql string) []string {
+	names := namesOf(s)
+	if !slices.Contains(names, "") {
+		return names
+	}
+	wrapped, _, err := r.conn.PrepareTransient("SELECT * FROM (" + strings.TrimRight(sql, "; \t\r\n") + "\n)")
+	if err != nil {
+		return names
+	}
+	defer wrapped.Finalize()
+	for i, name := range namesOf(wrapped) {
+		if i < len(names) && names[i] == "" {
+			if at := strings.LastIndexByte(name, ':'); s.ColumnIndex(name) < 0 && at > 0 {
+				name = name[:at]
+			}
+			names[i] = name
+		}
+	}
+	return names
+}
+
+func namesOf(s *sqlite.Stmt) []string {
+	names := make([]string, s.ColumnCount())
+	for i := range names {
+		names[i] = s.ColumnName(i)
+	}
+	return names
 }
 
 // bindParams binds what a stranger gave; what they left out is NULL.
@@ -138,10 +171,7 @@ func (c *cursor) Err() error { return c.err }
 // Columns implements db.Cursor.
 func (c *cursor) Columns() []string {
 	if c.columns == nil {
-		c.columns = make([]string, c.stmt.ColumnCount())
-		for i := range c.columns {
-			c.columns[i] = c.stmt.ColumnName(i)
-		}
+		c.columns = namesOf(c.stmt)
 	}
 	return c.columns
 }
