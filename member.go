@@ -23,6 +23,7 @@ const (
 // Cluster is the cluster as one member sees it.
 type Cluster struct {
 	ID           string
+	Self         string // name of that member
 	Leader       string // name; empty if there is none
 	Term         uint64
 	AppliedIndex uint64

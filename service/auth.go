@@ -22,18 +22,28 @@ func (s *server) authenticate(next http.Handler) http.Handler {
 	}
 	want := sha256.Sum256([]byte(s.Token)) // equal lengths: the time tells nothing about the token
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		got := sha256.Sum256([]byte(bearer(r.Header.Get("Authorization"))))
+		got := sha256.Sum256([]byte(credential(r)))
 		if open(r.URL.Path) || isRaft(r.URL.Path) || subtle.ConstantTimeCompare(got[:], want[:]) == 1 {
 			next.ServeHTTP(w, r)
 			return
 		}
 		w.Header().Set("WWW-Authenticate", `Bearer realm="raft-node"`)
-		s.refuse(w, r, connect.CodeUnauthenticated, `the token is missing or wrong: send "Authorization: Bearer TOKEN" with the content of the cluster's token file`)
+		s.refuse(w, r, connect.CodeUnauthenticated, `the token is missing or wrong: send "Authorization: Bearer TOKEN" with the content of the cluster's token file (clients of rqlite: as the password of HTTP basic auth)`)
 	})
 }
 
 func open(path string) bool   { return path == "/livez" || path == "/readyz" }
 func isRaft(path string) bool { return path == "/raft" || strings.HasPrefix(path, "/raft/") }
+
+// credential is the token that a request bears. rqlite's clients can send it as a
+// password only. No challenge asks for that: browsers would keep it and send it along
+// with what any web page asks for.
+func credential(r *http.Request) string {
+	if _, password, ok := r.BasicAuth(); ok && isRqlite(r.URL.Path) {
+		return password
+	}
+	return bearer(r.Header.Get("Authorization"))
+}
 
 // bearer returns the token of an Authorization header; the scheme's case does not
 // matter.

@@ -51,16 +51,25 @@ func (h *health) readiness() error {
 
 func (h *health) live(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") }
 
+// ready answers probes of this member in words that rqlite's clients know too: with
+// noleader it is ready once it answers.
 func (h *health) ready(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Query().Has("noleader") {
+		fmt.Fprintln(w, "[+]node ok")
+		return
+	}
 	err := h.readiness()
 	if isClosing(r.Context()) {
 		err = errStopping
 	}
 	if err != nil {
-		http.Error(w, "not ready: "+err.Error(), http.StatusServiceUnavailable)
+		http.Error(w, "[+]node ok\n[-]not ready: "+err.Error(), http.StatusServiceUnavailable)
 		return
 	}
-	fmt.Fprintln(w, "ok")
+	fmt.Fprintln(w, "[+]node ok\n[+]leader ok\n[+]store ok")
+	if r.URL.Query().Has("sync") { // readiness includes it
+		fmt.Fprintln(w, "[+]sync ok")
+	}
 }
 
 var errStopping = errors.New("this member is stopping")

@@ -125,7 +125,7 @@ func TestHealthFollowsReadiness(t *testing.T) {
 		}
 	}
 	code, _, body := lonely.get("/readyz")
-	if code != 503 || !strings.HasPrefix(body["text"].(string), "not ready: ") || !strings.Contains(body["text"].(string), "leader") {
+	if code != 503 || !strings.Contains(body["text"].(string), "]not ready: ") || !strings.Contains(body["text"].(string), "leader") {
 		t.Errorf("readyz: %d %v", code, body)
 	}
 	if code, _, _ := ready.get("/readyz"); code != 200 {

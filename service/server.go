@@ -121,5 +121,7 @@ Calls, by gRPC, gRPC-Web, and Connect in Protobuf or JSON:
 For example:
   curl -H 'content-type: application/json' -d '{}' %s/controlplane.v1.ClusterService/GetCluster
 
+For clients of rqlite, to read in SQL: /db/query, /db/request, /status, /nodes, /leader
+
 Also: gRPC reflection and health, /livez, /readyz, /metrics, and /raft between members.
 `

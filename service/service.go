@@ -90,6 +90,7 @@ type server struct {
 	tokens  pageTokens
 	errors  *connect.ErrorWriter
 
+	started time.Time
 	// schema is set once this member's state has its tables.
 	schema atomic.Bool
 	// watchHeartbeat is how long a watch is silent at most.
@@ -112,7 +113,7 @@ func newServer(cfg Config) (*server, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	s := &server{Config: cfg, engine: cfg.Tasks.Engine(), log: cfg.Logger, watchHeartbeat: 5 * time.Second}
+	s := &server{Config: cfg, engine: cfg.Tasks.Engine(), log: cfg.Logger, watchHeartbeat: 5 * time.Second, started: time.Now()}
 	if cfg.Ready == nil {
 		s.Ready = cfg.Tasks.CaughtUp
 	}
@@ -133,13 +134,14 @@ func newServer(cfg Config) (*server, error) {
 func (s *server) handler() http.Handler {
 	mux := http.NewServeMux()
 	s.mountServices(mux)
+	s.mountRqlite(mux)
 	mux.Handle("/raft", s.Raft)
 	mux.Handle("/raft/", s.Raft)
 	mux.HandleFunc("/livez", s.health.live)
 	mux.HandleFunc("/readyz", s.health.ready)
 	mux.Handle("/metrics", s.metrics.handler())
 	mux.HandleFunc("/", s.root)
-	return s.checkHost(s.withCORS(s.authenticate(mux)))
+	return s.checkHost(s.withCORS(s.authenticate(s.withRqliteVersion(mux))))
 }
 
 func (s *server) mountServices(mux *http.ServeMux) {
