@@ -103,11 +103,23 @@ func untilClosing(ctx context.Context) (context.Context, context.CancelFunc) {
 // path is made for.
 func (s *server) root(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path != "/" {
-		s.refuse(w, r, connect.CodeUnimplemented, "there is nothing at "+quoted(r.URL.Path)+": GET / lists what there is")
+		s.refuse(notFound{w}, r, connect.CodeUnimplemented, "there is nothing at "+quoted(r.URL.Path)+": GET / lists what there is")
 		return
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	fmt.Fprintf(w, rootText, s.Version, r.Host)
+}
+
+// notFound answers an unknown path with 404, as HTTP and Connect's protocol have it,
+// where the error's code alone would make it 501.
+type notFound struct{ http.ResponseWriter }
+
+// WriteHeader implements http.ResponseWriter.
+func (w notFound) WriteHeader(status int) {
+	if status == http.StatusNotImplemented {
+		status = http.StatusNotFound
+	}
+	w.ResponseWriter.WriteHeader(status)
 }
 
 const rootText = `raft-node %s: a control plane for ML work.

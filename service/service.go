@@ -14,6 +14,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -22,6 +23,8 @@ import (
 	"connectrpc.com/grpcreflect"
 	"connectrpc.com/validate"
 	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
 
 	"github.com/raft-control-plane/control-plane"
 	"github.com/raft-control-plane/control-plane/db"
@@ -155,16 +158,33 @@ func (s *server) mountServices(mux *http.ServeMux) {
 		connect.WithRecover(s.recovered),
 		connect.WithInterceptors(validate.NewInterceptor(validate.WithoutErrorDetails())),
 	}
-	mux.Handle(controlplanev1connect.NewTaskServiceHandler(s, opts...))
-	mux.Handle(controlplanev1connect.NewNodeServiceHandler(s, opts...))
-	mux.Handle(controlplanev1connect.NewClusterServiceHandler(s, opts...))
-	mux.Handle(controlplanev1connect.NewQueryServiceHandler(s, opts...))
+	handle := handleMethods(mux)
+	handle(controlplanev1connect.NewTaskServiceHandler(s, opts...))
+	handle(controlplanev1connect.NewNodeServiceHandler(s, opts...))
+	handle(controlplanev1connect.NewClusterServiceHandler(s, opts...))
+	handle(controlplanev1connect.NewQueryServiceHandler(s, opts...))
 	mux.Handle(grpchealth.NewHandler(s.health))
 	reflector := grpcreflect.NewStaticReflector(append(services(), grpchealth.HealthV1ServiceName)...)
 	mux.Handle(grpcreflect.NewHandlerV1(reflector))
 	mux.Handle(grpcreflect.NewHandlerV1Alpha(reflector))
 	if s.Mount != nil {
 		s.Mount(mux, opts...)
+	}
+}
+
+// handleMethods gives each method of a service a path of its own, so that a method
+// that is not there comes to root, which answers in the caller's protocol.
+func handleMethods(mux *http.ServeMux) func(path string, h http.Handler) {
+	return func(path string, h http.Handler) {
+		name := protoreflect.FullName(strings.Trim(path, "/"))
+		d, err := protoregistry.GlobalFiles.FindDescriptorByName(name)
+		if err != nil {
+			panic(err) // the stubs register what they are made of
+		}
+		methods := d.(protoreflect.ServiceDescriptor).Methods()
+		for i := range methods.Len() {
+			mux.Handle(path+string(methods.Get(i).Name()), h)
+		}
 	}
 }
 
