@@ -1,0 +1,198 @@
+"""Messages that both clients send."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import uuid
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from connectrpc.code import Code
+from protobuf import Oneof
+from protobuf.wkt.google.protobuf.duration_pb import Duration
+from protobuf.wkt.google.protobuf.struct_pb import ListValue, NullValue, Struct, Value
+
+from ._gen.controlplane.v1.query_pb import QueryRequest, QueryResponse
+from ._gen.controlplane.v1.task_pb import (
+    ExecTask,
+    FunctionTask,
+    Resources,
+    SubmitTaskOutcome,
+    SubmitTaskRequest,
+    Task,
+    TaskStatus,
+)
+from .errors import CallError, TaskCancelledError, TaskFailedError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+FINAL = (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED)
+# The items and the bytes of one call of SubmitTasks; a message may have 4 MiB.
+SUBMIT_ITEMS = 1000
+SUBMIT_BYTES = 3 << 20
+# What a cursor fails with when changes after it are no longer kept, or from another cluster.
+STALE_CURSOR = (Code.OUT_OF_RANGE, Code.INVALID_ARGUMENT)
+# A watch names at most this many tasks.
+WATCH_IDS = 100
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TaskOptions:
+    """How a task is to run; each field has the meaning and limits that the contract gives it."""
+
+    queue: str = ""
+    """Queue it waits in; "default" when empty."""
+    priority: int = 0
+    """Higher runs first, -1000 to 1000."""
+    labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """At most 32 pairs."""
+    resources: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    """What it reserves: "cpu" in cores, "memory" in bytes, "gpus"."""
+    timeout: float | None = None
+    """Longest run time of an attempt in seconds; none when None."""
+    retries: int = 0
+    """How often it is tried again after a failure, 0 to 99."""
+    max_lost_attempts: int = 0
+    """How many attempts may be lost with their worker, 1 to 100; 5 when 0."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.retries <= 99:
+            raise ValueError(f"retries: {self.retries} is out of range: give 0 to 99")
+        if self.timeout is not None and not 0.001 <= self.timeout <= 31_536_000:
+            raise ValueError(f"timeout: {self.timeout} s is out of range: give 0.001 s to 365 days, or None")
+        unknown = sorted(self.resources.keys() - {"cpu", "memory", "gpus"})
+        if unknown:
+            raise ValueError(f"resources: {', '.join(unknown)} is not known: give cpu (cores), memory (bytes) or gpus")
+
+    def replace(self, **changes: Any) -> TaskOptions:
+        """Returns a copy with some options changed."""
+        return dataclasses.replace(self, **changes) if changes else self
+
+
+def function_task(name: str, payload: bytes, options: TaskOptions, task_id: str = "") -> SubmitTaskRequest:
+    """Makes the submission of a function's call, with a key that makes a repeat safe."""
+    return _submission(Oneof("function", FunctionTask(name=name, payload=payload)), name, options, task_id)
+
+
+def exec_task(
+    command: Sequence[str], env: Mapping[str, str], name: str, options: TaskOptions, task_id: str = ""
+) -> SubmitTaskRequest:
+    """Makes the submission of a command."""
+    return _submission(Oneof("exec", ExecTask(command=list(command), env=dict(env))), name, options, task_id)
+
+
+def _submission(work: Any, name: str, options: TaskOptions, task_id: str) -> SubmitTaskRequest:
+    task = Task(
+        id=task_id,
+        name=name,
+        queue=options.queue,
+        priority=options.priority,
+        labels=dict(options.labels),
+        work=work,
+        resources=resources(options.resources),
+        timeout=duration(options.timeout) if options.timeout is not None else None,
+        max_attempts=options.retries + 1,
+        max_lost_attempts=options.max_lost_attempts,
+    )
+    return SubmitTaskRequest(task=task, request_id="" if task_id else str(uuid.uuid4()))
+
+
+def resources(amounts: Mapping[str, float]) -> Resources | None:
+    """Turns cores, bytes and GPUs into the contract's units."""
+    if not amounts:
+        return None
+    return Resources(
+        cpu_millis=math.ceil(amounts.get("cpu", 0) * 1000),
+        memory_bytes=int(amounts.get("memory", 0)),
+        gpus=int(amounts.get("gpus", 0)),
+    )
+
+
+def keyed(request: SubmitTaskRequest) -> SubmitTaskRequest:
+    """Returns the submission with a key that makes a repeat safe, if it has none."""
+    if request.request_id or (request.task is not None and request.task.id):
+        return request
+    return SubmitTaskRequest(task=request.task, request_id=str(uuid.uuid4()))
+
+
+def batches(requests: Sequence[SubmitTaskRequest]) -> list[list[SubmitTaskRequest]]:
+    """Cuts submissions into calls that the contract allows."""
+    calls: list[list[SubmitTaskRequest]] = []
+    size = SUBMIT_BYTES
+    for request in requests:
+        added = len(request.to_binary())
+        if size + added > SUBMIT_BYTES or len(calls[-1]) == SUBMIT_ITEMS:
+            calls.append([])
+            size = 0
+        calls[-1].append(request)
+        size += added
+    return calls
+
+
+def stored(outcome: SubmitTaskOutcome) -> Task:
+    """Returns the task of one submission of several, or raises why it was not stored."""
+    found = outcome.outcome
+    if found is not None and found.field == "task":
+        return found.value
+    if found is not None and found.field == "error":
+        raise CallError(Code(found.value.code), found.value.message)
+    raise CallError(Code.INTERNAL, "the control plane gave no outcome of the submission: submit again")
+
+
+def ended_well(task: Task) -> Task:
+    """Returns a task that ended COMPLETED, and raises for the others."""
+    if task.status is TaskStatus.FAILED:
+        raise TaskFailedError(task)
+    if task.status is TaskStatus.CANCELLED:
+        raise TaskCancelledError(task)
+    return task
+
+
+def duration(seconds: float) -> Duration:
+    """Makes a Duration."""
+    nanos = round(seconds * 1e9)
+    return Duration(seconds=nanos // 1_000_000_000, nanos=nanos % 1_000_000_000)
+
+
+def seconds(value: Duration | None) -> float:
+    """Reads a Duration; 0 when it is not set."""
+    return value.seconds + value.nanos / 1e9 if value is not None else 0.0
+
+
+def query_request(sql: str, params: Sequence[Any]) -> QueryRequest:
+    """Makes the request of a statement with its parameters."""
+    return QueryRequest(sql=sql, params=[_value(param) for param in params])
+
+
+def rows(response: QueryResponse) -> list[dict[str, Any]]:
+    """Returns a statement's rows, each by the names of the columns."""
+    return [
+        dict(zip(response.columns, (_plain(value) for value in row.values), strict=True)) for row in response.rows
+    ]
+
+
+def _value(param: Any) -> Value:
+    if param is None:
+        return Value(kind=Oneof("null_value", NullValue.NULL_VALUE))
+    if isinstance(param, bool):
+        return Value(kind=Oneof("bool_value", param))
+    if isinstance(param, (int, float)):
+        return Value(kind=Oneof("number_value", float(param)))
+    if isinstance(param, str):
+        return Value(kind=Oneof("string_value", param))
+    raise TypeError(f"params: {type(param).__name__} is not allowed: give None, bool, a number or str")
+
+
+def _plain(value: Value) -> Any:
+    kind = value.kind
+    if kind is None or kind.field == "null_value":
+        return None
+    if kind.field == "number_value":
+        return int(kind.value) if kind.value.is_integer() else kind.value
+    if isinstance(kind.value, ListValue):
+        return [_plain(item) for item in kind.value.values]
+    if isinstance(kind.value, Struct):
+        return {key: _plain(item) for key, item in kind.value.fields.items()}
+    return kind.value

@@ -1,0 +1,356 @@
+"""The blocking client.
+
+A Client knows one or more members and keeps to the one that works: when one cannot be
+reached, or has no leader to ask, the call goes on with the next, and between rounds over
+all of them it waits, longer each time, until the time allowed is over. All calls are safe
+to repeat: a submission that has neither an id nor a request_id is given a request_id.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from connectrpc.code import Code
+from connectrpc.errors import ConnectError
+from typing_extensions import Self
+
+from ._config import PEM, Servers, make_config
+from ._gen.controlplane.v1.cluster_connect import ClusterServiceClientSync
+from ._gen.controlplane.v1.cluster_pb import GetClusterRequest, GetClusterResponse
+from ._gen.controlplane.v1.node_connect import NodeServiceClientSync
+from ._gen.controlplane.v1.node_pb import GetNodeRequest, ListNodesRequest, Node
+from ._gen.controlplane.v1.query_connect import QueryServiceClientSync
+from ._gen.controlplane.v1.task_connect import TaskServiceClientSync
+from ._gen.controlplane.v1.task_pb import (
+    CancelTaskRequest,
+    GetTaskRequest,
+    ListTasksRequest,
+    SubmitTaskRequest,
+    SubmitTasksRequest,
+    Task,
+    TaskStatus,
+    WatchTasksRequest,
+    WatchTasksResponse,
+)
+from ._requests import (
+    FINAL,
+    STALE_CURSOR,
+    WATCH_IDS,
+    TaskOptions,
+    batches,
+    ended_well,
+    exec_task,
+    function_task,
+    keyed,
+    query_request,
+    rows,
+    stored,
+)
+from ._retry import Retry, Rota
+from .errors import CallError, ResultTimeoutError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+__all__ = ["Client"]
+
+Request = TypeVar("Request", contravariant=True)  # noqa: PLC0105
+Response = TypeVar("Response", covariant=True)  # noqa: PLC0105
+_STUBS = (TaskServiceClientSync, NodeServiceClientSync, ClusterServiceClientSync, QueryServiceClientSync)
+
+
+class Method(Protocol[Request, Response]):
+    """A method of a generated stub, not bound to one."""
+
+    __qualname__: str
+
+    def __call__(self, stub: Any, request: Request, /, *, headers: Any = None, timeout_ms: int | None = None) -> Response:
+        """Calls it."""
+
+
+class Client:
+    """Calls the control plane; for use by any number of threads.
+
+    Args:
+        servers: URLs of members, such as "http://127.0.0.1:8080", as a list or with commas
+            between them; RAFT_NODE_SERVER, or a member on this machine, when None.
+        token: the secret that servers with a token file ask for; RAFT_NODE_TOKEN, or what
+            is in the file RAFT_NODE_TOKEN_FILE, when None.
+        tls_ca: authorities that sign the servers' certificates, PEM or the name of a file;
+            those of the system when None.
+        tls_cert: certificate to show, PEM or the name of a file; together with tls_key.
+        tls_key: its private key.
+        http2: use HTTP/2 in plaintext too, where HTTP/1.1 is the default.
+        timeout: how long a call may take, with all its attempts, in seconds.
+    """
+
+    def __init__(
+        self,
+        servers: Servers = None,
+        *,
+        token: str | None = None,
+        tls_ca: PEM = None,
+        tls_cert: PEM = None,
+        tls_key: PEM = None,
+        http2: bool = False,
+        timeout: float = 30.0,
+    ) -> None:
+        self.config = make_config(servers, token, tls_ca, tls_cert, tls_key, http2=http2, timeout=timeout)
+        self._rota = Rota(self.config.servers)
+        self._connections: list[dict[str, Any]] = []
+        self._streams: list[TaskServiceClientSync] = []
+        self._mutex = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    @property
+    def servers(self) -> tuple[str, ...]:
+        """The URLs that it calls."""
+        return self.config.servers
+
+    def close(self) -> None:
+        """Gives up the connections; a later call makes new ones."""
+        with self._mutex:
+            self._connections, self._streams = [], []
+
+    def call(self, method: Method[Request, Response], request: Request, *, timeout: float | None = None) -> Response:
+        """Makes any call of the contract that is safe to repeat.
+
+        For example ``client.call(TaskServiceClientSync.get_task, GetTaskRequest(id="t1"))``,
+        with the stubs of ``raft_control_plane.v1``.
+        """
+        name = method.__qualname__
+        retry = Retry(self._rota, name, self.config.timeout_s if timeout is None else timeout)
+        while True:
+            index = self._rota.pick()
+            stub = self._connected()[index][name.partition(".")[0]]
+            try:
+                return method(stub, request, headers=self.config.headers, timeout_ms=retry.share_ms())
+            except ConnectError as error:
+                time.sleep(retry.next(index, error))
+
+    def submit(
+        self, function: str, payload: bytes = b"", *, task_id: str = "", options: TaskOptions | None = None
+    ) -> Task:
+        """Stores a call of a function that some worker has registered, and returns the task.
+
+        Args:
+            function: its registered name.
+            payload: its argument as the worker expects it, JSON for most; at most 1 MiB.
+            task_id: an id of your own; the control plane gives one when empty.
+            options: queue, retries, timeout and so on.
+        """
+        return self.submit_task(function_task(function, payload, options or TaskOptions(), task_id))
+
+    def submit_command(
+        self,
+        command: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        name: str = "",
+        task_id: str = "",
+        options: TaskOptions | None = None,
+    ) -> Task:
+        """Stores a command for the agents to run, and returns the task."""
+        return self.submit_task(exec_task(command, env or {}, name, options or TaskOptions(), task_id))
+
+    def submit_task(self, request: SubmitTaskRequest) -> Task:
+        """Stores one task and returns it as stored."""
+        response = self.call(TaskServiceClientSync.submit_task, keyed(request))
+        return _present(response.task, "task")
+
+    def submit_tasks(self, requests: Sequence[SubmitTaskRequest]) -> list[Task]:
+        """Stores any number of tasks, in calls of up to 1,000, and returns them in order.
+
+        Raises:
+            CallError: one was not stored; others may have been.
+        """
+        tasks: list[Task] = []
+        for batch in batches([keyed(request) for request in requests]):
+            response = self.call(TaskServiceClientSync.submit_tasks, SubmitTasksRequest(requests=batch))
+            tasks.extend(stored(outcome) for outcome in response.outcomes)
+        return tasks
+
+    def get(self, task_id: str) -> Task:
+        """Returns a task with its result."""
+        return _present(self.call(TaskServiceClientSync.get_task, GetTaskRequest(id=task_id)).task, "task")
+
+    def cancel(self, task_id: str) -> Task:
+        """Cancels a task: at once if it is not running, and through its worker otherwise."""
+        return _present(self.call(TaskServiceClientSync.cancel_task, CancelTaskRequest(id=task_id)).task, "task")
+
+    def tasks(
+        self,
+        *,
+        statuses: Sequence[TaskStatus] = (),
+        queue: str = "",
+        node_id: str = "",
+        name: str = "",
+        labels: Mapping[str, str] | None = None,
+    ) -> Iterator[Task]:
+        """Yields tasks, newest first, without payload, result and log tail; every filter given must match."""
+        token = ""
+        while True:
+            request = ListTasksRequest(
+                statuses=list(statuses),
+                queue=queue,
+                node_id=node_id,
+                name=name,
+                labels=dict(labels or {}),
+                page_size=1000,
+                page_token=token,
+            )
+            page = self.call(TaskServiceClientSync.list_tasks, request)
+            yield from page.tasks
+            token = page.next_page_token
+            if not token:
+                return
+
+    def nodes(self) -> Iterator[Node]:
+        """Yields all nodes, by id."""
+        token = ""
+        while True:
+            page = self.call(NodeServiceClientSync.list_nodes, ListNodesRequest(page_size=1000, page_token=token))
+            yield from page.nodes
+            token = page.next_page_token
+            if not token:
+                return
+
+    def node(self, node_id: str) -> Node:
+        """Returns one node."""
+        return _present(self.call(NodeServiceClientSync.get_node, GetNodeRequest(id=node_id)).node, "node")
+
+    def cluster(self) -> GetClusterResponse:
+        """Returns the members that hold the state."""
+        return self.call(ClusterServiceClientSync.get_cluster, GetClusterRequest())
+
+    def query(self, sql: str, params: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        """Runs one read-only SQL statement and returns its rows, at most 10,000, by column."""
+        return rows(self.call(QueryServiceClientSync.query, query_request(sql, params)))
+
+    def watch(
+        self, *, cursor: str = "", task_ids: Sequence[str] = (), queue: str = "", timeout: float | None = None
+    ) -> Iterator[WatchTasksResponse]:
+        """Yields each change of tasks, in order, none left out, and signs of life without one.
+
+        It goes on at another member when one is lost. The first message comes at once.
+
+        Args:
+            cursor: where to resume: that of the last message; from now on when empty, and
+                "0" for all that are kept.
+            task_ids: only these, at most 100.
+            queue: only this queue.
+            timeout: ends after so many seconds, rather than never.
+        """
+        request = WatchTasksRequest(cursor=cursor, task_ids=list(task_ids), queue=queue)
+        end = None if timeout is None else time.monotonic() + timeout
+        retry = Retry(self._rota, "WatchTasks", math.inf)
+        while end is None or time.monotonic() < end:
+            index = self._rota.pick()
+            left = None if end is None else max(1, int((end - time.monotonic()) * 1000))
+            try:
+                self._connected()
+                for message in self._streams[index].watch_tasks(request, headers=self.config.headers, timeout_ms=left):
+                    request.cursor = message.cursor
+                    retry.progressed()
+                    yield message
+                self._rota.skip(index)  # a watch has no end of its own: the server is stopping
+            except ConnectError as error:
+                if end is None or time.monotonic() < end:
+                    time.sleep(retry.next(index, error))
+
+    def wait(self, task_id: str, *, timeout: float | None = None) -> Task:
+        """Waits for the end of a task and returns it, however it ended.
+
+        Raises:
+            ResultTimeoutError: it had not ended in time.
+        """
+        for task in self.as_completed([task_id], timeout=timeout):
+            return task
+        raise AssertionError("as_completed ended without its task")
+
+    def result(self, task_id: str, *, timeout: float | None = None) -> bytes:
+        """Waits for the end of a task and returns what it returned.
+
+        Raises:
+            TaskFailedError: it failed.
+            TaskCancelledError: it was cancelled.
+            ResultTimeoutError: it had not ended in time.
+        """
+        return ended_well(self.wait(task_id, timeout=timeout)).result
+
+    def as_completed(
+        self, task_ids: Sequence[str], *, timeout: float | None = None, cursor: str = "", queue: str = ""
+    ) -> Iterator[Task]:
+        """Yields tasks as they end, with their results.
+
+        Args:
+            task_ids: the tasks.
+            timeout: raises ResultTimeoutError after so many seconds.
+            cursor: of a watch that began before the tasks were stored. Without it each
+                task is asked for at the beginning.
+            queue: the queue of all of them, if that is one.
+        """
+        pending = dict.fromkeys(task_ids)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        try:
+            yield from self._completed(pending, cursor, queue, deadline)
+        except CallError as error:
+            if not cursor or error.code not in STALE_CURSOR:
+                raise
+            yield from self._completed(pending, "", queue, deadline)
+        if pending:
+            raise ResultTimeoutError(f"{len(pending)} of {len(task_ids)} tasks have not ended after {timeout} s: they go on")
+
+    def _completed(self, pending: dict[str, None], cursor: str, queue: str, deadline: float | None) -> Iterator[Task]:
+        """Yields pending tasks as they end, until none is left or the time is over."""
+        begun = bool(cursor)
+        ids = list(pending) if len(pending) <= WATCH_IDS else []
+        left = None if deadline is None else max(0.001, deadline - time.monotonic())
+        messages = self.watch(cursor=cursor, task_ids=ids, queue=queue, timeout=left) if pending else iter(())
+        for message in messages:
+            # The watch stands from the first message on: what ended before shows now.
+            ended = [] if begun else list(pending)
+            begun = True
+            if message.event is not None and message.event.status in FINAL:
+                ended.append(message.event.task_id)
+            for task_id in ended:
+                if task_id in pending and (task := self.get(task_id)).status in FINAL:
+                    del pending[task_id]
+                    yield task
+            if not pending:
+                return
+
+    def cursor(self) -> str:
+        """Returns where a watch that begins now would begin."""
+        for message in self.watch(timeout=self.config.timeout_s):
+            return message.cursor
+        raise CallError(Code.DEADLINE_EXCEEDED, "no answer to a watch: is every server reachable?")
+
+    def _connected(self) -> list[dict[str, Any]]:
+        """Returns the stubs of each server, made at the first call."""
+        with self._mutex:
+            if not self._connections:
+                http, streams = self.config.sync_http(), self.config.sync_http(stream=True)
+                self._connections = [
+                    {kind.__name__: kind(server, http_client=http) for kind in _STUBS} for server in self.servers
+                ]
+                self._streams = [TaskServiceClientSync(server, http_client=streams) for server in self.servers]
+            return self._connections
+
+
+Message = TypeVar("Message")
+
+
+def _present(message: Message | None, what: str) -> Message:
+    if message is None:
+        raise CallError(Code.INTERNAL, f"the control plane answered without a {what}")
+    return message
