@@ -47,7 +47,7 @@ func nameOf(id raft.ServerID) string {
 }
 
 func openDataDir(path string) (*dataDir, error) {
-	if err := os.MkdirAll(path, 0o700); err != nil {
+	if err := makeDir(path); err != nil {
 		return nil, fmt.Errorf("data directory: %w", err)
 	}
 	lock, err := os.OpenFile(filepath.Join(path, "LOCK"), os.O_CREATE|os.O_RDWR, 0o600)
@@ -57,6 +57,9 @@ func openDataDir(path string) (*dataDir, error) {
 	if err := lockFile(lock); err != nil {
 		_ = lock.Close()
 		return nil, fmt.Errorf("data directory %s is in use by another process: stop that one, or give another directory", path)
+	}
+	if err := settle(path); err != nil {
+		return nil, errors.Join(fmt.Errorf("data directory %s: %w", path, err), lock.Close())
 	}
 	return &dataDir{path: path, lock: lock}, nil
 }
@@ -183,6 +186,42 @@ func writeFile(path string, text []byte) error {
 		return err
 	}
 	return syncDir(filepath.Dir(path))
+}
+
+// makeDir makes a directory, and those above it that are missing, durably: with a
+// name that was not synced a loss of power takes away all that is in it.
+func makeDir(path string) error {
+	parent := filepath.Dir(path)
+	if _, err := os.Stat(parent); errors.Is(err, fs.ErrNotExist) && parent != path {
+		if err := makeDir(parent); err != nil {
+			return err
+		}
+	}
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return err
+	}
+	if err := syncDir(parent); err != nil && !errors.Is(err, fs.ErrPermission) { // then it was made for us
+		return err
+	}
+	return nil
+}
+
+// settle syncs a directory and the files in it. A process that was killed may have
+// written what it had no time to sync: that is there to be read, and to be counted as
+// stored, and not yet safe.
+func settle(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if entry.Type().IsRegular() {
+			if err := syncDir(filepath.Join(dir, entry.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return syncDir(dir)
 }
 
 func syncDir(path string) error {

@@ -14,7 +14,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"path/filepath"
 	"regexp"
 	"sync"
@@ -22,7 +21,6 @@ import (
 
 	"github.com/hashicorp/raft"
 	raftwal "github.com/hashicorp/raft-wal"
-	"github.com/hashicorp/raft-wal/metadb"
 
 	"github.com/raft-control-plane/control-plane/db"
 )
@@ -128,7 +126,7 @@ type Engine struct {
 	self  identity
 	fsm   *fsm
 	wal   *raftwal.WAL
-	votes *metadb.BoltMetaDB // raft-wal's own store; its Close does not close it
+	votes *logMeta // closed with wal, once that is open
 	raft  *raft.Raft
 	peers *peers
 
@@ -193,10 +191,10 @@ func (e *Engine) openState() (err error) {
 	}
 	e.fsm = newFSM(e, state)
 	logDir := filepath.Join(e.cfg.Dir, "log")
-	if err := os.MkdirAll(logDir, 0o700); err != nil {
+	if err := errors.Join(makeDir(logDir), settle(logDir)); err != nil {
 		return err
 	}
-	e.votes = new(metadb.BoltMetaDB)
+	e.votes = new(logMeta)
 	e.wal, err = raftwal.Open(logDir, raftwal.WithSegmentSize(e.cfg.Timing.SegmentBytes), raftwal.WithMetaStore(e.votes), raftwal.WithLogger(raftLogger(e.log)))
 	if err != nil {
 		return fmt.Errorf("open the Raft log in %s: %w", logDir, err)

@@ -25,7 +25,7 @@ func (e *Engine) reconcile(d *database) error {
 		return err
 	}
 	if applied == 0 {
-		return nil
+		return e.undoBootstrap()
 	}
 	if err := d.checkpoint(); err != nil {
 		return err
@@ -34,6 +34,24 @@ func (e *Engine) reconcile(d *database) error {
 		Index: applied, Term: d.meta.appliedTerm, Configuration: raft.EncodeConfiguration(d.meta.servers()),
 		ConfigurationIndex: d.meta.configurationIndex, InstalledIndex: e.fsm.installed,
 	})
+}
+
+// undoBootstrap lets a member form its cluster after all if it was interrupted after
+// Raft had stored the first term and before it had stored the configuration. Nothing
+// was promised in that term: there is no vote and no log.
+func (e *Engine) undoBootstrap() error {
+	last, err := e.wal.LastIndex()
+	if err != nil {
+		return err
+	}
+	term, err := e.wal.GetUint64([]byte("CurrentTerm"))
+	if err != nil || last > 0 || term == 0 {
+		return err
+	}
+	if voted, err := e.wal.GetUint64([]byte("LastVoteTerm")); err != nil || voted > 0 {
+		return err
+	}
+	return e.wal.SetUint64([]byte("CurrentTerm"), 0)
 }
 
 // checkLog refuses a log that lacks what the database has applied: what followed

@@ -152,7 +152,7 @@ func (d *database) begin(cfg Config, self identity, steps []db.Step) (err error)
 // vote notes the term in the log's store: a member without one has lost its log.
 func vote(dir string, term uint64) error {
 	logDir := filepath.Join(dir, "log")
-	if err := os.MkdirAll(logDir, 0o700); err != nil {
+	if err := makeDir(logDir); err != nil {
 		return err
 	}
 	meta := new(metadb.BoltMetaDB)

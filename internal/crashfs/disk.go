@@ -49,6 +49,9 @@ type node struct {
 	// Of a file.
 	live, synced content
 	dirty        map[int64]bool // pages that differ
+	// cut is the smallest size to which the file was cut since the last sync; -1 if it
+	// was not. A file system cuts a file as a whole or not at all.
+	cut int64
 
 	// Of a directory.
 	names, syncedNames map[string]*node
@@ -119,7 +122,7 @@ func (d *Disk) Captures() []*Capture {
 
 func (d *Disk) node(dir bool) *node {
 	d.inos++
-	n := &node{ino: d.inos, dir: dir}
+	n := &node{ino: d.inos, dir: dir, cut: -1}
 	if dir {
 		n.names, n.syncedNames = map[string]*node{}, map[string]*node{}
 	} else {
@@ -186,7 +189,7 @@ func (n *node) sync() {
 	for i := range n.dirty {
 		n.synced.put(i, n.live.pages[i])
 	}
-	n.synced.size = n.live.size
+	n.synced.size, n.cut = n.live.size, -1
 	clear(n.dirty)
 }
 
@@ -253,6 +256,9 @@ func (c *content) read(dest []byte, off int64) int {
 }
 
 func (n *node) truncate(size int64) {
+	if size < n.live.size && (n.cut < 0 || size < n.cut) {
+		n.cut = size
+	}
 	for i := range n.live.pages {
 		if i*pageBytes >= size {
 			delete(n.live.pages, i)

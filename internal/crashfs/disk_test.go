@@ -189,3 +189,28 @@ func TestFilesReadAsWritten(t *testing.T) {
 		t.Errorf("it reads other than written, %v", err)
 	}
 }
+
+func TestAFileIsCutAsAWholeOrNotAtAll(t *testing.T) {
+	d := New(false)
+	at := mounted(t, d)
+	file := filepath.Join(at, "a")
+	must(t, os.WriteFile(file, bytes.Repeat([]byte("1"), 4*pageBytes), 0o600))
+	syncPath(t, file)
+	syncPath(t, at)
+	must(t, os.Truncate(file, 0))
+	must(t, os.WriteFile(file, bytes.Repeat([]byte("2"), 2*pageBytes), 0o600))
+	c, whole, cut := d.Capture(), 0, 0
+	for seed := range uint64(50) {
+		switch text := image(t, c, Survival{Rand: rand.New(rand.NewPCG(seed, 0))})["a"]; {
+		case text == strings.Repeat("1", 4*pageBytes):
+			whole++
+		case !strings.Contains(text, "1"):
+			cut++
+		default:
+			t.Errorf("seed %d: the file is half cut", seed)
+		}
+	}
+	if whole == 0 || cut == 0 {
+		t.Errorf("of 50 images %d are whole and %d cut: want some of each", whole, cut)
+	}
+}

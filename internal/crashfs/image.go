@@ -35,7 +35,7 @@ func freeze(n *node, seen map[*node]*node) *node {
 	if known := seen[n]; known != nil {
 		return known
 	}
-	c := &node{ino: n.ino, dir: n.dir, name: n.name}
+	c := &node{ino: n.ino, dir: n.dir, name: n.name, cut: n.cut}
 	seen[n] = c
 	if !n.dir {
 		c.live = content{size: n.live.size, pages: maps.Clone(n.live.pages)}
@@ -110,7 +110,14 @@ func (s Survival) content(n *node) *content {
 	case s.Rand == nil:
 		return &n.synced
 	}
+	if n.cut >= 0 && s.Rand.IntN(2) == 0 {
+		return &n.synced // it was not cut, nor what followed done
+	}
 	c := &content{size: n.synced.size, pages: maps.Clone(n.synced.pages)}
+	if n.cut >= 0 {
+		c.size = min(c.size, n.cut)
+		maps.DeleteFunc(c.pages, func(i int64, _ *page) bool { return i*pageBytes >= n.cut })
+	}
 	if s.Rand.IntN(2) == 0 {
 		c.size = n.live.size
 	}
@@ -120,7 +127,7 @@ func (s Survival) content(n *node) *content {
 		case 1:
 			c.put(i, n.live.pages[i])
 		case 2:
-			c.put(i, torn(n.synced.pages[i], n.live.pages[i], s.Rand.IntN(pageBytes/sectorBytes)))
+			c.put(i, torn(c.pages[i], n.live.pages[i], s.Rand.IntN(pageBytes/sectorBytes)))
 		}
 	}
 	return c
