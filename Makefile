@@ -18,7 +18,7 @@ export GOFLAGS := $(filter-out -trimpath -buildvcs=%,$(shell go env GOFLAGS)) -t
 
 BUF := go tool -modfile=tools/buf/go.mod buf
 GOLANGCI_LINT := go tool -modfile=tools/lint/go.mod golangci-lint
-TOOL_MODULES := tools/buf tools/gen tools/lint
+TOOL_MODULES := tools/buf tools/conformance tools/gen tools/lint
 PYTHON := .tools/python/bin/python
 
 PLATFORMS := linux/amd64 linux/arm64 darwin/arm64
@@ -69,7 +69,7 @@ clean: ## Remove what was built and installed here
 ##@ Test
 
 .PHONY: test
-test: test/go test/examples test/stubs ## Run every test, with all set-up (PKG=./db/... for some)
+test: test/go test/examples test/stubs conformance ## Run every test, with all set-up (PKG=./db/... for some)
 
 .PHONY: test/go
 test/go: build ## Run the Go tests, the end-to-end ones against bin/raft-node
@@ -89,6 +89,10 @@ test/examples: build ## Run the tests of the examples
 test/stubs: deps/stubs ## Import the TypeScript and Python stubs and use them
 	node --test tools/ts/stubs_test.mjs
 	$(PYTHON) -m unittest discover -s tools/python
+
+.PHONY: conformance
+conformance: ## Run Connect's conformance suite against a whole member
+	scripts/conformance.sh
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz test for FUZZ_TIME
