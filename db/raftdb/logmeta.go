@@ -23,7 +23,7 @@ type logMeta struct{ metadb.BoltMetaDB }
 
 // Load implements types.MetaStore.
 func (m *logMeta) Load(dir string) (types.PersistentState, error) {
-	state, err := m.BoltMetaDB.Load(dir)
+	state, err := m.read(dir)
 	if err != nil || len(state.Segments) == 0 {
 		return state, err
 	}
@@ -45,6 +45,15 @@ func (m *logMeta) Load(dir string) (types.PersistentState, error) {
 	})
 	state.NextSegmentID++
 	return state, m.CommitState(state)
+}
+
+func (m *logMeta) read(dir string) (state types.PersistentState, err error) {
+	defer func() {
+		if p := recover(); p != nil { // so bbolt meets damage
+			err = fmt.Errorf("%s is damaged (%v): the member's log and vote cannot be trusted; remove the data directory and join anew", filepath.Join(dir, metadb.FileName), p)
+		}
+	}()
+	return m.BoltMetaDB.Load(dir)
 }
 
 // closedAt returns the last entry of the newest file and where its index begins; 0

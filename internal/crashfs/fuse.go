@@ -183,7 +183,9 @@ func (i *inode) Allocate(_ context.Context, _ fs.FileHandle, off, size uint64, m
 	})
 }
 
-func (i *inode) Fsync(context.Context, fs.FileHandle, uint32) syscall.Errno { return i.disk.sync(i.node) }
+func (i *inode) Fsync(context.Context, fs.FileHandle, uint32) syscall.Errno {
+	return i.disk.sync(i.node)
+}
 
 func (i *inode) Getattr(_ context.Context, _ fs.FileHandle, out *fuse.AttrOut) syscall.Errno {
 	return i.disk.do(func() syscall.Errno {
