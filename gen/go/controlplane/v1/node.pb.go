@@ -1420,7 +1420,14 @@ type ListNodesRequest struct {
 	// next_page_token of the page before; empty for the first.
 	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	// How fresh the answer must be.
-	Consistency   Consistency `protobuf:"varint,4,opt,name=consistency,proto3,enum=controlplane.v1.Consistency" json:"consistency,omitempty"`
+	Consistency Consistency `protobuf:"varint,4,opt,name=consistency,proto3,enum=controlplane.v1.Consistency" json:"consistency,omitempty"`
+	// Wait until the member has applied this log index, as a response gave it in
+	// the header control-plane-applied-index: so a caller reads its own writes at
+	// any member. The request header control-plane-min-index does the same.
+	MinIndex uint64 `protobuf:"varint,5,opt,name=min_index,json=minIndex,proto3" json:"min_index,omitempty"`
+	// With STALE: fail with UNAVAILABLE if the member has not heard from a leader
+	// for longer, 1 ms to 1 h; no bound when not set.
+	MaxStaleness  *durationpb.Duration `protobuf:"bytes,6,opt,name=max_staleness,json=maxStaleness,proto3" json:"max_staleness,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1481,6 +1488,20 @@ func (x *ListNodesRequest) GetConsistency() Consistency {
 		return x.Consistency
 	}
 	return Consistency_CONSISTENCY_UNSPECIFIED
+}
+
+func (x *ListNodesRequest) GetMinIndex() uint64 {
+	if x != nil {
+		return x.MinIndex
+	}
+	return 0
+}
+
+func (x *ListNodesRequest) GetMaxStaleness() *durationpb.Duration {
+	if x != nil {
+		return x.MaxStaleness
+	}
+	return nil
 }
 
 // ListNodesResponse is a page of nodes.
@@ -1544,7 +1565,14 @@ type GetNodeRequest struct {
 	// Its id.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// How fresh the answer must be.
-	Consistency   Consistency `protobuf:"varint,2,opt,name=consistency,proto3,enum=controlplane.v1.Consistency" json:"consistency,omitempty"`
+	Consistency Consistency `protobuf:"varint,2,opt,name=consistency,proto3,enum=controlplane.v1.Consistency" json:"consistency,omitempty"`
+	// Wait until the member has applied this log index, as a response gave it in
+	// the header control-plane-applied-index: so a caller reads its own writes at
+	// any member. The request header control-plane-min-index does the same.
+	MinIndex uint64 `protobuf:"varint,3,opt,name=min_index,json=minIndex,proto3" json:"min_index,omitempty"`
+	// With STALE: fail with UNAVAILABLE if the member has not heard from a leader
+	// for longer, 1 ms to 1 h; no bound when not set.
+	MaxStaleness  *durationpb.Duration `protobuf:"bytes,4,opt,name=max_staleness,json=maxStaleness,proto3" json:"max_staleness,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1591,6 +1619,20 @@ func (x *GetNodeRequest) GetConsistency() Consistency {
 		return x.Consistency
 	}
 	return Consistency_CONSISTENCY_UNSPECIFIED
+}
+
+func (x *GetNodeRequest) GetMinIndex() uint64 {
+	if x != nil {
+		return x.MinIndex
+	}
+	return 0
+}
+
+func (x *GetNodeRequest) GetMaxStaleness() *durationpb.Duration {
+	if x != nil {
+		return x.MaxStaleness
+	}
+	return nil
 }
 
 // GetNodeResponse holds a node.
@@ -1759,20 +1801,26 @@ const file_controlplane_v1_node_proto_rawDesc = "" +
 	"\rReportOutcome\x125\n" +
 	"\x06status\x18\x01 \x01(\x0e2\x1b.controlplane.v1.TaskStatusH\x00R\x06status\x122\n" +
 	"\x05error\x18\x02 \x01(\v2\x1a.controlplane.v1.ItemErrorH\x00R\x05errorB\t\n" +
-	"\aoutcome\"\xfa\x01\n" +
+	"\aoutcome\"\xfb\x02\n" +
 	"\x10ListNodesRequest\x12J\n" +
 	"\bstatuses\x18\x01 \x03(\x0e2\x1b.controlplane.v1.NodeStatusB\x11\xbaH\x0e\x92\x01\v\x10\x03\"\a\x82\x01\x04\x10\x01 \x00R\bstatuses\x12'\n" +
 	"\tpage_size\x18\x02 \x01(\x05B\n" +
 	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
 	"\n" +
 	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03(\x80\x04R\tpageToken\x12H\n" +
-	"\vconsistency\x18\x04 \x01(\x0e2\x1c.controlplane.v1.ConsistencyB\b\xbaH\x05\x82\x01\x02\x10\x01R\vconsistency\"h\n" +
+	"\vconsistency\x18\x04 \x01(\x0e2\x1c.controlplane.v1.ConsistencyB\b\xbaH\x05\x82\x01\x02\x10\x01R\vconsistency\x12,\n" +
+	"\tmin_index\x18\x05 \x01(\x04B\x0f\xbaH\f2\n" +
+	"\x18\xff\xff\xff\xff\xff\xff\xff\xff\x7fR\bminIndex\x12Q\n" +
+	"\rmax_staleness\x18\x06 \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x03\b\x90\x1c2\x04\x10\xc0\x84=R\fmaxStaleness\"h\n" +
 	"\x11ListNodesResponse\x12+\n" +
 	"\x05nodes\x18\x01 \x03(\v2\x15.controlplane.v1.NodeR\x05nodes\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"u\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xf6\x01\n" +
 	"\x0eGetNodeRequest\x12\x19\n" +
 	"\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04 \x01(?R\x02id\x12H\n" +
-	"\vconsistency\x18\x02 \x01(\x0e2\x1c.controlplane.v1.ConsistencyB\b\xbaH\x05\x82\x01\x02\x10\x01R\vconsistency\"<\n" +
+	"\vconsistency\x18\x02 \x01(\x0e2\x1c.controlplane.v1.ConsistencyB\b\xbaH\x05\x82\x01\x02\x10\x01R\vconsistency\x12,\n" +
+	"\tmin_index\x18\x03 \x01(\x04B\x0f\xbaH\f2\n" +
+	"\x18\xff\xff\xff\xff\xff\xff\xff\xff\x7fR\bminIndex\x12Q\n" +
+	"\rmax_staleness\x18\x04 \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x03\b\x90\x1c2\x04\x10\xc0\x84=R\fmaxStaleness\"<\n" +
 	"\x0fGetNodeResponse\x12)\n" +
 	"\x04node\x18\x01 \x01(\v2\x15.controlplane.v1.NodeR\x04node*v\n" +
 	"\n" +
@@ -1868,26 +1916,28 @@ var file_controlplane_v1_node_proto_depIdxs = []int32{
 	27, // 29: controlplane.v1.ReportOutcome.error:type_name -> controlplane.v1.ItemError
 	0,  // 30: controlplane.v1.ListNodesRequest.statuses:type_name -> controlplane.v1.NodeStatus
 	28, // 31: controlplane.v1.ListNodesRequest.consistency:type_name -> controlplane.v1.Consistency
-	4,  // 32: controlplane.v1.ListNodesResponse.nodes:type_name -> controlplane.v1.Node
-	28, // 33: controlplane.v1.GetNodeRequest.consistency:type_name -> controlplane.v1.Consistency
-	4,  // 34: controlplane.v1.GetNodeResponse.node:type_name -> controlplane.v1.Node
-	7,  // 35: controlplane.v1.NodeService.Heartbeat:input_type -> controlplane.v1.HeartbeatRequest
-	9,  // 36: controlplane.v1.NodeService.PollTask:input_type -> controlplane.v1.PollTaskRequest
-	12, // 37: controlplane.v1.NodeService.ReportTaskResult:input_type -> controlplane.v1.ReportTaskResultRequest
-	14, // 38: controlplane.v1.NodeService.ReportTaskResults:input_type -> controlplane.v1.ReportTaskResultsRequest
-	17, // 39: controlplane.v1.NodeService.ListNodes:input_type -> controlplane.v1.ListNodesRequest
-	19, // 40: controlplane.v1.NodeService.GetNode:input_type -> controlplane.v1.GetNodeRequest
-	8,  // 41: controlplane.v1.NodeService.Heartbeat:output_type -> controlplane.v1.HeartbeatResponse
-	10, // 42: controlplane.v1.NodeService.PollTask:output_type -> controlplane.v1.PollTaskResponse
-	13, // 43: controlplane.v1.NodeService.ReportTaskResult:output_type -> controlplane.v1.ReportTaskResultResponse
-	15, // 44: controlplane.v1.NodeService.ReportTaskResults:output_type -> controlplane.v1.ReportTaskResultsResponse
-	18, // 45: controlplane.v1.NodeService.ListNodes:output_type -> controlplane.v1.ListNodesResponse
-	20, // 46: controlplane.v1.NodeService.GetNode:output_type -> controlplane.v1.GetNodeResponse
-	41, // [41:47] is the sub-list for method output_type
-	35, // [35:41] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	24, // 32: controlplane.v1.ListNodesRequest.max_staleness:type_name -> google.protobuf.Duration
+	4,  // 33: controlplane.v1.ListNodesResponse.nodes:type_name -> controlplane.v1.Node
+	28, // 34: controlplane.v1.GetNodeRequest.consistency:type_name -> controlplane.v1.Consistency
+	24, // 35: controlplane.v1.GetNodeRequest.max_staleness:type_name -> google.protobuf.Duration
+	4,  // 36: controlplane.v1.GetNodeResponse.node:type_name -> controlplane.v1.Node
+	7,  // 37: controlplane.v1.NodeService.Heartbeat:input_type -> controlplane.v1.HeartbeatRequest
+	9,  // 38: controlplane.v1.NodeService.PollTask:input_type -> controlplane.v1.PollTaskRequest
+	12, // 39: controlplane.v1.NodeService.ReportTaskResult:input_type -> controlplane.v1.ReportTaskResultRequest
+	14, // 40: controlplane.v1.NodeService.ReportTaskResults:input_type -> controlplane.v1.ReportTaskResultsRequest
+	17, // 41: controlplane.v1.NodeService.ListNodes:input_type -> controlplane.v1.ListNodesRequest
+	19, // 42: controlplane.v1.NodeService.GetNode:input_type -> controlplane.v1.GetNodeRequest
+	8,  // 43: controlplane.v1.NodeService.Heartbeat:output_type -> controlplane.v1.HeartbeatResponse
+	10, // 44: controlplane.v1.NodeService.PollTask:output_type -> controlplane.v1.PollTaskResponse
+	13, // 45: controlplane.v1.NodeService.ReportTaskResult:output_type -> controlplane.v1.ReportTaskResultResponse
+	15, // 46: controlplane.v1.NodeService.ReportTaskResults:output_type -> controlplane.v1.ReportTaskResultsResponse
+	18, // 47: controlplane.v1.NodeService.ListNodes:output_type -> controlplane.v1.ListNodesResponse
+	20, // 48: controlplane.v1.NodeService.GetNode:output_type -> controlplane.v1.GetNodeResponse
+	43, // [43:49] is the sub-list for method output_type
+	37, // [37:43] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_controlplane_v1_node_proto_init() }

@@ -10,6 +10,7 @@ import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	structpb "google.golang.org/protobuf/types/known/structpb"
 	reflect "reflect"
 	sync "sync"
@@ -31,7 +32,14 @@ type QueryRequest struct {
 	// Values for ?1, ?2 …, at most 999: null, bool (as 0 or 1), number or string.
 	Params []*structpb.Value `protobuf:"bytes,2,rep,name=params,proto3" json:"params,omitempty"`
 	// How fresh the answer must be.
-	Consistency   Consistency `protobuf:"varint,3,opt,name=consistency,proto3,enum=controlplane.v1.Consistency" json:"consistency,omitempty"`
+	Consistency Consistency `protobuf:"varint,3,opt,name=consistency,proto3,enum=controlplane.v1.Consistency" json:"consistency,omitempty"`
+	// Wait until the member has applied this log index, as a response gave it in
+	// the header control-plane-applied-index: so a caller reads its own writes at
+	// any member. The request header control-plane-min-index does the same.
+	MinIndex uint64 `protobuf:"varint,4,opt,name=min_index,json=minIndex,proto3" json:"min_index,omitempty"`
+	// With STALE: fail with UNAVAILABLE if the member has not heard from a leader
+	// for longer, 1 ms to 1 h; no bound when not set.
+	MaxStaleness  *durationpb.Duration `protobuf:"bytes,5,opt,name=max_staleness,json=maxStaleness,proto3" json:"max_staleness,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -85,6 +93,20 @@ func (x *QueryRequest) GetConsistency() Consistency {
 		return x.Consistency
 	}
 	return Consistency_CONSISTENCY_UNSPECIFIED
+}
+
+func (x *QueryRequest) GetMinIndex() uint64 {
+	if x != nil {
+		return x.MinIndex
+	}
+	return 0
+}
+
+func (x *QueryRequest) GetMaxStaleness() *durationpb.Duration {
+	if x != nil {
+		return x.MaxStaleness
+	}
+	return nil
 }
 
 // QueryResponse is the statement's result.
@@ -164,11 +186,14 @@ var File_controlplane_v1_query_proto protoreflect.FileDescriptor
 
 const file_controlplane_v1_query_proto_rawDesc = "" +
 	"\n" +
-	"\x1bcontrolplane/v1/query.proto\x12\x0fcontrolplane.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1acontrolplane/v1/task.proto\x1a\x1cgoogle/protobuf/struct.proto\"\xb2\x01\n" +
+	"\x1bcontrolplane/v1/query.proto\x12\x0fcontrolplane.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1acontrolplane/v1/task.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\"\xb3\x02\n" +
 	"\fQueryRequest\x12\x1d\n" +
 	"\x03sql\x18\x01 \x01(\tB\v\xbaH\br\x06 \x01(\x80\x80\x04R\x03sql\x129\n" +
 	"\x06params\x18\x02 \x03(\v2\x16.google.protobuf.ValueB\t\xbaH\x06\x92\x01\x03\x10\xe7\aR\x06params\x12H\n" +
-	"\vconsistency\x18\x03 \x01(\x0e2\x1c.controlplane.v1.ConsistencyB\b\xbaH\x05\x82\x01\x02\x10\x01R\vconsistency\"\x9c\x01\n" +
+	"\vconsistency\x18\x03 \x01(\x0e2\x1c.controlplane.v1.ConsistencyB\b\xbaH\x05\x82\x01\x02\x10\x01R\vconsistency\x12,\n" +
+	"\tmin_index\x18\x04 \x01(\x04B\x0f\xbaH\f2\n" +
+	"\x18\xff\xff\xff\xff\xff\xff\xff\xff\x7fR\bminIndex\x12Q\n" +
+	"\rmax_staleness\x18\x05 \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x03\b\x90\x1c2\x04\x10\xc0\x84=R\fmaxStaleness\"\x9c\x01\n" +
 	"\rQueryResponse\x12\x18\n" +
 	"\acolumns\x18\x01 \x03(\tR\acolumns\x12.\n" +
 	"\x04rows\x18\x02 \x03(\v2\x1a.google.protobuf.ListValueR\x04rows\x12#\n" +
@@ -193,23 +218,25 @@ func file_controlplane_v1_query_proto_rawDescGZIP() []byte {
 
 var file_controlplane_v1_query_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
 var file_controlplane_v1_query_proto_goTypes = []any{
-	(*QueryRequest)(nil),       // 0: controlplane.v1.QueryRequest
-	(*QueryResponse)(nil),      // 1: controlplane.v1.QueryResponse
-	(*structpb.Value)(nil),     // 2: google.protobuf.Value
-	(Consistency)(0),           // 3: controlplane.v1.Consistency
-	(*structpb.ListValue)(nil), // 4: google.protobuf.ListValue
+	(*QueryRequest)(nil),        // 0: controlplane.v1.QueryRequest
+	(*QueryResponse)(nil),       // 1: controlplane.v1.QueryResponse
+	(*structpb.Value)(nil),      // 2: google.protobuf.Value
+	(Consistency)(0),            // 3: controlplane.v1.Consistency
+	(*durationpb.Duration)(nil), // 4: google.protobuf.Duration
+	(*structpb.ListValue)(nil),  // 5: google.protobuf.ListValue
 }
 var file_controlplane_v1_query_proto_depIdxs = []int32{
 	2, // 0: controlplane.v1.QueryRequest.params:type_name -> google.protobuf.Value
 	3, // 1: controlplane.v1.QueryRequest.consistency:type_name -> controlplane.v1.Consistency
-	4, // 2: controlplane.v1.QueryResponse.rows:type_name -> google.protobuf.ListValue
-	0, // 3: controlplane.v1.QueryService.Query:input_type -> controlplane.v1.QueryRequest
-	1, // 4: controlplane.v1.QueryService.Query:output_type -> controlplane.v1.QueryResponse
-	4, // [4:5] is the sub-list for method output_type
-	3, // [3:4] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	4, // 2: controlplane.v1.QueryRequest.max_staleness:type_name -> google.protobuf.Duration
+	5, // 3: controlplane.v1.QueryResponse.rows:type_name -> google.protobuf.ListValue
+	0, // 4: controlplane.v1.QueryService.Query:input_type -> controlplane.v1.QueryRequest
+	1, // 5: controlplane.v1.QueryService.Query:output_type -> controlplane.v1.QueryResponse
+	5, // [5:6] is the sub-list for method output_type
+	4, // [4:5] is the sub-list for method input_type
+	4, // [4:4] is the sub-list for extension type_name
+	4, // [4:4] is the sub-list for extension extendee
+	0, // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_controlplane_v1_query_proto_init() }

@@ -11,7 +11,9 @@
 //
 // Ids, names and label keys and values are case-sensitive. Every response
 // carries the header `control-plane-applied-index`: the Raft log index that the
-// answer reflects.
+// answer reflects. A write whose outcome is not known fails with ABORTED and a
+// detail google.rpc.ErrorInfo of reason OUTCOME_UNKNOWN; its metadata `retry_key`
+// names the field by which a repeat is safe, and is missing where none makes it so.
 
 package controlplanev1
 
@@ -1004,7 +1006,14 @@ type GetTaskRequest struct {
 	// Its id.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// How fresh the answer must be.
-	Consistency   Consistency `protobuf:"varint,2,opt,name=consistency,proto3,enum=controlplane.v1.Consistency" json:"consistency,omitempty"`
+	Consistency Consistency `protobuf:"varint,2,opt,name=consistency,proto3,enum=controlplane.v1.Consistency" json:"consistency,omitempty"`
+	// Wait until the member has applied this log index, as a response gave it in
+	// the header control-plane-applied-index: so a caller reads its own writes at
+	// any member. The request header control-plane-min-index does the same.
+	MinIndex uint64 `protobuf:"varint,3,opt,name=min_index,json=minIndex,proto3" json:"min_index,omitempty"`
+	// With STALE: fail with UNAVAILABLE if the member has not heard from a leader
+	// for longer, 1 ms to 1 h; no bound when not set.
+	MaxStaleness  *durationpb.Duration `protobuf:"bytes,4,opt,name=max_staleness,json=maxStaleness,proto3" json:"max_staleness,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1051,6 +1060,20 @@ func (x *GetTaskRequest) GetConsistency() Consistency {
 		return x.Consistency
 	}
 	return Consistency_CONSISTENCY_UNSPECIFIED
+}
+
+func (x *GetTaskRequest) GetMinIndex() uint64 {
+	if x != nil {
+		return x.MinIndex
+	}
+	return 0
+}
+
+func (x *GetTaskRequest) GetMaxStaleness() *durationpb.Duration {
+	if x != nil {
+		return x.MaxStaleness
+	}
+	return nil
 }
 
 // GetTaskResponse holds a task.
@@ -1117,7 +1140,14 @@ type ListTasksRequest struct {
 	// next_page_token of the page before, with the same filters; empty for the first.
 	PageToken string `protobuf:"bytes,7,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	// How fresh the answer must be.
-	Consistency   Consistency `protobuf:"varint,8,opt,name=consistency,proto3,enum=controlplane.v1.Consistency" json:"consistency,omitempty"`
+	Consistency Consistency `protobuf:"varint,8,opt,name=consistency,proto3,enum=controlplane.v1.Consistency" json:"consistency,omitempty"`
+	// Wait until the member has applied this log index, as a response gave it in
+	// the header control-plane-applied-index: so a caller reads its own writes at
+	// any member. The request header control-plane-min-index does the same.
+	MinIndex uint64 `protobuf:"varint,9,opt,name=min_index,json=minIndex,proto3" json:"min_index,omitempty"`
+	// With STALE: fail with UNAVAILABLE if the member has not heard from a leader
+	// for longer, 1 ms to 1 h; no bound when not set.
+	MaxStaleness  *durationpb.Duration `protobuf:"bytes,10,opt,name=max_staleness,json=maxStaleness,proto3" json:"max_staleness,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1206,6 +1236,20 @@ func (x *ListTasksRequest) GetConsistency() Consistency {
 		return x.Consistency
 	}
 	return Consistency_CONSISTENCY_UNSPECIFIED
+}
+
+func (x *ListTasksRequest) GetMinIndex() uint64 {
+	if x != nil {
+		return x.MinIndex
+	}
+	return 0
+}
+
+func (x *ListTasksRequest) GetMaxStaleness() *durationpb.Duration {
+	if x != nil {
+		return x.MaxStaleness
+	}
+	return nil
 }
 
 // ListTasksResponse is a page of tasks.
@@ -1667,12 +1711,15 @@ const file_controlplane_v1_task_proto_rawDesc = "" +
 	"\aoutcome\"9\n" +
 	"\tItemError\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x18\n" +
-	"\amessage\x18\x02 \x01(\tR\amessage\"u\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage\"\xf6\x01\n" +
 	"\x0eGetTaskRequest\x12\x19\n" +
 	"\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04 \x01(@R\x02id\x12H\n" +
-	"\vconsistency\x18\x02 \x01(\x0e2\x1c.controlplane.v1.ConsistencyB\b\xbaH\x05\x82\x01\x02\x10\x01R\vconsistency\"<\n" +
+	"\vconsistency\x18\x02 \x01(\x0e2\x1c.controlplane.v1.ConsistencyB\b\xbaH\x05\x82\x01\x02\x10\x01R\vconsistency\x12,\n" +
+	"\tmin_index\x18\x03 \x01(\x04B\x0f\xbaH\f2\n" +
+	"\x18\xff\xff\xff\xff\xff\xff\xff\xff\x7fR\bminIndex\x12Q\n" +
+	"\rmax_staleness\x18\x04 \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x03\b\x90\x1c2\x04\x10\xc0\x84=R\fmaxStaleness\"<\n" +
 	"\x0fGetTaskResponse\x12)\n" +
-	"\x04task\x18\x01 \x01(\v2\x15.controlplane.v1.TaskR\x04task\"\xe5\x03\n" +
+	"\x04task\x18\x01 \x01(\v2\x15.controlplane.v1.TaskR\x04task\"\xe6\x04\n" +
 	"\x10ListTasksRequest\x12J\n" +
 	"\bstatuses\x18\x01 \x03(\x0e2\x1b.controlplane.v1.TaskStatusB\x11\xbaH\x0e\x92\x01\v\x10\x06\"\a\x82\x01\x04\x10\x01 \x00R\bstatuses\x12\x1d\n" +
 	"\x05queue\x18\x02 \x01(\tB\a\xbaH\x04r\x02(@R\x05queue\x12 \n" +
@@ -1683,7 +1730,11 @@ const file_controlplane_v1_task_proto_rawDesc = "" +
 	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
 	"\n" +
 	"page_token\x18\a \x01(\tB\b\xbaH\x05r\x03(\x80\x04R\tpageToken\x12H\n" +
-	"\vconsistency\x18\b \x01(\x0e2\x1c.controlplane.v1.ConsistencyB\b\xbaH\x05\x82\x01\x02\x10\x01R\vconsistency\x1a9\n" +
+	"\vconsistency\x18\b \x01(\x0e2\x1c.controlplane.v1.ConsistencyB\b\xbaH\x05\x82\x01\x02\x10\x01R\vconsistency\x12,\n" +
+	"\tmin_index\x18\t \x01(\x04B\x0f\xbaH\f2\n" +
+	"\x18\xff\xff\xff\xff\xff\xff\xff\xff\x7fR\bminIndex\x12Q\n" +
+	"\rmax_staleness\x18\n" +
+	" \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x03\b\x90\x1c2\x04\x10\xc0\x84=R\fmaxStaleness\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"h\n" +
@@ -1797,33 +1848,35 @@ var file_controlplane_v1_task_proto_depIdxs = []int32{
 	2,  // 16: controlplane.v1.SubmitTaskOutcome.task:type_name -> controlplane.v1.Task
 	11, // 17: controlplane.v1.SubmitTaskOutcome.error:type_name -> controlplane.v1.ItemError
 	1,  // 18: controlplane.v1.GetTaskRequest.consistency:type_name -> controlplane.v1.Consistency
-	2,  // 19: controlplane.v1.GetTaskResponse.task:type_name -> controlplane.v1.Task
-	0,  // 20: controlplane.v1.ListTasksRequest.statuses:type_name -> controlplane.v1.TaskStatus
-	23, // 21: controlplane.v1.ListTasksRequest.labels:type_name -> controlplane.v1.ListTasksRequest.LabelsEntry
-	1,  // 22: controlplane.v1.ListTasksRequest.consistency:type_name -> controlplane.v1.Consistency
-	2,  // 23: controlplane.v1.ListTasksResponse.tasks:type_name -> controlplane.v1.Task
-	2,  // 24: controlplane.v1.CancelTaskResponse.task:type_name -> controlplane.v1.Task
-	20, // 25: controlplane.v1.WatchTasksResponse.event:type_name -> controlplane.v1.TaskEvent
-	0,  // 26: controlplane.v1.TaskEvent.status:type_name -> controlplane.v1.TaskStatus
-	25, // 27: controlplane.v1.TaskEvent.time:type_name -> google.protobuf.Timestamp
-	2,  // 28: controlplane.v1.TaskEvent.task:type_name -> controlplane.v1.Task
-	6,  // 29: controlplane.v1.TaskService.SubmitTask:input_type -> controlplane.v1.SubmitTaskRequest
-	8,  // 30: controlplane.v1.TaskService.SubmitTasks:input_type -> controlplane.v1.SubmitTasksRequest
-	12, // 31: controlplane.v1.TaskService.GetTask:input_type -> controlplane.v1.GetTaskRequest
-	14, // 32: controlplane.v1.TaskService.ListTasks:input_type -> controlplane.v1.ListTasksRequest
-	16, // 33: controlplane.v1.TaskService.CancelTask:input_type -> controlplane.v1.CancelTaskRequest
-	18, // 34: controlplane.v1.TaskService.WatchTasks:input_type -> controlplane.v1.WatchTasksRequest
-	7,  // 35: controlplane.v1.TaskService.SubmitTask:output_type -> controlplane.v1.SubmitTaskResponse
-	9,  // 36: controlplane.v1.TaskService.SubmitTasks:output_type -> controlplane.v1.SubmitTasksResponse
-	13, // 37: controlplane.v1.TaskService.GetTask:output_type -> controlplane.v1.GetTaskResponse
-	15, // 38: controlplane.v1.TaskService.ListTasks:output_type -> controlplane.v1.ListTasksResponse
-	17, // 39: controlplane.v1.TaskService.CancelTask:output_type -> controlplane.v1.CancelTaskResponse
-	19, // 40: controlplane.v1.TaskService.WatchTasks:output_type -> controlplane.v1.WatchTasksResponse
-	35, // [35:41] is the sub-list for method output_type
-	29, // [29:35] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	24, // 19: controlplane.v1.GetTaskRequest.max_staleness:type_name -> google.protobuf.Duration
+	2,  // 20: controlplane.v1.GetTaskResponse.task:type_name -> controlplane.v1.Task
+	0,  // 21: controlplane.v1.ListTasksRequest.statuses:type_name -> controlplane.v1.TaskStatus
+	23, // 22: controlplane.v1.ListTasksRequest.labels:type_name -> controlplane.v1.ListTasksRequest.LabelsEntry
+	1,  // 23: controlplane.v1.ListTasksRequest.consistency:type_name -> controlplane.v1.Consistency
+	24, // 24: controlplane.v1.ListTasksRequest.max_staleness:type_name -> google.protobuf.Duration
+	2,  // 25: controlplane.v1.ListTasksResponse.tasks:type_name -> controlplane.v1.Task
+	2,  // 26: controlplane.v1.CancelTaskResponse.task:type_name -> controlplane.v1.Task
+	20, // 27: controlplane.v1.WatchTasksResponse.event:type_name -> controlplane.v1.TaskEvent
+	0,  // 28: controlplane.v1.TaskEvent.status:type_name -> controlplane.v1.TaskStatus
+	25, // 29: controlplane.v1.TaskEvent.time:type_name -> google.protobuf.Timestamp
+	2,  // 30: controlplane.v1.TaskEvent.task:type_name -> controlplane.v1.Task
+	6,  // 31: controlplane.v1.TaskService.SubmitTask:input_type -> controlplane.v1.SubmitTaskRequest
+	8,  // 32: controlplane.v1.TaskService.SubmitTasks:input_type -> controlplane.v1.SubmitTasksRequest
+	12, // 33: controlplane.v1.TaskService.GetTask:input_type -> controlplane.v1.GetTaskRequest
+	14, // 34: controlplane.v1.TaskService.ListTasks:input_type -> controlplane.v1.ListTasksRequest
+	16, // 35: controlplane.v1.TaskService.CancelTask:input_type -> controlplane.v1.CancelTaskRequest
+	18, // 36: controlplane.v1.TaskService.WatchTasks:input_type -> controlplane.v1.WatchTasksRequest
+	7,  // 37: controlplane.v1.TaskService.SubmitTask:output_type -> controlplane.v1.SubmitTaskResponse
+	9,  // 38: controlplane.v1.TaskService.SubmitTasks:output_type -> controlplane.v1.SubmitTasksResponse
+	13, // 39: controlplane.v1.TaskService.GetTask:output_type -> controlplane.v1.GetTaskResponse
+	15, // 40: controlplane.v1.TaskService.ListTasks:output_type -> controlplane.v1.ListTasksResponse
+	17, // 41: controlplane.v1.TaskService.CancelTask:output_type -> controlplane.v1.CancelTaskResponse
+	19, // 42: controlplane.v1.TaskService.WatchTasks:output_type -> controlplane.v1.WatchTasksResponse
+	37, // [37:43] is the sub-list for method output_type
+	31, // [31:37] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_controlplane_v1_task_proto_init() }

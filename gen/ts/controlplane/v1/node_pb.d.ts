@@ -813,6 +813,23 @@ export declare type ListNodesRequest = Message<"controlplane.v1.ListNodesRequest
    * @generated from field: controlplane.v1.Consistency consistency = 4;
    */
   consistency: Consistency;
+
+  /**
+   * Wait until the member has applied this log index, as a response gave it in
+   * the header control-plane-applied-index: so a caller reads its own writes at
+   * any member. The request header control-plane-min-index does the same.
+   *
+   * @generated from field: uint64 min_index = 5;
+   */
+  minIndex: bigint;
+
+  /**
+   * With STALE: fail with UNAVAILABLE if the member has not heard from a leader
+   * for longer, 1 ms to 1 h; no bound when not set.
+   *
+   * @generated from field: google.protobuf.Duration max_staleness = 6;
+   */
+  maxStaleness?: Duration | undefined;
 };
 
 /**
@@ -867,6 +884,23 @@ export declare type GetNodeRequest = Message<"controlplane.v1.GetNodeRequest"> &
    * @generated from field: controlplane.v1.Consistency consistency = 2;
    */
   consistency: Consistency;
+
+  /**
+   * Wait until the member has applied this log index, as a response gave it in
+   * the header control-plane-applied-index: so a caller reads its own writes at
+   * any member. The request header control-plane-min-index does the same.
+   *
+   * @generated from field: uint64 min_index = 3;
+   */
+  minIndex: bigint;
+
+  /**
+   * With STALE: fail with UNAVAILABLE if the member has not heard from a leader
+   * for longer, 1 ms to 1 h; no bound when not set.
+   *
+   * @generated from field: google.protobuf.Duration max_staleness = 4;
+   */
+  maxStaleness?: Duration | undefined;
 };
 
 /**

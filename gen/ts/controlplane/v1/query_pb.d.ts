@@ -4,7 +4,7 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { ListValue, Value } from "@bufbuild/protobuf/wkt";
+import type { Duration, ListValue, Value } from "@bufbuild/protobuf/wkt";
 import type { Consistency } from "./task_pb.js";
 
 /**
@@ -38,6 +38,23 @@ export declare type QueryRequest = Message<"controlplane.v1.QueryRequest"> & {
    * @generated from field: controlplane.v1.Consistency consistency = 3;
    */
   consistency: Consistency;
+
+  /**
+   * Wait until the member has applied this log index, as a response gave it in
+   * the header control-plane-applied-index: so a caller reads its own writes at
+   * any member. The request header control-plane-min-index does the same.
+   *
+   * @generated from field: uint64 min_index = 4;
+   */
+  minIndex: bigint;
+
+  /**
+   * With STALE: fail with UNAVAILABLE if the member has not heard from a leader
+   * for longer, 1 ms to 1 h; no bound when not set.
+   *
+   * @generated from field: google.protobuf.Duration max_staleness = 5;
+   */
+  maxStaleness?: Duration | undefined;
 };
 
 /**

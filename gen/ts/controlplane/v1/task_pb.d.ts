@@ -9,7 +9,9 @@
 //
 // Ids, names and label keys and values are case-sensitive. Every response
 // carries the header `control-plane-applied-index`: the Raft log index that the
-// answer reflects.
+// answer reflects. A write whose outcome is not known fails with ABORTED and a
+// detail google.rpc.ErrorInfo of reason OUTCOME_UNKNOWN; its metadata `retry_key`
+// names the field by which a repeat is safe, and is missing where none makes it so.
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
@@ -508,6 +510,23 @@ export declare type GetTaskRequest = Message<"controlplane.v1.GetTaskRequest"> &
    * @generated from field: controlplane.v1.Consistency consistency = 2;
    */
   consistency: Consistency;
+
+  /**
+   * Wait until the member has applied this log index, as a response gave it in
+   * the header control-plane-applied-index: so a caller reads its own writes at
+   * any member. The request header control-plane-min-index does the same.
+   *
+   * @generated from field: uint64 min_index = 3;
+   */
+  minIndex: bigint;
+
+  /**
+   * With STALE: fail with UNAVAILABLE if the member has not heard from a leader
+   * for longer, 1 ms to 1 h; no bound when not set.
+   *
+   * @generated from field: google.protobuf.Duration max_staleness = 4;
+   */
+  maxStaleness?: Duration | undefined;
 };
 
 /**
@@ -597,6 +616,23 @@ export declare type ListTasksRequest = Message<"controlplane.v1.ListTasksRequest
    * @generated from field: controlplane.v1.Consistency consistency = 8;
    */
   consistency: Consistency;
+
+  /**
+   * Wait until the member has applied this log index, as a response gave it in
+   * the header control-plane-applied-index: so a caller reads its own writes at
+   * any member. The request header control-plane-min-index does the same.
+   *
+   * @generated from field: uint64 min_index = 9;
+   */
+  minIndex: bigint;
+
+  /**
+   * With STALE: fail with UNAVAILABLE if the member has not heard from a leader
+   * for longer, 1 ms to 1 h; no bound when not set.
+   *
+   * @generated from field: google.protobuf.Duration max_staleness = 10;
+   */
+  maxStaleness?: Duration | undefined;
 };
 
 /**
@@ -918,7 +954,8 @@ export declare const TaskService: GenService<{
    * request_id belongs to another task), RESOURCE_EXHAUSTED (too much is waiting
    * to be written; retry after the delay given), UNAVAILABLE (no leader; nothing
    * was stored), ABORTED (the leader was lost meanwhile, outcome unknown: retry
-   * with the same key).
+   * with the same key, which the detail ErrorInfo names in its metadata
+   * `retry_key`: here task.id or request_id).
    *
    * @generated from rpc controlplane.v1.TaskService.SubmitTask
    */
@@ -975,7 +1012,8 @@ export declare const TaskService: GenService<{
   /**
    * WatchTasks streams every change of state after a cursor, in the order of
    * the log, none left out. It can be resumed at any member with the cursor of
-   * the last message received.
+   * the last message received. It is EventService.WatchEvents for tasks only,
+   * with the same cursors, retention, errors and treatment of slow readers.
    *
    * @generated from rpc controlplane.v1.TaskService.WatchTasks
    */

@@ -9,7 +9,9 @@
 //
 // Ids, names and label keys and values are case-sensitive. Every response
 // carries the header `control-plane-applied-index`: the Raft log index that the
-// answer reflects.
+// answer reflects. A write whose outcome is not known fails with ABORTED and a
+// detail google.rpc.ErrorInfo of reason OUTCOME_UNKNOWN; its metadata `retry_key`
+// names the field by which a repeat is safe, and is missing where none makes it so.
 package controlplanev1connect
 
 import (
@@ -65,7 +67,8 @@ type TaskServiceClient interface {
 	// request_id belongs to another task), RESOURCE_EXHAUSTED (too much is waiting
 	// to be written; retry after the delay given), UNAVAILABLE (no leader; nothing
 	// was stored), ABORTED (the leader was lost meanwhile, outcome unknown: retry
-	// with the same key).
+	// with the same key, which the detail ErrorInfo names in its metadata
+	// `retry_key`: here task.id or request_id).
 	SubmitTask(context.Context, *connect.Request[v1.SubmitTaskRequest]) (*connect.Response[v1.SubmitTaskResponse], error)
 	// SubmitTasks stores up to 1,000 tasks in one call. A malformed item refuses
 	// the whole call and changes nothing; once accepted, the items are stored
@@ -82,7 +85,8 @@ type TaskServiceClient interface {
 	CancelTask(context.Context, *connect.Request[v1.CancelTaskRequest]) (*connect.Response[v1.CancelTaskResponse], error)
 	// WatchTasks streams every change of state after a cursor, in the order of
 	// the log, none left out. It can be resumed at any member with the cursor of
-	// the last message received.
+	// the last message received. It is EventService.WatchEvents for tasks only,
+	// with the same cursors, retention, errors and treatment of slow readers.
 	WatchTasks(context.Context, *connect.Request[v1.WatchTasksRequest]) (*connect.ServerStreamForClient[v1.WatchTasksResponse], error)
 }
 
@@ -188,7 +192,8 @@ type TaskServiceHandler interface {
 	// request_id belongs to another task), RESOURCE_EXHAUSTED (too much is waiting
 	// to be written; retry after the delay given), UNAVAILABLE (no leader; nothing
 	// was stored), ABORTED (the leader was lost meanwhile, outcome unknown: retry
-	// with the same key).
+	// with the same key, which the detail ErrorInfo names in its metadata
+	// `retry_key`: here task.id or request_id).
 	SubmitTask(context.Context, *connect.Request[v1.SubmitTaskRequest]) (*connect.Response[v1.SubmitTaskResponse], error)
 	// SubmitTasks stores up to 1,000 tasks in one call. A malformed item refuses
 	// the whole call and changes nothing; once accepted, the items are stored
@@ -205,7 +210,8 @@ type TaskServiceHandler interface {
 	CancelTask(context.Context, *connect.Request[v1.CancelTaskRequest]) (*connect.Response[v1.CancelTaskResponse], error)
 	// WatchTasks streams every change of state after a cursor, in the order of
 	// the log, none left out. It can be resumed at any member with the cursor of
-	// the last message received.
+	// the last message received. It is EventService.WatchEvents for tasks only,
+	// with the same cursors, retention, errors and treatment of slow readers.
 	WatchTasks(context.Context, *connect.Request[v1.WatchTasksRequest], *connect.ServerStream[v1.WatchTasksResponse]) error
 }
 

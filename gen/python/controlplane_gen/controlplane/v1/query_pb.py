@@ -13,19 +13,20 @@ from typing import Literal, TYPE_CHECKING, TypeAlias
 
 from protobuf import Message
 from protobuf._codegen import file_desc
-from protobuf.wkt.google.protobuf import struct_pb
+from protobuf.wkt.google.protobuf import duration_pb, struct_pb
 
 from . import task_pb
 from ...buf.validate import validate_pb
 
 if TYPE_CHECKING:
     from protobuf import DescFile
+    from protobuf.wkt.google.protobuf.duration_pb import Duration
     from protobuf.wkt.google.protobuf.struct_pb import ListValue, Value
 
     from .task_pb import Consistency
 
 
-_QueryRequestFields: TypeAlias = Literal["sql", "params", "consistency"]
+_QueryRequestFields: TypeAlias = Literal["sql", "params", "consistency", "min_index", "max_staleness"]
 
 class QueryRequest(Message[_QueryRequestFields]):
     """
@@ -54,9 +55,24 @@ class QueryRequest(Message[_QueryRequestFields]):
             ```proto
             controlplane.v1.Consistency consistency = 3;
             ```
+        min_index:
+            Wait until the member has applied this log index, as a response gave it in
+            the header control-plane-applied-index: so a caller reads its own writes at
+            any member. The request header control-plane-min-index does the same.
+
+            ```proto
+            uint64 min_index = 4;
+            ```
+        max_staleness:
+            With STALE: fail with UNAVAILABLE if the member has not heard from a leader
+            for longer, 1 ms to 1 h; no bound when not set.
+
+            ```proto
+            optional google.protobuf.Duration max_staleness = 5;
+            ```
     """
 
-    __slots__ = ("sql", "params", "consistency")
+    __slots__ = ("sql", "params", "consistency", "min_index", "max_staleness")
 
     if TYPE_CHECKING:
 
@@ -66,12 +82,16 @@ class QueryRequest(Message[_QueryRequestFields]):
             sql: str = "",
             params: list[Value] | None = None,
             consistency: Consistency | None = None,
+            min_index: int = 0,
+            max_staleness: Duration | None = None,
         ) -> None:
             pass
 
         sql: str
         params: list[Value]
         consistency: Consistency
+        min_index: int
+        max_staleness: Duration | None
 
 _QueryResponseFields: TypeAlias = Literal["columns", "rows", "applied_index", "truncated"]
 
@@ -131,10 +151,11 @@ class QueryResponse(Message[_QueryResponseFields]):
 
 
 _DESC = file_desc(
-    b'\n\x1bcontrolplane/v1/query.proto\x12\x0fcontrolplane.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1acontrolplane/v1/task.proto\x1a\x1cgoogle/protobuf/struct.proto"\xb2\x01\n\x0cQueryRequest\x12\x1d\n\x03sql\x18\x01 \x01(\tR\x03sqlB\x0b\xbaH\x08r\x06 \x01(\x80\x80\x04\x129\n\x06params\x18\x02 \x03(\x0b2\x16.google.protobuf.ValueR\x06paramsB\t\xbaH\x06\x92\x01\x03\x10\xe7\x07\x12H\n\x0bconsistency\x18\x03 \x01(\x0e2\x1c.controlplane.v1.ConsistencyR\x0bconsistencyB\x08\xbaH\x05\x82\x01\x02\x10\x01"\x9c\x01\n\rQueryResponse\x12\x18\n\x07columns\x18\x01 \x03(\tR\x07columns\x12.\n\x04rows\x18\x02 \x03(\x0b2\x1a.google.protobuf.ListValueR\x04rows\x12#\n\rapplied_index\x18\x03 \x01(\x04R\x0cappliedIndex\x12\x1c\n\ttruncated\x18\x04 \x01(\x08R\ttruncated2[\n\x0cQueryService\x12K\n\x05Query\x12\x1d.controlplane.v1.QueryRequest\x1a\x1e.controlplane.v1.QueryResponse"\x03\x90\x02\x01B\xd1\x01\n\x13com.controlplane.v1B\nQueryProtoP\x01ZQgithub.com/raft-control-plane/control-plane/gen/go/controlplane/v1;controlplanev1\xa2\x02\x03CXX\xaa\x02\x0fControlplane.V1\xca\x02\x0fControlplane\\V1\xe2\x02\x1bControlplane\\V1\\GPBMetadata\xea\x02\x10Controlplane::V1b\x06proto3',
+    b'\n\x1bcontrolplane/v1/query.proto\x12\x0fcontrolplane.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1acontrolplane/v1/task.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto"\xb3\x02\n\x0cQueryRequest\x12\x1d\n\x03sql\x18\x01 \x01(\tR\x03sqlB\x0b\xbaH\x08r\x06 \x01(\x80\x80\x04\x129\n\x06params\x18\x02 \x03(\x0b2\x16.google.protobuf.ValueR\x06paramsB\t\xbaH\x06\x92\x01\x03\x10\xe7\x07\x12H\n\x0bconsistency\x18\x03 \x01(\x0e2\x1c.controlplane.v1.ConsistencyR\x0bconsistencyB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12,\n\tmin_index\x18\x04 \x01(\x04R\x08minIndexB\x0f\xbaH\x0c2\n\x18\xff\xff\xff\xff\xff\xff\xff\xff\x7f\x12Q\n\rmax_staleness\x18\x05 \x01(\x0b2\x19.google.protobuf.DurationR\x0cmaxStalenessB\x11\xbaH\x0e\xaa\x01\x0b"\x03\x08\x90\x1c2\x04\x10\xc0\x84="\x9c\x01\n\rQueryResponse\x12\x18\n\x07columns\x18\x01 \x03(\tR\x07columns\x12.\n\x04rows\x18\x02 \x03(\x0b2\x1a.google.protobuf.ListValueR\x04rows\x12#\n\rapplied_index\x18\x03 \x01(\x04R\x0cappliedIndex\x12\x1c\n\ttruncated\x18\x04 \x01(\x08R\ttruncated2[\n\x0cQueryService\x12K\n\x05Query\x12\x1d.controlplane.v1.QueryRequest\x1a\x1e.controlplane.v1.QueryResponse"\x03\x90\x02\x01B\xd1\x01\n\x13com.controlplane.v1B\nQueryProtoP\x01ZQgithub.com/raft-control-plane/control-plane/gen/go/controlplane/v1;controlplanev1\xa2\x02\x03CXX\xaa\x02\x0fControlplane.V1\xca\x02\x0fControlplane\\V1\xe2\x02\x1bControlplane\\V1\\GPBMetadata\xea\x02\x10Controlplane::V1b\x06proto3',
     [
         validate_pb.desc(),
         task_pb.desc(),
+        duration_pb.desc(),
         struct_pb.desc(),
     ],
     {

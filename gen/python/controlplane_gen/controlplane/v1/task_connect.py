@@ -47,7 +47,8 @@ class TaskService(Protocol):
         request_id belongs to another task), RESOURCE_EXHAUSTED (too much is waiting
         to be written; retry after the delay given), UNAVAILABLE (no leader; nothing
         was stored), ABORTED (the leader was lost meanwhile, outcome unknown: retry
-        with the same key).
+        with the same key, which the detail ErrorInfo names in its metadata
+        `retry_key`: here task.id or request_id).
         """
         raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
 
@@ -84,7 +85,8 @@ class TaskService(Protocol):
         """
         WatchTasks streams every change of state after a cursor, in the order of
         the log, none left out. It can be resumed at any member with the cursor of
-        the last message received.
+        the last message received. It is EventService.WatchEvents for tasks only,
+        with the same cursors, retention, errors and treatment of slow readers.
         """
         raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
 
@@ -208,7 +210,8 @@ class TaskServiceClient(ConnectClient):
         request_id belongs to another task), RESOURCE_EXHAUSTED (too much is waiting
         to be written; retry after the delay given), UNAVAILABLE (no leader; nothing
         was stored), ABORTED (the leader was lost meanwhile, outcome unknown: retry
-        with the same key).
+        with the same key, which the detail ErrorInfo names in its metadata
+        `retry_key`: here task.id or request_id).
         """
         return await self.execute_unary(
             request=request,
@@ -334,7 +337,8 @@ class TaskServiceClient(ConnectClient):
         """
         WatchTasks streams every change of state after a cursor, in the order of
         the log, none left out. It can be resumed at any member with the cursor of
-        the last message received.
+        the last message received. It is EventService.WatchEvents for tasks only,
+        with the same cursors, retention, errors and treatment of slow readers.
         """
         return self.execute_server_stream(
             request=request,
@@ -367,7 +371,8 @@ class TaskServiceSync(Protocol):
         request_id belongs to another task), RESOURCE_EXHAUSTED (too much is waiting
         to be written; retry after the delay given), UNAVAILABLE (no leader; nothing
         was stored), ABORTED (the leader was lost meanwhile, outcome unknown: retry
-        with the same key).
+        with the same key, which the detail ErrorInfo names in its metadata
+        `retry_key`: here task.id or request_id).
         """
         raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
 
@@ -404,7 +409,8 @@ class TaskServiceSync(Protocol):
         """
         WatchTasks streams every change of state after a cursor, in the order of
         the log, none left out. It can be resumed at any member with the cursor of
-        the last message received.
+        the last message received. It is EventService.WatchEvents for tasks only,
+        with the same cursors, retention, errors and treatment of slow readers.
         """
         raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
 
@@ -526,7 +532,8 @@ class TaskServiceClientSync(ConnectClientSync):
         request_id belongs to another task), RESOURCE_EXHAUSTED (too much is waiting
         to be written; retry after the delay given), UNAVAILABLE (no leader; nothing
         was stored), ABORTED (the leader was lost meanwhile, outcome unknown: retry
-        with the same key).
+        with the same key, which the detail ErrorInfo names in its metadata
+        `retry_key`: here task.id or request_id).
         """
         return self.execute_unary(
             request=request,
@@ -652,7 +659,8 @@ class TaskServiceClientSync(ConnectClientSync):
         """
         WatchTasks streams every change of state after a cursor, in the order of
         the log, none left out. It can be resumed at any member with the cursor of
-        the last message received.
+        the last message received. It is EventService.WatchEvents for tasks only,
+        with the same cursors, retention, errors and treatment of slow readers.
         """
         return self.execute_server_stream(
             request=request,
