@@ -95,13 +95,6 @@ func filterFromProto(r *v1.ListTasksRequest) controlplane.TaskFilter {
 	}
 }
 
-func eventToProto(e *controlplane.Event) *v1.TaskEvent {
-	return &v1.TaskEvent{
-		TaskId: e.TaskID, Status: taskStatusToProto[e.Status], Attempt: e.Attempt, NodeId: e.NodeID,
-		Time: timeToProto(e.Time), Reason: e.Reason, Task: taskToProto(e.Task),
-	}
-}
-
 func resourcesFromProto(r *v1.Resources) controlplane.Resources {
 	return controlplane.Resources{CPUMillis: r.GetCpuMillis(), MemoryBytes: r.GetMemoryBytes(), GPUs: r.GetGpus()}
 }

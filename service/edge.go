@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/raft-control-plane/control-plane"
 	"github.com/raft-control-plane/control-plane/db"
@@ -33,9 +34,9 @@ func (e edge) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 		begun := time.Now()
 		res, err := next(ctx, req)
 		if err != nil {
-			err = e.failed(req.Spec().Procedure, err)
+			err = e.failed(ctx, req.Spec().Procedure, err)
 		} else {
-			e.stamp(res.Header())
+			e.stamp(ctx, res.Header())
 		}
 		e.s.metrics.observe(req.Spec().Procedure, err, time.Since(begun))
 		return res, err
@@ -46,10 +47,10 @@ func (e edge) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 func (e edge) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
 	return func(ctx context.Context, conn connect.StreamingHandlerConn) error {
 		begun := time.Now()
-		e.stamp(conn.ResponseHeader())
+		e.stamp(ctx, conn.ResponseHeader())
 		err := next(ctx, conn)
 		if err != nil {
-			err = e.failed(conn.Spec().Procedure, err)
+			err = e.failed(ctx, conn.Spec().Procedure, err)
 		}
 		e.s.metrics.observe(conn.Spec().Procedure, err, time.Since(begun))
 		return err
@@ -61,46 +62,64 @@ func (e edge) WrapStreamingClient(next connect.StreamingClientFunc) connect.Stre
 	return next
 }
 
-func (e edge) failed(procedure string, err error) error {
+func (e edge) failed(ctx context.Context, procedure string, err error) error {
 	ce := e.s.connectError(procedure, err)
-	e.stamp(ce.Meta())
+	e.stamp(ctx, ce.Meta())
 	return ce
 }
 
 // stamp says which index the answer reflects, unless the leader that answered a
-// forwarded call has said so: its index may be ahead of this member's.
-func (e edge) stamp(h http.Header) {
-	if h.Get(appliedHeader) == "" {
-		h.Set(appliedHeader, strconv.FormatUint(e.s.engine.AppliedIndex(), 10))
+// forwarded call or the handler has said so: its index may be ahead of this member's.
+// It stands in the header that is written first, in place of what withWriter put
+// there, and only there.
+func (e edge) stamp(ctx context.Context, h http.Header) {
+	index := h.Get(appliedHeader)
+	if index == "" {
+		index = strconv.FormatUint(e.s.engine.AppliedIndex(), 10)
 	}
+	h.Del(appliedHeader)
+	if first := responseHeader(ctx); first != nil {
+		h = first
+	}
+	h.Set(appliedHeader, index)
+}
+
+// reader is a request that says how fresh its answer must be.
+type reader interface {
+	GetConsistency() v1.Consistency
+	GetMinIndex() uint64
+	GetMaxStaleness() *durationpb.Duration
 }
 
 // readOptions says how fresh a read must be.
-func readOptions(h http.Header, c v1.Consistency) (db.ReadOptions, error) {
-	opts := db.ReadOptions{}
-	if c == v1.Consistency_CONSISTENCY_STALE {
+func readOptions(h http.Header, r reader) (db.ReadOptions, error) {
+	opts := db.ReadOptions{MinIndex: r.GetMinIndex(), MaxStaleness: r.GetMaxStaleness().AsDuration()}
+	if r.GetConsistency() == v1.Consistency_CONSISTENCY_STALE {
 		opts.Level = db.Stale
+	} else if r.GetMaxStaleness() != nil {
+		return opts, controlplane.FieldErrorf("max_staleness", "is for reads with consistency STALE: others are never stale; leave it out, or read with CONSISTENCY_STALE")
 	}
 	if text := h.Get(minIndexHeader); text != "" {
 		index, err := strconv.ParseUint(text, 10, 63)
 		if err != nil {
 			return opts, controlplane.FieldErrorf("header "+minIndexHeader, "%.40q is no log index: send what a response said in %s", text, appliedHeader)
 		}
-		opts.MinIndex = index
+		opts.MinIndex = max(opts.MinIndex, index)
 	}
 	return opts, nil
 }
 
 // read runs a read that may have to wait for a leader, for the tables of a
 // cluster that is being formed, or for this member to catch up.
-func (s *server) read(ctx context.Context, h http.Header, c v1.Consistency, fn func(ctx context.Context, opts db.ReadOptions) error) error {
-	opts, err := readOptions(h, c)
+func (s *server) read(ctx context.Context, h http.Header, r reader, fn func(ctx context.Context, opts db.ReadOptions) error) error {
+	opts, err := readOptions(h, r)
 	if err != nil {
 		return err
 	}
 	return s.readAs(ctx, opts, fn)
 }
 
+// readAs is read with options that are known.
 func (s *server) readAs(ctx context.Context, opts db.ReadOptions, fn func(ctx context.Context, opts db.ReadOptions) error) error {
 	w, cancel := newWait(ctx)
 	defer cancel()

@@ -30,10 +30,19 @@ const (
 	reasonUnavailable = "UNAVAILABLE"
 	// reasonOutcomeUnknown: the write may or may not take effect.
 	reasonOutcomeUnknown = "OUTCOME_UNKNOWN"
+	// reasonSlowReader: a watch was ended because its reader was too slow.
+	reasonSlowReader = "SLOW_READER"
 )
 
-// leaderKey is the metadata of ErrorInfo that names the leader's address.
-const leaderKey = "leader"
+// Keys of the metadata of ErrorInfo.
+const (
+	// leaderKey: the leader's address.
+	leaderKey = "leader"
+	// cursorKey: where to resume a watch.
+	cursorKey = "cursor"
+	// retryKey: the field by which a repeat of the call is safe.
+	retryKey = "retry_key"
+)
 
 var codeToConnect = map[controlplane.Code]connect.Code{
 	controlplane.CodeInvalid:        connect.CodeInvalidArgument,
@@ -43,6 +52,7 @@ var codeToConnect = map[controlplane.Code]connect.Code{
 	controlplane.CodeExhausted:      connect.CodeResourceExhausted,
 	controlplane.CodeUnavailable:    connect.CodeUnavailable,
 	controlplane.CodeUnknownOutcome: connect.CodeAborted,
+	controlplane.CodeOutOfRange:     connect.CodeOutOfRange,
 	controlplane.CodeDeadline:       connect.CodeDeadlineExceeded,
 }
 
@@ -77,10 +87,12 @@ func fromControlplane(e *controlplane.Error) *connect.Error {
 	if e.RetryAfter > 0 {
 		addDetail(ce, &errdetails.RetryInfo{RetryDelay: durationpb.New(e.RetryAfter)})
 	}
-	switch e.Code {
-	case controlplane.CodeUnavailable:
+	switch {
+	case e.Reason != "":
+		addDetail(ce, &errdetails.ErrorInfo{Reason: e.Reason, Domain: errorDomain, Metadata: e.Metadata})
+	case e.Code == controlplane.CodeUnavailable:
 		addDetail(ce, errorInfo(reasonUnavailable, e.Leader))
-	case controlplane.CodeUnknownOutcome:
+	case e.Code == controlplane.CodeUnknownOutcome:
 		addDetail(ce, errorInfo(reasonOutcomeUnknown, e.Leader))
 	}
 	return ce

@@ -27,6 +27,8 @@ type call[Res any] struct {
 	here func(ctx context.Context) (*Res, error)
 	// there sends it to the leader.
 	there func(ctx context.Context, leader *peer) (*connect.Response[Res], error)
+	// key is the field by which a repeat of the call is safe; "" if none makes it so.
+	key string
 	// poll is set for calls that wait for work and change nothing that a repeat
 	// would not: once begun they are not tried again here, the caller polls again.
 	poll bool
@@ -40,7 +42,7 @@ func (c call[Res]) do(ctx context.Context, s *server) (*connect.Response[Res], e
 	for {
 		res, again, err := c.try(ctx, s, w)
 		if !again {
-			return res, err
+			return res, withRetryKey(err, c.key)
 		}
 		if !w.pause() {
 			if ctx.Err() != nil {
@@ -100,6 +102,25 @@ func (s *server) awaitWritable(ctx context.Context) bool {
 			return false
 		}
 	}
+}
+
+// withRetryKey tells, where the outcome of a write is not known, by which key a
+// repeat is safe. What a leader sent says so already.
+func withRetryKey(err error, key string) error {
+	var e *controlplane.Error
+	if !errors.As(err, &e) || e.Code != controlplane.CodeUnknownOutcome {
+		return err
+	}
+	out := *e
+	out.Reason = reasonOutcomeUnknown
+	if key == "" {
+		out.Message = "the write may or may not take effect, and it has neither task.id nor request_id, so that a repeat might store a second task: " +
+			"look by ListTasks whether it is there, and give a key the next time"
+		return &out
+	}
+	out.Metadata = map[string]string{retryKey: key}
+	out.Message += " (the key is " + key + ")"
+	return &out
 }
 
 func notLeader(leader string) error {

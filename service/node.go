@@ -23,6 +23,7 @@ func (s *server) Heartbeat(ctx context.Context, req *connect.Request[v1.Heartbea
 	}
 	return call[v1.HeartbeatResponse]{
 		header: req.Header(),
+		key:    "session_id",
 		here: func(ctx context.Context) (*v1.HeartbeatResponse, error) {
 			work, err := s.Scheduler.Heartbeat(ctx, heartbeatFromProto(req.Msg))
 			return &v1.HeartbeatResponse{Lease: durationToProto(work.Lease), Stop: stopsToProto(work.Stop)}, err
@@ -40,6 +41,7 @@ func (s *server) PollTask(ctx context.Context, req *connect.Request[v1.PollTaskR
 	left := countdown(req.Msg.GetWait())
 	res, err := call[v1.PollTaskResponse]{
 		header: req.Header(),
+		key:    "held_complete",
 		poll:   true,
 		here: func(ctx context.Context) (*v1.PollTaskResponse, error) {
 			work, err := s.Scheduler.Poll(ctx, controlplane.Poll{
@@ -69,6 +71,7 @@ func (s *server) ReportTaskResult(ctx context.Context, req *connect.Request[v1.R
 	m := req.Msg
 	return call[v1.ReportTaskResultResponse]{
 		header: req.Header(),
+		key:    "attempt",
 		here: func(ctx context.Context) (*v1.ReportTaskResultResponse, error) {
 			outcomes, err := s.Scheduler.Report(ctx, m.GetNodeId(), m.GetSessionId(), []controlplane.Result{{
 				TaskID: m.GetTaskId(), Attempt: m.GetAttempt(), Status: taskStatusFromProto[m.GetStatus()],
@@ -92,6 +95,7 @@ func (s *server) ReportTaskResults(ctx context.Context, req *connect.Request[v1.
 	left := countdown(req.Msg.GetWait())
 	return call[v1.ReportTaskResultsResponse]{
 		header: req.Header(),
+		key:    "results.attempt",
 		here: func(ctx context.Context) (*v1.ReportTaskResultsResponse, error) {
 			return s.reportResults(ctx, req.Msg, left())
 		},
@@ -153,7 +157,7 @@ func countdown(wait *durationpb.Duration) func() time.Duration {
 // GetNode implements NodeService.
 func (s *server) GetNode(ctx context.Context, req *connect.Request[v1.GetNodeRequest]) (*connect.Response[v1.GetNodeResponse], error) {
 	var node *controlplane.Node
-	err := s.read(ctx, req.Header(), req.Msg.GetConsistency(), func(ctx context.Context, opts db.ReadOptions) (err error) {
+	err := s.read(ctx, req.Header(), req.Msg, func(ctx context.Context, opts db.ReadOptions) (err error) {
 		node, err = s.Tasks.GetNode(ctx, req.Msg.GetId(), opts)
 		return err
 	})
@@ -172,7 +176,7 @@ func (s *server) ListNodes(ctx context.Context, req *connect.Request[v1.ListNode
 	limit := pageSize(req.Msg.GetPageSize())
 	statuses := mapped(req.Msg.GetStatuses(), nodeStatusFromProto)
 	var nodes []*controlplane.Node
-	err = s.read(ctx, req.Header(), req.Msg.GetConsistency(), func(ctx context.Context, opts db.ReadOptions) (err error) {
+	err = s.read(ctx, req.Header(), req.Msg, func(ctx context.Context, opts db.ReadOptions) (err error) {
 		nodes, err = s.Tasks.ListNodes(ctx, statuses, string(after), limit+1, opts)
 		return err
 	})

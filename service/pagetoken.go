@@ -59,7 +59,7 @@ func (t pageTokens) mac(req proto.Message, place []byte) []byte {
 // withoutPaging returns what of a request decides which rows it selects.
 func withoutPaging(req proto.Message) proto.Message {
 	m := proto.Clone(req).ProtoReflect()
-	for _, name := range []protoreflect.Name{"page_token", "page_size", "consistency"} {
+	for _, name := range []protoreflect.Name{"page_token", "page_size", "consistency", "min_index", "max_staleness"} {
 		if f := m.Descriptor().Fields().ByName(name); f != nil {
 			m.Clear(f)
 		}

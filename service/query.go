@@ -26,7 +26,7 @@ func (s *server) Query(ctx context.Context, req *connect.Request[v1.QueryRequest
 	if err != nil {
 		return nil, err
 	}
-	opts, err := readOptions(req.Header(), req.Msg.GetConsistency())
+	opts, err := readOptions(req.Header(), req.Msg)
 	if err != nil {
 		return nil, err
 	}

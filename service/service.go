@@ -95,9 +95,8 @@ type server struct {
 
 	started time.Time
 	// schema is set once this member's state has its tables.
-	schema atomic.Bool
-	// watchHeartbeat is how long a watch is silent at most.
-	watchHeartbeat time.Duration
+	schema     atomic.Bool
+	watchTimes watchTimes
 }
 
 // New returns the handler of everything that a member serves.
@@ -116,7 +115,7 @@ func newServer(cfg Config) (*server, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	s := &server{Config: cfg, engine: cfg.Tasks.Engine(), log: cfg.Logger, watchHeartbeat: 5 * time.Second, started: time.Now()}
+	s := &server{Config: cfg, engine: cfg.Tasks.Engine(), log: cfg.Logger, watchTimes: defaultWatchTimes, started: time.Now()}
 	if cfg.Ready == nil {
 		s.Ready = cfg.Tasks.CaughtUp
 	}
@@ -144,7 +143,7 @@ func (s *server) handler() http.Handler {
 	mux.HandleFunc("/readyz", s.health.ready)
 	mux.Handle("/metrics", s.metrics.handler())
 	mux.HandleFunc("/", s.root)
-	return s.checkHost(s.withCORS(s.authenticate(s.withRqliteVersion(mux))))
+	return s.checkHost(s.withCORS(s.authenticate(s.withWriter(s.withRqliteVersion(mux)))))
 }
 
 func (s *server) mountServices(mux *http.ServeMux) {
@@ -161,6 +160,7 @@ func (s *server) mountServices(mux *http.ServeMux) {
 	handle := handleMethods(mux)
 	handle(controlplanev1connect.NewTaskServiceHandler(s, opts...))
 	handle(controlplanev1connect.NewNodeServiceHandler(s, opts...))
+	handle(controlplanev1connect.NewEventServiceHandler(s, opts...))
 	handle(controlplanev1connect.NewClusterServiceHandler(s, opts...))
 	handle(controlplanev1connect.NewQueryServiceHandler(s, opts...))
 	mux.Handle(grpchealth.NewHandler(s.health))
@@ -193,6 +193,7 @@ func services() []string {
 	return []string{
 		controlplanev1connect.TaskServiceName,
 		controlplanev1connect.NodeServiceName,
+		controlplanev1connect.EventServiceName,
 		controlplanev1connect.ClusterServiceName,
 		controlplanev1connect.QueryServiceName,
 	}

@@ -18,6 +18,7 @@ func (s *server) SubmitTask(ctx context.Context, req *connect.Request[v1.SubmitT
 	}
 	return call[v1.SubmitTaskResponse]{
 		header: req.Header(),
+		key:    submitKey(req.Msg),
 		here: func(ctx context.Context) (*v1.SubmitTaskResponse, error) {
 			t, err := s.Tasks.AddTask(ctx, taskFromProto(req.Msg.GetTask(), req.Msg.GetRequestId()))
 			return &v1.SubmitTaskResponse{Task: taskToProto(t)}, err
@@ -37,6 +38,7 @@ func (s *server) SubmitTasks(ctx context.Context, req *connect.Request[v1.Submit
 	}
 	return call[v1.SubmitTasksResponse]{
 		header: req.Header(),
+		key:    submitKey(req.Msg.GetRequests()...),
 		here: func(ctx context.Context) (*v1.SubmitTasksResponse, error) {
 			return s.addTasks(ctx, req.Msg.GetRequests())
 		},
@@ -44,6 +46,28 @@ func (s *server) SubmitTasks(ctx context.Context, req *connect.Request[v1.Submit
 			return p.tasks.SubmitTasks(ctx, connect.NewRequest(req.Msg))
 		},
 	}.do(ctx, s)
+}
+
+// submitKey names what makes a repeat of submissions safe; "" if one has no key.
+func submitKey(requests ...*v1.SubmitTaskRequest) string {
+	byID, byRequest := false, false
+	for _, r := range requests {
+		switch {
+		case r.GetTask().GetId() != "":
+			byID = true
+		case r.GetRequestId() != "":
+			byRequest = true
+		default:
+			return ""
+		}
+	}
+	switch {
+	case byID && byRequest:
+		return "task.id, request_id"
+	case byID:
+		return "task.id"
+	}
+	return "request_id"
 }
 
 func (s *server) addTasks(ctx context.Context, requests []*v1.SubmitTaskRequest) (*v1.SubmitTasksResponse, error) {
@@ -74,6 +98,7 @@ func (s *server) submitOutcome(i int, o db.AddOutcome) *v1.SubmitTaskOutcome {
 func (s *server) CancelTask(ctx context.Context, req *connect.Request[v1.CancelTaskRequest]) (*connect.Response[v1.CancelTaskResponse], error) {
 	return call[v1.CancelTaskResponse]{
 		header: req.Header(),
+		key:    "id",
 		here: func(ctx context.Context) (*v1.CancelTaskResponse, error) {
 			t, err := s.Tasks.CancelTask(ctx, req.Msg.GetId())
 			return &v1.CancelTaskResponse{Task: taskToProto(t)}, err
@@ -87,7 +112,7 @@ func (s *server) CancelTask(ctx context.Context, req *connect.Request[v1.CancelT
 // GetTask implements TaskService.
 func (s *server) GetTask(ctx context.Context, req *connect.Request[v1.GetTaskRequest]) (*connect.Response[v1.GetTaskResponse], error) {
 	res := &v1.GetTaskResponse{}
-	err := s.read(ctx, req.Header(), req.Msg.GetConsistency(), func(ctx context.Context, opts db.ReadOptions) error {
+	err := s.read(ctx, req.Header(), req.Msg, func(ctx context.Context, opts db.ReadOptions) error {
 		t, err := s.Tasks.GetTask(ctx, req.Msg.GetId(), opts)
 		res.Task = taskToProto(t)
 		return err
@@ -106,7 +131,7 @@ func (s *server) ListTasks(ctx context.Context, req *connect.Request[v1.ListTask
 	}
 	limit := pageSize(req.Msg.GetPageSize())
 	var tasks []*controlplane.Task
-	err = s.read(ctx, req.Header(), req.Msg.GetConsistency(), func(ctx context.Context, opts db.ReadOptions) (err error) {
+	err = s.read(ctx, req.Header(), req.Msg, func(ctx context.Context, opts db.ReadOptions) (err error) {
 		tasks, err = s.Tasks.ListTasks(ctx, filterFromProto(req.Msg), placeSeq(place), limit+1, opts)
 		return err
 	})

@@ -14,61 +14,81 @@ import (
 // watchBatch is how many changes are read at a time.
 const watchBatch = 256
 
-// WatchTasks implements TaskService. It reads this member's own state, in which
-// all changes stand in the order of the log, and waits for the next entry when it
-// has sent them all.
+// watchTimes bound the silence of a watch and the patience with its reader.
+type watchTimes struct {
+	// heartbeat is how long a watch is silent at most.
+	heartbeat time.Duration
+	// slow is how long a reader may leave one message lying; one that took longer is
+	// dropped.
+	slow time.Duration
+	// cut is when the connection of a reader that takes nothing at all is cut.
+	cut time.Duration
+}
+
+var defaultWatchTimes = watchTimes{heartbeat: 5 * time.Second, slow: 10 * time.Second, cut: time.Minute}
+
+// WatchTasks implements TaskService.
 func (s *server) WatchTasks(ctx context.Context, req *connect.Request[v1.WatchTasksRequest], stream *connect.ServerStream[v1.WatchTasksResponse]) error {
+	filter := newEventFilter(req.Msg)
+	filter.tasksOnly = true
+	return s.watch(ctx, req.Msg.GetCursor(), filter, func(cursor string, e *controlplane.Event) error {
+		msg := &v1.WatchTasksResponse{Cursor: cursor}
+		if e != nil {
+			msg.Event = taskEventToProto(e)
+		}
+		return stream.Send(msg)
+	})
+}
+
+// WatchEvents implements EventService.
+func (s *server) WatchEvents(ctx context.Context, req *connect.Request[v1.WatchEventsRequest], stream *connect.ServerStream[v1.WatchEventsResponse]) error {
+	filter := newEventFilter(req.Msg)
+	filter.setTypes(req.Msg.GetTypes())
+	return s.watch(ctx, req.Msg.GetCursor(), filter, func(cursor string, e *controlplane.Event) error {
+		msg := &v1.WatchEventsResponse{Cursor: cursor}
+		if e != nil {
+			msg.Event = eventToProto(e)
+		}
+		return stream.Send(msg)
+	})
+}
+
+// watch sends changes until ctx ends. It reads this member's own state, in which
+// all changes stand in the order of the log, and waits for the next entry when it
+// has sent them all: what is not sent yet is kept nowhere else.
+func (s *server) watch(ctx context.Context, cursor string, filter eventFilter, send func(string, *controlplane.Event) error) error {
 	ctx, cancel := untilClosing(ctx)
 	defer cancel()
-	cursor, err := s.watchStart(ctx, req)
+	from, err := s.eventStart(ctx, cursor, db.ReadOptions{})
 	if err != nil {
 		return err
 	}
-	w := &watch{s: s, stream: stream, filter: newWatchFilter(req.Msg), cursor: cursor}
+	w := &watch{s: s, send: send, filter: filter, cursor: from}
+	defer w.release(ctx)
 	err = w.run(ctx)
 	if isClosing(ctx) {
-		return &controlplane.Error{Code: controlplane.CodeUnavailable, Message: "this member is stopping: go on at another one with the cursor of the last message"}
+		return errWatchStopping
 	}
 	return err
 }
 
-// watchStart returns the cursor to begin at. A linearizable read fixes what "from
-// now on" means, and tells a cursor of another cluster from one of this.
-func (s *server) watchStart(ctx context.Context, req *connect.Request[v1.WatchTasksRequest]) (db.EventCursor, error) {
-	var asked, now db.EventCursor
-	if text := req.Msg.GetCursor(); text != "" {
-		var err error
-		if asked, err = db.ParseCursor(text); err != nil {
-			return asked, err
-		}
-	}
-	err := s.read(ctx, req.Header(), v1.Consistency_CONSISTENCY_LINEARIZABLE, func(ctx context.Context, opts db.ReadOptions) error {
-		index, err := s.engine.Read(ctx, opts, func(db.Conn) error { return nil })
-		now = db.EventCursor{Index: index + 1}
-		return err
-	})
-	switch {
-	case err != nil || req.Msg.GetCursor() == "":
-		return now, err
-	case asked.Index > now.Index:
-		return asked, controlplane.FieldErrorf("cursor", "%q is beyond the newest change: it comes from another cluster; leave it empty, or give 0 for all changes", req.Msg.GetCursor())
-	}
-	return asked, nil
-}
+var errWatchStopping = &controlplane.Error{Code: controlplane.CodeUnavailable,
+	Message: "this member is stopping: go on at another one with the cursor of the last message"}
 
 // watch is a stream of changes under way.
 type watch struct {
-	s      *server
-	stream *connect.ServerStream[v1.WatchTasksResponse]
-	filter watchFilter
-	cursor db.EventCursor
-	sent   time.Time // when something was last sent
+	s        *server
+	send     func(cursor string, e *controlplane.Event) error
+	filter   eventFilter
+	cursor   db.EventCursor
+	sent     time.Time // when something was last sent
+	deadline time.Time // of writing to the connection
 }
 
 // run sends until ctx ends. The first message comes at once, without a change: it
 // tells the caller that the watch has begun, and where.
 func (w *watch) run(ctx context.Context) error {
-	if err := w.send(nil); err != nil {
+	if err := w.message(ctx, nil); err != nil {
 		return err
 	}
 	for {
@@ -77,7 +97,7 @@ func (w *watch) run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := w.sendAll(events); err != nil {
+		if err := w.sendAll(ctx, events); err != nil {
 			return err
 		}
 		if len(events) > 0 {
@@ -98,24 +118,24 @@ func after(c db.EventCursor, index uint64) db.EventCursor {
 	return c
 }
 
-func (w *watch) sendAll(events []controlplane.Event) error {
+func (w *watch) sendAll(ctx context.Context, events []controlplane.Event) error {
 	for i := range events {
 		e := &events[i]
 		w.cursor = db.EventCursor{Index: e.Index, Ordinal: e.Ordinal}
 		if !w.filter.matches(e) {
 			continue
 		}
-		if err := w.send(e); err != nil {
+		if err := w.message(ctx, e); err != nil {
 			return err
 		}
 	}
-	return w.beat()
+	return w.beat(ctx)
 }
 
 // await waits until this member has applied an index, with signs of life.
 func (w *watch) await(ctx context.Context, index uint64) error {
 	for {
-		step, cancel := context.WithDeadline(ctx, w.sent.Add(w.s.watchHeartbeat))
+		step, cancel := context.WithDeadline(ctx, w.sent.Add(w.s.watchTimes.heartbeat))
 		err := w.s.engine.AwaitApplied(step, index)
 		timeout := step.Err() != nil
 		cancel()
@@ -125,48 +145,44 @@ func (w *watch) await(ctx context.Context, index uint64) error {
 		if err != nil && !timeout {
 			return err
 		}
-		if failed := w.beat(); failed != nil || err == nil {
+		if failed := w.beat(ctx); failed != nil || err == nil {
 			return failed
 		}
 	}
 }
 
 // beat sends a sign of life if one is due.
-func (w *watch) beat() error {
-	if time.Since(w.sent) < w.s.watchHeartbeat {
+func (w *watch) beat(ctx context.Context) error {
+	if time.Since(w.sent) < w.s.watchTimes.heartbeat {
 		return nil
 	}
-	return w.send(nil)
+	return w.message(ctx, nil)
 }
 
-func (w *watch) send(e *controlplane.Event) error {
-	msg := &v1.WatchTasksResponse{Cursor: w.cursor.String()}
-	if e != nil {
-		msg.Event = eventToProto(e)
+// message sends one message. The connection's own buffers are all that stands
+// between this and the reader, so a reader that is behind holds the call up.
+func (w *watch) message(ctx context.Context, e *controlplane.Event) error {
+	begun := time.Now()
+	w.extend(ctx, begun)
+	if err := w.send(w.cursor.String(), e); err != nil {
+		return err
 	}
 	w.sent = time.Now()
-	return w.stream.Send(msg)
-}
-
-// watchFilter says which changes a watcher wants.
-type watchFilter struct {
-	ids         map[string]bool
-	queue, node string
-}
-
-func newWatchFilter(r *v1.WatchTasksRequest) watchFilter {
-	f := watchFilter{queue: r.GetQueue(), node: r.GetNodeId()}
-	if len(r.GetTaskIds()) > 0 {
-		f.ids = make(map[string]bool, len(r.GetTaskIds()))
-		for _, id := range r.GetTaskIds() {
-			f.ids[id] = true
-		}
+	if took := w.sent.Sub(begun); took > w.s.watchTimes.slow {
+		return &controlplane.Error{Code: controlplane.CodeUnavailable, Reason: reasonSlowReader, Metadata: map[string]string{cursorKey: w.cursor.String()},
+			Message: "a message was not read for more than " + w.s.watchTimes.slow.String() + ": go on with the cursor of the last message that was read"}
 	}
-	return f
+	return nil
 }
 
-func (f watchFilter) matches(e *controlplane.Event) bool {
-	return e.OfTask() && (f.ids == nil || f.ids[e.TaskID]) &&
-		(f.queue == "" || e.Task != nil && e.Task.Queue == f.queue) &&
-		(f.node == "" || e.NodeID == f.node)
+// extend moves the deadline of the connection on. It is moved seldom, since that
+// costs as much as a message.
+func (w *watch) extend(ctx context.Context, now time.Time) {
+	if w.deadline.Sub(now) < w.s.watchTimes.cut/2 {
+		w.deadline = now.Add(w.s.watchTimes.cut)
+		setWriteDeadline(ctx, w.deadline)
+	}
 }
+
+// release takes the deadline off a connection that other calls may use yet.
+func (w *watch) release(ctx context.Context) { setWriteDeadline(ctx, time.Time{}) }

@@ -99,7 +99,7 @@ func TestWatchFilters(t *testing.T) {
 
 func TestWatchShowsThatItLives(t *testing.T) {
 	m := solo(t)
-	m.service.watchHeartbeat = 20 * time.Millisecond
+	m.service.watchTimes.heartbeat = 20 * time.Millisecond
 	stream := m.watchTasks(&v1.WatchTasksRequest{TaskIds: []string{"nobody"}})
 	m.submit("a")
 	var cursor string
