@@ -1,0 +1,21 @@
+"""The contract's messages and stubs, generated from proto/controlplane/v1."""
+
+from ._gen.controlplane.v1.cluster_connect import ClusterServiceClient, ClusterServiceClientSync
+from ._gen.controlplane.v1.cluster_pb import *  # noqa: F403
+from ._gen.controlplane.v1.node_connect import NodeServiceClient, NodeServiceClientSync
+from ._gen.controlplane.v1.node_pb import *  # noqa: F403
+from ._gen.controlplane.v1.query_connect import QueryServiceClient, QueryServiceClientSync
+from ._gen.controlplane.v1.query_pb import *  # noqa: F403
+from ._gen.controlplane.v1.task_connect import TaskServiceClient, TaskServiceClientSync
+from ._gen.controlplane.v1.task_pb import *  # noqa: F403
+
+__all__ = [  # noqa: PLE0604 - beside the messages
+    "ClusterServiceClient",
+    "ClusterServiceClientSync",
+    "NodeServiceClient",
+    "NodeServiceClientSync",
+    "QueryServiceClient",
+    "QueryServiceClientSync",
+    "TaskServiceClient",
+    "TaskServiceClientSync",
+]
