@@ -4,8 +4,8 @@
 // member cannot be reached, or has no leader to ask, the call goes on with the
 // next, and between rounds over all of them it waits, longer each time and by a
 // random share less, until the deadline of its context. A call without a
-// deadline gets one of 30 s (polls: their wait on top); WatchTasks and Wait have
-// none.
+// deadline gets one of 30 s (polls: their wait on top); WatchTasks, WatchEvents and
+// Wait have none.
 //
 // Only what is safe is tried again. Reads are, and so are SubmitTask and
 // SubmitTasks (a submission that has neither task.id nor request_id is given a
@@ -55,6 +55,7 @@ type server struct {
 	url     string
 	tasks   controlplanev1connect.TaskServiceClient
 	nodes   controlplanev1connect.NodeServiceClient
+	events  controlplanev1connect.EventServiceClient
 	cluster controlplanev1connect.ClusterServiceClient
 	query   controlplanev1connect.QueryServiceClient
 }
@@ -88,6 +89,7 @@ func newClient(urls []string, o options) *Client {
 			url:     u,
 			tasks:   controlplanev1connect.NewTaskServiceClient(httpClient, u, opts...),
 			nodes:   controlplanev1connect.NewNodeServiceClient(httpClient, u, opts...),
+			events:  controlplanev1connect.NewEventServiceClient(httpClient, u, opts...),
 			cluster: controlplanev1connect.NewClusterServiceClient(httpClient, u, opts...),
 			query:   controlplanev1connect.NewQueryServiceClient(httpClient, u, opts...),
 		})

@@ -26,11 +26,14 @@ import (
 type fake struct {
 	controlplanev1connect.UnimplementedTaskServiceHandler
 	controlplanev1connect.UnimplementedNodeServiceHandler
+	controlplanev1connect.UnimplementedEventServiceHandler
 
 	submit  func(*v1.SubmitTaskRequest) (*v1.SubmitTaskResponse, error)
 	submits func(*v1.SubmitTasksRequest) (*v1.SubmitTasksResponse, error)
 	get     func(context.Context, *v1.GetTaskRequest) (*v1.GetTaskResponse, error)
 	watch   func(context.Context, *v1.WatchTasksRequest, *connect.ServerStream[v1.WatchTasksResponse]) error
+	events  func(context.Context, *v1.WatchEventsRequest, *connect.ServerStream[v1.WatchEventsResponse]) error
+	list    func(*v1.ListEventsRequest) (*v1.ListEventsResponse, error)
 	poll    func(*v1.PollTaskRequest) (*v1.PollTaskResponse, error)
 	reports func(*v1.ReportTaskResultsRequest) (*v1.ReportTaskResultsResponse, error)
 
@@ -69,6 +72,14 @@ func (f *fake) WatchTasks(ctx context.Context, r *connect.Request[v1.WatchTasksR
 	return f.watch(ctx, r.Msg, s)
 }
 
+func (f *fake) WatchEvents(ctx context.Context, r *connect.Request[v1.WatchEventsRequest], s *connect.ServerStream[v1.WatchEventsResponse]) error {
+	return f.events(ctx, r.Msg, s)
+}
+
+func (f *fake) ListEvents(_ context.Context, r *connect.Request[v1.ListEventsRequest]) (*connect.Response[v1.ListEventsResponse], error) {
+	return answer(f.list, r)
+}
+
 func (f *fake) PollTask(_ context.Context, r *connect.Request[v1.PollTaskRequest]) (*connect.Response[v1.PollTaskResponse], error) {
 	return answer(f.poll, r)
 }
@@ -82,6 +93,7 @@ func (f *fake) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle(controlplanev1connect.NewTaskServiceHandler(f))
 	mux.Handle(controlplanev1connect.NewNodeServiceHandler(f))
+	mux.Handle(controlplanev1connect.NewEventServiceHandler(f))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		f.calls.Add(1)
 		f.mu.Lock()

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
 
 	v1 "github.com/raft-control-plane/control-plane/gen/go/controlplane/v1"
 )
@@ -22,13 +23,37 @@ const silenceMax = 25 * time.Second
 // One gap cannot be closed from here: with an empty cursor, changes between the
 // call and the first message are missed if the server is lost in between.
 func (c *Client) WatchTasks(ctx context.Context, req *v1.WatchTasksRequest, f func(*v1.WatchTasksResponse) error) error {
-	req = &v1.WatchTasksRequest{
-		Cursor: req.GetCursor(), TaskIds: req.GetTaskIds(), Queue: req.GetQueue(), NodeId: req.GetNodeId(),
-	}
-	r := c.newRetry(method{name: "WatchTasks", repeatable: true})
+	req = proto.CloneOf(req)
+	return watch(ctx, c, "WatchTasks", f, &req.Cursor,
+		func(ctx context.Context, s *server) (*connect.ServerStreamForClient[v1.WatchTasksResponse], error) {
+			return s.tasks.WatchTasks(ctx, connect.NewRequest(req))
+		})
+}
+
+// WatchEvents is WatchTasks for all changes, of tasks and of nodes.
+func (c *Client) WatchEvents(ctx context.Context, req *v1.WatchEventsRequest, f func(*v1.WatchEventsResponse) error) error {
+	req = proto.CloneOf(req)
+	return watch(ctx, c, "WatchEvents", f, &req.Cursor,
+		func(ctx context.Context, s *server) (*connect.ServerStreamForClient[v1.WatchEventsResponse], error) {
+			return s.events.WatchEvents(ctx, connect.NewRequest(req))
+		})
+}
+
+// opener opens a stream at one server.
+type opener[Msg any] func(context.Context, *server) (*connect.ServerStreamForClient[Msg], error)
+
+// message is a message of a watch.
+type message[Msg any] interface {
+	*Msg
+	GetCursor() string
+}
+
+// watch goes from server to server; cursor is where the next stream begins.
+func watch[Msg any, M message[Msg]](ctx context.Context, c *Client, name string, f func(M) error, cursor *string, open opener[Msg]) error {
+	r := c.newRetry(method{name: name, repeatable: true})
 	for {
 		index, srv := c.pick()
-		stopped, err := watchOnce(ctx, srv, req, r, f)
+		stopped, err := watchOnce(ctx, srv, r, f, cursor, open)
 		if stopped {
 			return err
 		}
@@ -38,14 +63,14 @@ func (c *Client) WatchTasks(ctx context.Context, req *v1.WatchTasksRequest, f fu
 	}
 }
 
-// watchOnce runs one stream and moves the cursor of req along. It reports
-// whether f ended it.
-func watchOnce(ctx context.Context, srv *server, req *v1.WatchTasksRequest, r *retry, f func(*v1.WatchTasksResponse) error) (stopped bool, err error) {
+// watchOnce runs one stream and moves the cursor along. It reports whether f ended
+// it.
+func watchOnce[Msg any, M message[Msg]](ctx context.Context, srv *server, r *retry, f func(M) error, cursor *string, open opener[Msg]) (stopped bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	silence := time.AfterFunc(silenceMax, cancel)
 	defer silence.Stop()
-	stream, err := srv.tasks.WatchTasks(ctx, connect.NewRequest(req))
+	stream, err := open(ctx, srv)
 	if err != nil {
 		return false, err
 	}
@@ -59,10 +84,11 @@ func watchOnce(ctx context.Context, srv *server, req *v1.WatchTasksRequest, r *r
 	for stream.Receive() {
 		silence.Stop()
 		received = true
-		if err := f(stream.Msg()); err != nil {
+		m := M(stream.Msg())
+		if err := f(m); err != nil {
 			return true, err
 		}
-		req.Cursor = stream.Msg().GetCursor()
+		*cursor = m.GetCursor()
 		silence.Reset(silenceMax)
 	}
 	if err := stream.Err(); err != nil {
