@@ -101,6 +101,7 @@ func listen(address string) (net.Listener, error) {
 func runMember(ctx context.Context, engine *raftdb.Engine, ln net.Listener, cfg *serveConfig, log *slog.Logger) error {
 	tasks := db.NewTaskManifest(engine)
 	tasks.SetLogger(log)
+	tasks.SetRetention(cfg.retention())
 	handler, err := service.New(service.Config{
 		Tasks: tasks, Scheduler: scheduler.New(tasks, log), Raft: engine.Handler(), Ready: tasks.CaughtUp,
 		Token: cfg.token, CORSOrigins: cfg.CORSOrigins, PeerTLS: cfg.peerTLS, Loopback: isLoopback(ln.Addr()),

@@ -15,9 +15,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 	"github.com/spf13/viper"
+
+	"github.com/raft-control-plane/control-plane/db"
 )
 
 // serveConfig is all that a member can be told.
@@ -33,6 +36,8 @@ type serveConfig struct {
 	TLSKey          string
 	TLSCA           string
 	CORSOrigins     []string
+	KeepEvents      time.Duration
+	KeepEntries     int64
 	LogLevel        string
 	LogFormat       string
 
@@ -49,6 +54,9 @@ const (
 	minTokenBytes = 16
 	maxTokenBytes = 4096
 	maxBootstrap  = 9
+
+	minKeepEvents  = time.Minute
+	minKeepEntries = 1000
 )
 
 func addServeFlags(f *pflag.FlagSet) {
@@ -63,6 +71,8 @@ func addServeFlags(f *pflag.FlagSet) {
 	f.String("tls-key", "", "file with its private key, PEM")
 	f.String("tls-ca", "", "file with the authorities that sign the members' certificates, PEM (default: those of the system)")
 	f.StringSlice("cors-origin", nil, "origins of web pages that may call, such as https://console.example.com; comma-separated")
+	f.Duration("event-retention", db.DefaultRetention.Age, "how long changes are kept for watchers; 0 for no bound")
+	f.Int64("event-retention-entries", int64(db.DefaultRetention.Entries), "changes in this many of the newest entries of the log are kept; 0 for no bound")
 	f.String("log-level", "info", "debug, info, warn or error")
 	f.String("log-format", "text", "text or json")
 }
@@ -73,7 +83,9 @@ func loadServeConfig(v *viper.Viper) (*serveConfig, error) {
 		Listen: v.GetString("listen"), Advertise: v.GetString("advertise"), DataDir: v.GetString("data-dir"), Name: v.GetString("name"),
 		Join: list(v, "join"), BootstrapExpect: v.GetInt("bootstrap-expect"),
 		TokenFile: v.GetString("token-file"), TLSCert: v.GetString("tls-cert"), TLSKey: v.GetString("tls-key"), TLSCA: v.GetString("tls-ca"),
-		CORSOrigins: list(v, "cors-origin"), LogLevel: v.GetString("log-level"), LogFormat: v.GetString("log-format"),
+		CORSOrigins: list(v, "cors-origin"),
+		KeepEvents:  v.GetDuration("event-retention"), KeepEntries: v.GetInt64("event-retention-entries"),
+		LogLevel: v.GetString("log-level"), LogFormat: v.GetString("log-format"),
 	}
 	if port := os.Getenv("PORT"); port != "" && !v.IsSet("listen") {
 		c.Listen = listenOnPort(port, c.TokenFile != "")
@@ -123,7 +135,7 @@ func defaultDataDir(xdg, home string) string {
 var memberName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
 
 func (c *serveConfig) check() error {
-	return errors.Join(c.loadToken(), c.checkAddresses(), c.checkCluster(), c.loadTLS(), c.checkOrigins(), c.checkLog())
+	return errors.Join(c.loadToken(), c.checkAddresses(), c.checkCluster(), c.loadTLS(), c.checkOrigins(), c.checkRetention(), c.checkLog())
 }
 
 func (c *serveConfig) loadToken() error {
@@ -233,6 +245,23 @@ func (c *serveConfig) checkOrigins() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// checkRetention refuses bounds so tight that a watcher could not go on after the
+// loss of its member.
+func (c *serveConfig) checkRetention() error {
+	var errs []error
+	if c.KeepEvents != 0 && c.KeepEvents < minKeepEvents {
+		errs = append(errs, fmt.Errorf("--event-retention %s: give at least %s, such as 168h, or 0 for no bound", c.KeepEvents, minKeepEvents))
+	}
+	if c.KeepEntries != 0 && c.KeepEntries < minKeepEntries {
+		errs = append(errs, fmt.Errorf("--event-retention-entries %d: give at least %d, such as %d, or 0 for no bound", c.KeepEntries, minKeepEntries, db.DefaultRetention.Entries))
+	}
+	return errors.Join(errs...)
+}
+
+func (c *serveConfig) retention() db.Retention {
+	return db.Retention{Age: c.KeepEvents, Entries: uint64(c.KeepEntries)}
 }
 
 func (c *serveConfig) checkLog() error {
