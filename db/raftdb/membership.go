@@ -150,11 +150,14 @@ func (e *Engine) bootstrap(members []memberInfo) error {
 	if errors.Is(err, raft.ErrCantBootstrap) { // it was taken in meanwhile
 		return nil
 	}
-	if err == nil {
-		e.log.Info("formed a cluster", "members", len(members))
-		e.callElection()
+	if err != nil { // half of it may be stored, which the next start undoes
+		err = fmt.Errorf("form the cluster: %w", err)
+		e.fail(err)
+		return err
 	}
-	return err
+	e.log.Info("formed a cluster", "members", len(members))
+	e.callElection()
+	return nil
 }
 
 // callElection makes a member that has nobody to wait for stand for election now,

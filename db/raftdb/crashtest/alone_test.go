@@ -122,7 +122,7 @@ func count(syncs []crashfs.Sync) map[string]int {
 func eachImage(t *testing.T, captures []*crashfs.Capture, check func(dir string, c *crashfs.Capture, left crashfs.Survival) error) {
 	t.Helper()
 	base, n := seed(t), images(t)
-	slots := make(chan struct{}, 6)
+	slots := make(chan struct{}, 12) // most of it is waiting for elections
 	var wg sync.WaitGroup
 	for at, c := range captures {
 		for image := range n + 1 {

@@ -60,6 +60,11 @@ func child(text string) error {
 	if err != nil {
 		return err
 	}
+	go func() {
+		<-m.engine.Failed()
+		fmt.Fprintln(os.Stderr, m.engine.Err())
+		os.Exit(1)
+	}()
 	fmt.Println("open")
 	if j.Tasks == 0 {
 		return m.follow(j.SnapshotEvery > 0)
@@ -182,13 +187,21 @@ func (p *process) await(want string) {
 	}
 }
 
-// awaitEnd waits until the process has ended by itself.
-func (p *process) awaitEnd() {
+// awaitAny waits until the process has ended by itself or said a line.
+func (p *process) awaitAny(want string) {
 	p.t.Helper()
-	select {
-	case <-p.ended:
-	case <-time.After(patience):
-		p.t.Fatalf("the member goes on without a disk")
+	timeout := time.After(patience)
+	for {
+		select {
+		case line := <-p.lines:
+			if line == want {
+				return
+			}
+		case <-p.ended:
+			return
+		case <-timeout:
+			p.t.Fatalf("the member goes on without a disk after %s:\n%s", patience, p.log)
+		}
 	}
 }
 

@@ -261,7 +261,7 @@ func TestPowerIsLostWhileAStateIsReceived(t *testing.T) {
 	}
 	for _, path := range []string{"state-000002/state.db", "state-000002/snapshot.json.tmp", "state-000002", "CURRENT.tmp"} {
 		if !kinds[filepath.Join(dataDir, path)] {
-			t.Errorf("no fsync of %s: was no state received?", path)
+			t.Errorf("no fsync of %s: was no state received? The member says:\n%s", path, c.m3.log)
 		}
 	}
 	c.eachReturn(sample(t, captures, 1), []string{"m1", "m2"}, c.ids)
