@@ -57,11 +57,11 @@ func (s *Scheduler) newPoll(req controlplane.Poll) *poll {
 
 // await waits for the poll's answer.
 func (s *Scheduler) await(ctx context.Context, p *poll) (controlplane.Work, error) {
-	timer := time.NewTimer(min(p.req.Wait, controlplane.MaxPollWait))
-	defer timer.Stop()
+	end, stop := s.opts.timer(min(p.req.Wait, controlplane.MaxPollWait))
+	defer stop()
 	select {
 	case <-p.done:
-	case <-timer.C:
+	case <-end:
 		s.leave(p, false)
 	case <-ctx.Done():
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,7 +16,7 @@ import (
 )
 
 // testTimeout bounds what a test waits for; nothing should come near it.
-const testTimeout = 60 * time.Second
+const testTimeout = 5 * time.Minute
 
 // rig is a cluster of one with a scheduler: the real engine in a directory of its
 // own and the real manifest, with a clock that stands until it is moved.
@@ -29,6 +30,7 @@ type rig struct {
 	s      *Scheduler
 	plan   *observer
 	hooks  hooks
+	wrap   func(db.Engine) db.Engine // nil: as it is
 	stop   context.CancelFunc
 	ran    chan error
 
@@ -45,7 +47,8 @@ func newRig(t testing.TB) *rig {
 	r.cfg = raftdb.Config{Dir: t.TempDir(), Name: "m1", Advertise: "127.0.0.1:1", Version: "test",
 		Logger: slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelError})),
 		Timing: raftdb.Timing{Heartbeat: 50 * time.Millisecond, SnapshotInterval: time.Hour}}
-	r.opts = Options{RetryBase: time.Minute, RetryMax: 30 * time.Minute, Tick: time.Hour, Now: r.now, Jitter: func() float64 { return 0.5 }}
+	r.opts = Options{RetryBase: time.Minute, RetryMax: 30 * time.Minute, Tick: time.Hour, Now: r.now, Jitter: func() float64 { return 0.5 },
+		timer: func(time.Duration) (<-chan time.Time, func() bool) { return nil, func() bool { return true } }}
 	return r
 }
 
@@ -89,14 +92,28 @@ func (r *rig) close() {
 // lead begins a term with a new manifest and scheduler.
 func (r *rig) lead() {
 	r.t.Helper()
-	r.tasks = db.NewTaskManifest(r.engine)
+	var engine db.Engine = r.engine
+	if r.wrap != nil {
+		engine = r.wrap(engine)
+	}
+	r.tasks = db.NewTaskManifest(engine)
 	r.tasks.SetLogger(r.cfg.Logger)
 	r.s = NewWithOptions(r.tasks, r.cfg.Logger, r.opts)
-	r.plan = &observer{Scheduler: r.s, hooks: r.hooks}
+	r.plan = &observer{Scheduler: r.s, hooks: r.hooks, led: make(chan struct{}, 100)}
 	r.tasks.SetPlanner(r.plan)
 	ctx, stop := context.WithCancel(context.Background())
 	r.stop, r.ran = stop, make(chan error, 1)
 	go func(tasks *db.TaskManifest) { r.ran <- tasks.Run(ctx) }(r.tasks)
+	r.awaitTerm()
+}
+
+// awaitTerm waits until the next term has begun.
+func (r *rig) awaitTerm() {
+	r.t.Helper()
+	select {
+	case <-r.plan.led:
+	case <-r.ctx.Done():
+	}
 	if err := r.tasks.AwaitWritable(r.ctx); err != nil {
 		r.t.Fatalf("no leader: %v", err)
 	}
@@ -157,8 +174,10 @@ func (r *rig) together(start func()) {
 	case err := <-done:
 		r.t.Fatalf("together: %v", err)
 	}
-	start()
-	close(release)
+	func() {
+		defer close(release) // also when start gives up the test
+		start()
+	}()
 	if err := <-done; err != nil {
 		r.t.Fatalf("together: %v", err)
 	}
@@ -184,6 +203,8 @@ func (q *queued) Done() <-chan struct{} {
 type observer struct {
 	*Scheduler
 	hooks hooks
+	leads atomic.Int64
+	led   chan struct{} // a token for each term begun
 
 	mu    sync.Mutex
 	busy  bool
@@ -200,6 +221,7 @@ func (o *observer) afterPass(fn func() bool) {
 
 // hooks are called by the goroutine that makes entries.
 type hooks struct {
+	leading   func()             // before the first term
 	planned   func(s *Scheduler) // after the group is prepared, before the pass
 	passed    func(s *Scheduler) // after the pass
 	committed func(s *Scheduler, g *db.Group, disturbed bool)
@@ -209,6 +231,18 @@ func (o *observer) isBusy() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.busy
+}
+
+// Lead implements db.Planner.
+func (o *observer) Lead(ctx context.Context, read db.Reader) error {
+	if o.leads.Add(1) == 1 && o.hooks.leading != nil {
+		o.hooks.leading()
+	}
+	err := o.Scheduler.Lead(ctx, read)
+	if err == nil {
+		o.led <- struct{}{}
+	}
+	return err
 }
 
 // Plan implements db.Planner.

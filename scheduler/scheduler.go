@@ -46,6 +46,9 @@ type Options struct {
 	Now func() time.Time
 	// Jitter returns a number in [0, 1).
 	Jitter func() float64
+
+	// timer begins the wait of a poll; tests end waits themselves.
+	timer func(d time.Duration) (end <-chan time.Time, stop func() bool)
 }
 
 // Scheduler places tasks on nodes. It is safe for concurrent use; its methods
@@ -173,6 +176,12 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Jitter == nil {
 		o.Jitter = jitter
+	}
+	if o.timer == nil {
+		o.timer = func(d time.Duration) (<-chan time.Time, func() bool) {
+			t := time.NewTimer(d)
+			return t.C, t.Stop
+		}
 	}
 	return o
 }

@@ -37,7 +37,7 @@ type outstanding struct {
 	name   string
 	poll   *poll
 	hangUp context.CancelFunc
-	result chan string
+	result chan func() string
 }
 
 func newSession(t testing.TB) *session {
@@ -82,7 +82,7 @@ func (s *session) released() (out string) {
 		if !o.poll.isDone() {
 			return false
 		}
-		out += o.name + ":\n" + <-o.result
+		out += o.name + ":\n" + (<-o.result)()
 		return true
 	})
 	return out
@@ -328,19 +328,17 @@ func gpuText(gpus []int32) string {
 
 // poll asks for work: poll n1 max=2 held=t1/1. With as=p1 it waits under that name.
 func (c *command) poll() func() string {
-	w := c.worker()
-	p := c.s.s.newPoll(c.pollRequest(w))
+	w, s := c.worker(), c.s.s
+	p := s.newPoll(c.pollRequest(w))
 	c.must(c.s.rig.tasks.Enqueue(p))
+	await := func(ctx context.Context) func() string {
+		work, err := s.await(ctx, p)
+		return func() string { return c.s.work(work, err, c.lease(work)...) }
+	}
 	if name := c.opts["as"]; name != "" {
-		return c.wait(name, p, func(ctx context.Context) string {
-			work, err := c.s.s.await(ctx, p)
-			return c.s.work(work, err, c.lease(work)...)
-		})
+		return c.wait(name, p, await)
 	}
-	return func() string {
-		work, err := c.s.s.await(c.s.ctx, p)
-		return c.s.work(work, err, c.lease(work)...)
-	}
+	return func() string { return await(c.s.ctx)() }
 }
 
 func (c *command) pollRequest(w *worker) controlplane.Poll {
@@ -360,30 +358,37 @@ func (c *command) lease(w controlplane.Work) []string {
 	return nil
 }
 
-func (c *command) wait(name string, p *poll, await func(ctx context.Context) string) func() string {
+// wait lets a poll wait under a name. What it has come to is written down by the
+// goroutine of the test.
+func (c *command) wait(name string, p *poll, await func(ctx context.Context) func() string) func() string {
 	ctx, hangUp := context.WithCancel(c.s.ctx)
-	o := &outstanding{name: name, poll: p, hangUp: hangUp, result: make(chan string, 1)}
+	o := &outstanding{name: name, poll: p, hangUp: hangUp, result: make(chan func() string, 1)}
 	go func() { o.result <- await(ctx) }()
 	c.s.polls = append(c.s.polls, o)
 	return func() string { return "" }
 }
 
+// outstanding is the poll that a command names, nil if it waits no longer.
 func (c *command) outstanding() *outstanding {
 	for _, o := range c.s.polls {
 		if o.name == c.word(0) {
 			return o
 		}
 	}
-	c.fatalf("no poll %s waits", c.word(0))
 	return nil
 }
+
+func noPoll() string { return "no such poll waits\n" }
 
 // hangUp ends the call of a poll from the node's side; with when=planned, between a
 // pass that concerns it and the commit.
 func (c *command) hangUp() func() string {
 	o := c.outstanding()
+	if o == nil {
+		return noPoll
+	}
 	c.s.polls = slices.DeleteFunc(c.s.polls, func(p *outstanding) bool { return p == o })
-	answer := make(chan string, 1)
+	answer := make(chan func() string, 1)
 	c.when(o.poll, func() {
 		o.hangUp()
 		answer <- <-o.result
@@ -392,14 +397,17 @@ func (c *command) hangUp() func() string {
 		if c.opts["when"] != "" {
 			return ""
 		}
-		return <-answer
+		return (<-answer)()
 	}
 }
 
 // timeout ends the wait of a poll.
 func (c *command) timeout() func() string {
-	p := c.outstanding().poll
-	c.when(p, func() { c.s.s.leave(p, false) })
+	o := c.outstanding()
+	if o == nil {
+		return noPoll
+	}
+	c.when(o.poll, func() { c.s.s.leave(o.poll, false) })
 	return func() string { return "" }
 }
 
@@ -446,21 +454,23 @@ func (c *command) report() func() string {
 		r.poll = c.s.s.newPoll(c.pollRequest(w))
 	}
 	c.must(c.s.rig.tasks.Enqueue(r))
-	await := func(ctx context.Context) string {
+	await := func(ctx context.Context) func() string {
 		if r.poll == nil {
 			outcomes, err := r.await(ctx)
-			return outcomeText(outcomes, err)
+			return func() string { return outcomeText(outcomes, err) }
 		}
 		outcomes, work, err := r.awaitBoth(ctx)
-		if err != nil {
-			return errorText(err)
+		return func() string {
+			if err != nil {
+				return errorText(err)
+			}
+			return outcomeText(outcomes, nil) + c.s.work(work, nil)
 		}
-		return outcomeText(outcomes, nil) + c.s.work(work, nil)
 	}
-	if c.opts["as"] != "" {
+	if c.opts["as"] != "" && r.poll != nil {
 		return c.wait(c.opts["as"], r.poll, await)
 	}
-	return func() string { return await(c.s.ctx) }
+	return func() string { return await(c.s.ctx)() }
 }
 
 func outcomeText(outcomes []controlplane.ReportOutcome, err error) (out string) {
