@@ -43,6 +43,11 @@ func (r *reader) QueryNamed(sql string, params []db.Param) (db.Cursor, error) {
 	if isBlank(sql) {
 		return nil, controlplane.FieldErrorf("sql", "is empty: give one SELECT statement")
 	}
+	if len(sql) <= guardSQLBytes { // SQLite refuses what is longer
+		if err := checkGrowth(sql); err != nil {
+			return nil, err
+		}
+	}
 	s, trailing, err := r.conn.PrepareTransient(sql)
 	if err != nil {
 		return nil, sqlError(err)

@@ -9,8 +9,15 @@ import (
 
 // Limits on a stranger's statement, beside its time and its rows.
 const (
-	guardValueBytes = 8 << 20
+	// guardValueBytes has room for the largest payload and result, each 1 MiB.
+	guardValueBytes = 5 << 18
 	guardSQLBytes   = 64 << 10
+	// guardPatternBytes bounds LIKE and GLOB, whose time grows with the product of
+	// pattern and value.
+	guardPatternBytes = 256
+	// guardArguments bounds functions that put their arguments together, escaped, before
+	// they look at the limit: 16 times 6 times 1.25 MiB.
+	guardArguments = 16
 )
 
 // guard lets a connection do nothing but read this database. query_only and
@@ -27,6 +34,11 @@ func guard(conn *sqlite.Conn, trusted *bool) error {
 	conn.Limit(sqlite.LimitCompoundSelect, 50)
 	conn.Limit(sqlite.LimitVariableNumber, 999)
 	conn.Limit(sqlite.LimitWorkerThreads, 0)
+	conn.Limit(sqlite.LimitLikePatternLength, guardPatternBytes)
+	conn.Limit(sqlite.LimitFunctionArg, guardArguments)
+	if err := replaceFunctions(conn); err != nil {
+		return err
+	}
 	return conn.SetAuthorizer(sqlite.AuthorizeFunc(func(a sqlite.Action) sqlite.AuthResult {
 		if *trusted {
 			return sqlite.AuthResultOK
@@ -44,8 +56,12 @@ var readPragmas = []string{
 
 func authorize(a sqlite.Action) sqlite.AuthResult {
 	switch a.Type() {
-	case sqlite.OpSelect, sqlite.OpRead, sqlite.OpRecursive, sqlite.OpFunction: // extensions cannot be loaded: SQLite's default
+	case sqlite.OpSelect, sqlite.OpRead, sqlite.OpRecursive:
 		return sqlite.AuthResultOK
+	case sqlite.OpFunction:
+		if name := functionName(a); name != "" && !slices.Contains(refusedFunctions, name) {
+			return sqlite.AuthResultOK
+		}
 	case sqlite.OpPragma:
 		if slices.Contains(readPragmas, strings.ToLower(a.Pragma())) {
 			return sqlite.AuthResultOK
