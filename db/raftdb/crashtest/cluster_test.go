@@ -267,15 +267,16 @@ func TestPowerIsLostWhileAStateIsReceived(t *testing.T) {
 	c.eachReturn(sample(t, captures, 1), []string{"m1", "m2"}, c.ids)
 }
 
-// voter waits until a member is one.
+// voter waits until a member is one and has caught up.
 func (c *cluster) voter(name string) {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
+	index := c.running["m1"].engine.AppliedIndex()
 	for ctx.Err() == nil {
 		state, err := c.running["m1"].engine.Cluster(ctx)
 		for _, m := range state.Members {
-			if err == nil && m.Name == name && m.Role == controlplane.MemberFollower {
+			if err == nil && m.Name == name && m.Role == controlplane.MemberFollower && m.AppliedIndex >= index {
 				return
 			}
 		}
