@@ -420,3 +420,22 @@ func TestASlowReaderIsToldWhereToGoOn(t *testing.T) {
 		t.Errorf("%d changes, then %d", len(got), len(rest))
 	}
 }
+
+func TestLimitsOfEvents(t *testing.T) {
+	m := solo(t)
+	ids := `"` + strings.Repeat(`x","`, 100) + `x"`
+	for body, field := range map[string]string{
+		`{"wait":"26s"}`:                       "wait",
+		`{"wait":"-1s"}`:                       "wait",
+		`{"pageSize":1001}`:                    "page_size",
+		`{"types":["EVENT_TYPE_UNSPECIFIED"]}`: "types[0]",
+		`{"taskIds":[` + ids + `]}`:            "task_ids",
+		`{"cursor":"1"}`:                       "cursor",
+		`{"cursor":"999999999-0"}`:             "cursor",
+	} {
+		code, _, got := m.post("EventService/ListEvents", body)
+		if message, _ := got["message"].(string); code != 400 || !strings.HasPrefix(message, field+": ") {
+			t.Errorf("%.60s: %d %v", body, code, got)
+		}
+	}
+}
