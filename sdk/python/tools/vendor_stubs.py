@@ -25,6 +25,7 @@ def vendored() -> dict[Path, str]:
 
 
 def main() -> None:
+    """Writes the copy anew."""
     files = vendored()
     if not files:
         sys.exit(f"no stubs in {SOURCE}: run 'make proto'")

@@ -6,7 +6,7 @@ import asyncio
 import enum
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from ._call import Outcome
 from ._clock import boot_clock
@@ -97,6 +97,7 @@ class Attempt:
         self.progress = ""
         self._order: _Limit | None = None
         self._told = asyncio.Event()
+        self._begun_at = math.inf
         self._cause: Cause | None = None
 
     @property
@@ -119,17 +120,22 @@ class Attempt:
             self._order = _Limit(now if self._order is None else self._order.soft, now + grace_s, Cause.ORDER)
         self._told.set()
 
+    def begun(self) -> None:
+        """Starts counting its time limit: its process is ready."""
+        self._begun_at = boot_clock()
+        self._told.set()
+
     async def supervise(self, call: Call, lease: Lease, grace_s: float) -> TaskResult:
         """Runs a call to its end, which comes in time."""
-        begun, lapses = boot_clock(), lease.lapses
+        lapses = lease.lapses
         timeout_s = seconds(self.task.timeout) if self.task.timeout is not None else math.inf
-        limit = _Limit(begun + timeout_s, begun + timeout_s + grace_s, Cause.TIMEOUT)
         done = asyncio.ensure_future(call.outcome())
         due: _Limit | None = None
         killed = False
         try:
             while not done.done():
-                limits = [limit, _Limit(lease.stop_at, lease.kill_at, Cause.LEASE), *filter(None, (self._order,))]
+                end = self._begun_at + timeout_s
+                limits = [_Limit(end, end + grace_s, Cause.TIMEOUT), _Limit(lease.stop_at, lease.kill_at, Cause.LEASE), *filter(None, (self._order,))]
                 now = boot_clock()
                 passed = [one for one in limits if now >= one.soft]
                 if due is None and passed:
@@ -155,7 +161,8 @@ class Attempt:
         self._told.clear()
         told = asyncio.ensure_future(self._told.wait())
         try:
-            await asyncio.wait({done, told}, timeout=max(0.0, timeout_s), return_when=asyncio.FIRST_COMPLETED)
+            waited: set[asyncio.Future[Any]] = {done, told}
+            await asyncio.wait(waited, timeout=max(0.0, timeout_s), return_when=asyncio.FIRST_COMPLETED)
         finally:
             told.cancel()
 

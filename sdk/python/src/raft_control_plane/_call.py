@@ -35,7 +35,7 @@ def call(function: Callable[..., Any], payload: bytes, context: TaskContext) -> 
         elif inspect.iscoroutine(value):
             value = asyncio.run(value)
         return Outcome("result", signature.encode_result(value))
-    except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt are the function's end too
+    except BaseException as error:
         return failure(error)
 
 
@@ -44,7 +44,7 @@ async def call_async(function: Callable[..., Any], payload: bytes) -> Outcome:
     try:
         signature = Signature(function)
         return Outcome("result", signature.encode_result(await function(**signature.decode(payload))))
-    except BaseException as error:  # noqa: BLE001
+    except BaseException as error:
         return failure(error)
 
 

@@ -16,7 +16,7 @@ import socket
 import struct
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -57,8 +57,14 @@ def find(module: str, qualname: str) -> Callable[..., Any]:
     return getattr(found, "function", found)  # type: ignore[no-any-return]
 
 
-def main(link: socket.socket, output: Any) -> None:
-    """Runs jobs until the worker is gone."""
+def main(link: socket.socket, output: Any, modules: Sequence[str]) -> None:
+    """Runs jobs until the worker is gone.
+
+    Args:
+        link: to the worker.
+        output: where standard output and error go.
+        modules: those of the functions, imported before it is ready.
+    """
     # A session of its own: Ctrl-C is for the worker, and what a function starts ends with it.
     os.setsid()
     for number, name in ((1, "stdout"), (2, "stderr")):
@@ -66,10 +72,12 @@ def main(link: socket.socket, output: Any) -> None:
             getattr(sys, name).flush()
         os.dup2(output.fileno(), number)
         # A new one: the old one knows whether what it wrote to could seek.
-        setattr(sys, name, open(number, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False))  # noqa: SIM115, PTH123
+        setattr(sys, name, open(number, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False))  # noqa: SIM115
     if not logging.getLogger().handlers:
         logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for module in modules:
+        importlib.import_module(module)
     child = _Child(link)
     signal.signal(signal.SIGTERM, child.on_stop)
     with contextlib.suppress(EOFError, OSError):
@@ -106,7 +114,7 @@ class _Child:
             self._calling = True
             outcome = call(find(job.module, job.qualname), job.payload, context)
             self._calling = False
-        except BaseException as error:  # noqa: BLE001 - also what a late signal raises outside of the function
+        except BaseException as error:
             self._calling = False
             outcome = failure(error)
         for stream in (sys.stdout, sys.stderr):

@@ -26,6 +26,6 @@ else:
             SERVER_STREAM = 3
             BIDI_STREAM = 4
 
-        def MethodInfo(*, stream_type, **rest):  # noqa: ANN001, ANN003, ANN201, ARG001, N802
+        def MethodInfo(*, stream_type, **rest):  # noqa: ANN001, ANN003, ANN202, N802
             """Makes a MethodInfo without the field that connectrpc 0.12 does not know."""
             return _MethodInfo(**rest)

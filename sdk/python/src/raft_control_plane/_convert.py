@@ -32,6 +32,7 @@ def to_json(value: object) -> bytes:
     Raises:
         ValueError: it holds NaN or an infinity, which JSON cannot say.
         TypeError: it holds something that has no JSON form.
+
     """
     try:
         return json.dumps(value, default=_plain, allow_nan=False, separators=(",", ":"), ensure_ascii=False).encode()
@@ -47,6 +48,7 @@ def from_json(data: bytes, annotation: object) -> Any:
     Raises:
         ValueError: it is no JSON.
         TypeError: it does not fit the annotation.
+
     """
     if not data:
         return convert(None, annotation)
@@ -57,7 +59,7 @@ def from_json(data: bytes, annotation: object) -> Any:
     return convert(value, annotation)
 
 
-def convert(value: Any, annotation: Any) -> Any:
+def convert(value: Any, annotation: Any) -> Any:  # noqa: PLR0911 - one for each kind of type
     """Turns what JSON gave into what an annotation asks for, as far as it says."""
     origin = typing.get_origin(annotation)
     args = typing.get_args(annotation)

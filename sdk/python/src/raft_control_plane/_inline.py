@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import context as contexts
 from ._call import Outcome, call, call_async
-from ._log import sink
+from ._log import route, sink
 from .context import TaskContext
 
 if TYPE_CHECKING:
@@ -59,7 +59,9 @@ class _Inline:
     def kill(self) -> None:
         """Gives up waiting for it."""
         if not self._outcome.done():
-            logger.error("task %s: its function does not stop and cannot be killed: it goes on unheeded", self._attempt.task_id)
+            logger.error(
+                "task %s: its function does not stop and cannot be killed: it goes on unheeded", self._attempt.task_id
+            )
             self._settle(Outcome("lost", error="its function did not stop when told to"))
 
     def _payload(self) -> bytes:
@@ -76,6 +78,7 @@ class _Inline:
     def _enter(self) -> None:
         contexts._current.set(self._context)
         sink.set(self._attempt.log)
+        route()
 
 
 class ThreadCall(_Inline):
@@ -83,6 +86,7 @@ class ThreadCall(_Inline):
 
     async def outcome(self) -> Outcome:
         """Waits for the end."""
+        self._attempt.begun()
         name = f"raft-task-{self._attempt.task_id}"
         threading.Thread(target=contextvars.copy_context().run, args=(self._run,), name=name, daemon=True).start()
         return await asyncio.wrap_future(self._outcome)
@@ -106,6 +110,7 @@ class CoroutineCall(_Inline):
 
     async def outcome(self) -> Outcome:
         """Waits for the end."""
+        self._attempt.begun()
         self._loop.call_soon_threadsafe(self._begin)
         return await asyncio.wrap_future(self._outcome)
 

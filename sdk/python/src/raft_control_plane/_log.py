@@ -58,15 +58,15 @@ class _Router:
     """Stands for a stream of the process, and gives the log of an attempt its copy."""
 
     def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+        self.stream = stream
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
+        return getattr(self.stream, name)
 
     def write(self, text: str) -> int:
         if (tail := sink.get()) is not None:
             tail.write(text.encode(errors="replace"))
-        return self._stream.write(text)
+        return self.stream.write(text)
 
 
 class _Handler(logging.Handler):
@@ -80,16 +80,25 @@ class _Handler(logging.Handler):
 LOG_FORMAT = "%(levelname)s %(name)s: %(message)s"
 
 
+def route() -> None:
+    """Routes what is printed from now on; again where something else replaced the streams."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is not None and not isinstance(stream, _Router):
+            setattr(sys, name, _Router(stream))
+
+
 @contextlib.contextmanager
 def routed() -> Iterator[None]:
     """Routes what is printed and logged in this process to the attempts that do it."""
-    out, err = sys.stdout, sys.stderr
     handler = _Handler()
     handler.setFormatter(logging.Formatter(LOG_FORMAT))
-    sys.stdout, sys.stderr = _Router(out), _Router(err)  # type: ignore[assignment]
     logging.getLogger().addHandler(handler)
+    route()
     try:
         yield
     finally:
         logging.getLogger().removeHandler(handler)
-        sys.stdout, sys.stderr = out, err
+        for name in ("stdout", "stderr"):
+            if isinstance(router := getattr(sys, name), _Router):
+                setattr(sys, name, router.stream)

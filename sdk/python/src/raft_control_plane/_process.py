@@ -11,6 +11,7 @@ import pickle
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ._call import Outcome
@@ -44,7 +45,7 @@ class Child:
         self._ended = False
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
-        os.set_blocking(output.fileno(), False)  # noqa: FBT003
+        os.set_blocking(output.fileno(), False)
         guard.add(self.pid)
 
     @property
@@ -104,6 +105,7 @@ class Child:
 
         Args:
             died: it is about to end by itself: how is worth waiting for.
+
         """
         if self._ended:
             return
@@ -168,8 +170,9 @@ def _exit_text(code: int | None) -> str:
 class Pool:
     """Processes to run functions in, made when they are needed and kept for the next one."""
 
-    def __init__(self, guard: Guard, *, echo: bool) -> None:
+    def __init__(self, guard: Guard, modules: Sequence[str], *, echo: bool) -> None:
         self._guard = guard
+        self._modules = tuple(modules)
         self._echo = echo
         self._idle: list[Child] = []
         self._all: set[Child] = set()
@@ -182,6 +185,7 @@ class Pool:
 
         Raises:
             RuntimeError: none could be started.
+
         """
         if self._idle:
             return self._idle.pop()
@@ -212,7 +216,7 @@ class Pool:
         ours, theirs = socket.socketpair()
         output, written = self._spawn.Pipe(duplex=False)
         try:
-            process = self._spawn.Process(target=main, args=(theirs, written), name=PROCESS_NAME)
+            process = self._spawn.Process(target=main, args=(theirs, written, self._modules), name=PROCESS_NAME)
             process.start()
         except BaseException:
             ours.close()
@@ -221,7 +225,7 @@ class Pool:
         finally:
             theirs.close()
             written.close()
-        ours.setblocking(False)  # noqa: FBT003
+        ours.setblocking(False)
         return process, ours, output
 
 
@@ -245,6 +249,7 @@ class ProcessCall:
             await self._pool.give(child, usable=True)
             return Outcome("cancelled")
         self._child = child
+        self._attempt.begun()
         try:
             outcome = await child.run(self._job, self._attempt)
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import uuid
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from connectrpc.code import Code
 from protobuf import Oneof
 from protobuf.wkt.google.protobuf.duration_pb import Duration
-from protobuf.wkt.google.protobuf.struct_pb import ListValue, NullValue, Struct, Value
+from protobuf.wkt.google.protobuf.struct_pb import ListValue, Struct, Value
 
 from ._gen.controlplane.v1.query_pb import QueryRequest, QueryResponse
 from ._gen.controlplane.v1.task_pb import (
@@ -168,21 +169,14 @@ def query_request(sql: str, params: Sequence[Any]) -> QueryRequest:
 
 def rows(response: QueryResponse) -> list[dict[str, Any]]:
     """Returns a statement's rows, each by the names of the columns."""
-    return [
-        dict(zip(response.columns, (_plain(value) for value in row.values), strict=True)) for row in response.rows
-    ]
+    return [dict(zip(response.columns, (_plain(value) for value in row.values), strict=True)) for row in response.rows]
 
 
 def _value(param: Any) -> Value:
-    if param is None:
-        return Value(kind=Oneof("null_value", NullValue.NULL_VALUE))
-    if isinstance(param, bool):
-        return Value(kind=Oneof("bool_value", param))
-    if isinstance(param, (int, float)):
-        return Value(kind=Oneof("number_value", float(param)))
-    if isinstance(param, str):
-        return Value(kind=Oneof("string_value", param))
-    raise TypeError(f"params: {type(param).__name__} is not allowed: give None, bool, a number or str")
+    if param is not None and not isinstance(param, (bool, int, float, str)):
+        raise TypeError(f"params: {type(param).__name__} is not allowed: give None, bool, a number or str")
+    value: Value = Value.from_json(json.dumps(param))
+    return value
 
 
 def _plain(value: Value) -> Any:

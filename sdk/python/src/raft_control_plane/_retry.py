@@ -80,7 +80,9 @@ class Rota:
 class Retry:
     """Follows one call over its attempts."""
 
-    def __init__(self, rota: Rota, name: str, timeout_s: float, *, wait_s: float = 0.0, repeatable: bool = True) -> None:
+    def __init__(
+        self, rota: Rota, name: str, timeout_s: float, *, wait_s: float = 0.0, repeatable: bool = True
+    ) -> None:
         self._rota = rota
         self._name = name
         self._deadline = time.monotonic() + timeout_s + wait_s
@@ -134,7 +136,7 @@ class Retry:
         if self._failed < len(self._rota.servers):
             return 0.0  # the others have not had their turn
         self._failed = 0
-        pause = min(_BACKOFF_MIN_S * 2 ** min(self._round, 10), _BACKOFF_MAX_S)
+        pause: float = min(_BACKOFF_MIN_S * 2 ** min(self._round, 10), _BACKOFF_MAX_S)
         self._round += 1
         return pause * (1 + random.random() / 2)
 

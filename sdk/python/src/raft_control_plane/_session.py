@@ -9,11 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
 import uuid
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
 from connectrpc.code import Code
@@ -21,7 +19,6 @@ from connectrpc.code import Code
 from ._attempt import Attempt, Call, Fate, Lease
 from ._child import Job
 from ._clock import boot_clock
-from ._config import Config
 from ._gen.controlplane.v1.node_connect import NodeServiceClient
 from ._gen.controlplane.v1.node_pb import (
     HeartbeatRequest,
@@ -38,6 +35,7 @@ from ._held import MAX_POLL_TASKS, Held
 from ._inline import CoroutineCall, FunctionLoop, ThreadCall
 from ._process import Pool, ProcessCall
 from ._requests import duration, seconds
+from ._settings import Backoff, Function, Settings
 from .aio import AsyncClient
 from .errors import CallError, ControlPlaneError, SessionReplacedError
 
@@ -51,49 +49,7 @@ _LAST_POLL_S = 1.0
 _HAND_BACK_S = 2.0
 # One call of ReportTaskResults; a message may have 4 MiB.
 _REPORT_BYTES = 3 << 20
-_BACKOFF_MIN_S, _BACKOFF_MAX_S = 0.1, 2.0
 _REFUSED = (Code.FAILED_PRECONDITION, Code.NOT_FOUND)
-
-
-@dataclass(frozen=True)
-class Function:
-    """A registered function and how it runs."""
-
-    name: str
-    function: Callable[..., Any]
-    isolation: str  # "process", "thread" or "coroutine"
-    module: str
-    qualname: str
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a session needs to know."""
-
-    config: Config
-    node_id: str
-    spec: NodeSpec
-    functions: Mapping[str, Function]
-    stop_grace_s: float
-    shutdown_grace_s: float
-    drain_s: float
-    echo: bool
-
-
-class Backoff:
-    """Pauses that grow from 0.1 to 2 s, with jitter."""
-
-    def __init__(self) -> None:
-        self._wait_s = 0.0
-
-    def next(self) -> float:
-        """Returns the next pause in seconds."""
-        self._wait_s = min(max(_BACKOFF_MIN_S, 2 * self._wait_s), _BACKOFF_MAX_S)
-        return self._wait_s * (0.75 + random.random() / 2)
-
-    def reset(self) -> None:
-        """Begins anew."""
-        self._wait_s = 0.0
 
 
 class Session:
@@ -107,7 +63,8 @@ class Session:
         self._lease = Lease()
         self.held = Held(settings.spec.slots)
         self._guard = Guard()
-        self._pool = Pool(self._guard, echo=settings.echo)
+        modules = {function.module for function in settings.functions.values() if function.isolation == "process"}
+        self._pool = Pool(self._guard, sorted(modules), echo=settings.echo)
         self._function_loop = FunctionLoop()
         self._reports: deque[tuple[Attempt, TaskResult]] = deque()
         self._report_due = asyncio.Event()
@@ -129,6 +86,7 @@ class Session:
         Raises:
             SessionReplacedError: another worker took the name.
             ControlPlaneError: it cannot begin at all.
+
         """
         try:
             if await self._until_stopping(self._register()):
@@ -281,7 +239,8 @@ class Session:
         )
 
     def _no_answer(self, error: CallError) -> None:
-        logger.log(logging.DEBUG if self._unheard else logging.WARNING, "no answer from the control plane: trying on (%s)", error)
+        level = logging.DEBUG if self._unheard else logging.WARNING
+        logger.log(level, "no answer from the control plane: trying on (%s)", error)
         self._unheard = True
 
     # Polls.
@@ -461,7 +420,9 @@ class Session:
             left.extend(self._answered(attempt, result, outcome))
         return left
 
-    def _answered(self, attempt: Attempt, result: TaskResult, outcome: ReportOutcome) -> list[tuple[Attempt, TaskResult]]:
+    def _answered(
+        self, attempt: Attempt, result: TaskResult, outcome: ReportOutcome
+    ) -> list[tuple[Attempt, TaskResult]]:
         """Takes in the outcome of one report, and returns what to report again."""
         found = outcome.outcome
         if found is None or found.field == "status":
@@ -469,7 +430,7 @@ class Session:
             return []
         error = found.value
         if error.code in {code.value for code in _REFUSED}:
-            logger.warning("the result of task %s, attempt %d, is refused and dropped: %s", attempt.task_id, attempt.number, error.message)
+            logger.warning("the result of task %s is refused and dropped: %s", attempt.task_id, error.message)
             self.held.remove(attempt, answered=True)
             return []
         if error.code == Code.INVALID_ARGUMENT.value:

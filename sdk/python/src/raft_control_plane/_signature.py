@@ -44,7 +44,8 @@ class Signature:
         if self._whole is not None:
             bound.apply_defaults()
             value = bound.arguments[self._whole]
-            return checked(as_bytes(value) if self._hints.get(self._whole) is bytes else to_json(value), "the arguments")
+            data = as_bytes(value) if self._hints.get(self._whole) is bytes else to_json(value)
+            return checked(data, "the arguments")
         arguments = dict(bound.arguments)
         for parameter in self._signature.parameters.values():
             if parameter.kind is parameter.VAR_KEYWORD:
@@ -66,7 +67,8 @@ class Signature:
 
     def encode_result(self, value: Any) -> bytes:
         """Encodes what the function returned: bytes as they are, anything else as JSON."""
-        return checked(as_bytes(value) if isinstance(value, (bytes, bytearray, memoryview)) else to_json(value), "the result")
+        is_bytes = isinstance(value, (bytes, bytearray, memoryview))
+        return checked(as_bytes(value) if is_bytes else to_json(value), "the result")
 
     def decode_result(self, data: bytes) -> Any:
         """Decodes what the function returned, by its annotation."""

@@ -30,7 +30,7 @@ def main() -> None:
     """Obeys lines on standard input: `+PID`, `-PID` and `=DEADLINE` in seconds of the boot clock."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # it ends with the worker, not before
-    groups: "set[int]" = set()
+    groups: set[int] = set()
     deadline = float("inf")
     rest = b""
     while True:

@@ -41,7 +41,7 @@ from ._requests import (
 )
 from ._retry import Retry, Rota
 from .client import _present
-from .errors import ResultTimeoutError
+from .errors import unfinished
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 __all__ = ["AsyncClient"]
 
 Request = TypeVar("Request", contravariant=True)  # noqa: PLC0105
-Response = TypeVar("Response")
+Response = TypeVar("Response", covariant=True)  # noqa: PLC0105
 _STUBS = (TaskServiceClient, NodeServiceClient, ClusterServiceClient, QueryServiceClient)
 
 
@@ -113,7 +113,7 @@ class AsyncClient:
         method: Method[Request, Response],
         request: Request,
         *,
-        timeout: float | None = None,  # noqa: ASYNC109
+        timeout: float | None = None,
         wait: float = 0.0,
         repeatable: bool = True,
     ) -> Response:
@@ -125,6 +125,7 @@ class AsyncClient:
             timeout: how long it may take, with all its attempts, in seconds.
             wait: how long the server itself may wait before it answers, on top.
             repeatable: false for a call that must not be tried again by itself.
+
         """
         name = method.__qualname__
         timeout = self.config.timeout_s if timeout is None else timeout
@@ -189,7 +190,7 @@ class AsyncClient:
         cursor: str = "",
         task_ids: Sequence[str] = (),
         queue: str = "",
-        timeout: float | None = None,  # noqa: ASYNC109
+        timeout: float | None = None,
     ) -> AsyncIterator[WatchTasksResponse]:
         """Yields each change of tasks, as Client.watch does."""
         request = WatchTasksRequest(cursor=cursor, task_ids=list(task_ids), queue=queue)
@@ -209,13 +210,13 @@ class AsyncClient:
                 if end is None or time.monotonic() < end:
                     await asyncio.sleep(retry.next(index, error))
 
-    async def wait(self, task_id: str, *, timeout: float | None = None) -> Task:  # noqa: ASYNC109
+    async def wait(self, task_id: str, *, timeout: float | None = None) -> Task:
         """Waits for the end of a task and returns it, however it ended."""
         async for task in self.as_completed([task_id], timeout=timeout):
             return task
         raise AssertionError("as_completed ended without its task")
 
-    async def result(self, task_id: str, *, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
+    async def result(self, task_id: str, *, timeout: float | None = None) -> bytes:
         """Waits for the end of a task and returns what it returned, or raises as Client.result does."""
         return ended_well(await self.wait(task_id, timeout=timeout)).result
 
@@ -223,7 +224,7 @@ class AsyncClient:
         self,
         task_ids: Sequence[str],
         *,
-        timeout: float | None = None,  # noqa: ASYNC109
+        timeout: float | None = None,
     ) -> AsyncIterator[Task]:
         """Yields tasks as they end, with their results."""
         pending = dict.fromkeys(task_ids)
@@ -243,4 +244,4 @@ class AsyncClient:
                     yield task
             if not pending:
                 return
-        raise ResultTimeoutError(f"{len(pending)} of {len(task_ids)} tasks have not ended after {timeout} s: they go on")
+        raise unfinished(len(pending), len(task_ids), timeout)

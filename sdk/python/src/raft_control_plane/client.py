@@ -51,7 +51,7 @@ from ._requests import (
     stored,
 )
 from ._retry import Retry, Rota
-from .errors import CallError, ResultTimeoutError
+from .errors import CallError, unfinished
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -68,7 +68,9 @@ class Method(Protocol[Request, Response]):
 
     __qualname__: str
 
-    def __call__(self, stub: Any, request: Request, /, *, headers: Any = None, timeout_ms: int | None = None) -> Response:
+    def __call__(
+        self, stub: Any, request: Request, /, *, headers: Any = None, timeout_ms: int | None = None
+    ) -> Response:
         """Calls it."""
 
 
@@ -86,6 +88,7 @@ class Client:
         tls_key: its private key.
         http2: use HTTP/2 in plaintext too, where HTTP/1.1 is the default.
         timeout: how long a call may take, with all its attempts, in seconds.
+
     """
 
     def __init__(
@@ -108,7 +111,9 @@ class Client:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     @property
@@ -147,6 +152,7 @@ class Client:
             payload: its argument as the worker expects it, JSON for most; at most 1 MiB.
             task_id: an id of your own; the control plane gives one when empty.
             options: queue, retries, timeout and so on.
+
         """
         return self.submit_task(function_task(function, payload, options or TaskOptions(), task_id))
 
@@ -172,6 +178,7 @@ class Client:
 
         Raises:
             CallError: one was not stored; others may have been.
+
         """
         tasks: list[Task] = []
         for batch in batches([keyed(request) for request in requests]):
@@ -249,6 +256,7 @@ class Client:
             task_ids: only these, at most 100.
             queue: only this queue.
             timeout: ends after so many seconds, rather than never.
+
         """
         request = WatchTasksRequest(cursor=cursor, task_ids=list(task_ids), queue=queue)
         end = None if timeout is None else time.monotonic() + timeout
@@ -272,6 +280,7 @@ class Client:
 
         Raises:
             ResultTimeoutError: it had not ended in time.
+
         """
         for task in self.as_completed([task_id], timeout=timeout):
             return task
@@ -284,6 +293,7 @@ class Client:
             TaskFailedError: it failed.
             TaskCancelledError: it was cancelled.
             ResultTimeoutError: it had not ended in time.
+
         """
         return ended_well(self.wait(task_id, timeout=timeout)).result
 
@@ -298,6 +308,7 @@ class Client:
             cursor: of a watch that began before the tasks were stored. Without it each
                 task is asked for at the beginning.
             queue: the queue of all of them, if that is one.
+
         """
         pending = dict.fromkeys(task_ids)
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -308,7 +319,7 @@ class Client:
                 raise
             yield from self._completed(pending, "", queue, deadline)
         if pending:
-            raise ResultTimeoutError(f"{len(pending)} of {len(task_ids)} tasks have not ended after {timeout} s: they go on")
+            raise unfinished(len(pending), len(task_ids), timeout)
 
     def _completed(self, pending: dict[str, None], cursor: str, queue: str, deadline: float | None) -> Iterator[Task]:
         """Yields pending tasks as they end, until none is left or the time is over."""

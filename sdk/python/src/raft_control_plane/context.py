@@ -61,6 +61,7 @@ def current() -> TaskContext:
 
     Raises:
         RuntimeError: it is called outside of a task.
+
     """
     context = _current.get() or (_of_process[-1] if _of_process else None)
     if context is None:

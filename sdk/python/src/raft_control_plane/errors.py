@@ -61,6 +61,11 @@ class ResultTimeoutError(ControlPlaneError, TimeoutError):
     """The task had not ended in the time that the caller would wait; it goes on."""
 
 
+def unfinished(left: int, count: int, timeout_s: float | None) -> ResultTimeoutError:
+    """Makes the error of a wait that is over."""
+    return ResultTimeoutError(f"{left} of {count} tasks have not ended after {timeout_s} s: they go on")
+
+
 class SessionReplacedError(ControlPlaneError):
     """Another worker registered under this one's name, which has stopped its tasks.
 

@@ -58,16 +58,17 @@ class Handle(Generic[R]):
             TaskFailedError: it failed; with the text of the error and its traceback.
             TaskCancelledError: it was cancelled.
             ResultTimeoutError: it had not ended in time.
+
         """
         return self.decode(self.wait(timeout))
 
-    async def result_async(self, timeout: float | None = None) -> R:  # noqa: ASYNC109
+    async def result_async(self, timeout: float | None = None) -> R:
         """Does what result does, without blocking the event loop."""
         return await asyncio.to_thread(self.result, timeout)
 
     def decode(self, record: TaskRecord) -> R:
         """Returns what the function returned, from the record of its end."""
-        return cast(R, self._signature.decode_result(ended_well(record).result))
+        return cast("R", self._signature.decode_result(ended_well(record).result))
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,11 @@ class Task(Generic[P, R]):
 
     @overload
     def map(
-        self, *iterables: Iterable[Any], progress: bool = ..., timeout: float | None = ..., return_errors: Literal[False] = ...
+        self,
+        *iterables: Iterable[Any],
+        progress: bool = ...,
+        timeout: float | None = ...,
+        return_errors: Literal[False] = ...,
     ) -> list[R]: ...
 
     @overload
@@ -162,6 +167,7 @@ class Task(Generic[P, R]):
             progress: shows a progress bar, by tqdm or rich if one of them is installed.
             timeout: raises ResultTimeoutError after so many seconds.
             return_errors: puts a TaskError in the place of a result, rather than raise the first.
+
         """
         calls = [self.request(*args) for args in zip(*iterables, strict=False)]  # type: ignore[call-arg]
         return self._all(calls, progress=progress, timeout=timeout, return_errors=return_errors)
@@ -175,13 +181,12 @@ class Task(Generic[P, R]):
             progress: shows a progress bar.
             timeout: raises ResultTimeoutError after so many seconds.
             params: the values of each parameter.
+
         """
         points = [dict(zip(params, values, strict=True)) for values in itertools.product(*params.values())]
         calls = [self.request(**point) for point in points]  # type: ignore[call-arg]
         results = self._all(calls, progress=progress, timeout=timeout, return_errors=False)
-        return [
-            SweepResult(point, cast(R, result)) for point, result in zip(points, results, strict=True)
-        ]
+        return [SweepResult(point, cast("R", result)) for point, result in zip(points, results, strict=True)]
 
     def _all(
         self, calls: list[SubmitTaskRequest], *, progress: bool, timeout: float | None, return_errors: bool
@@ -209,6 +214,7 @@ def gather(
         timeout: raises ResultTimeoutError after so many seconds.
         return_errors: puts a TaskError in the place of a result, rather than raise the first.
         cursor: of a watch that began before the first was submitted.
+
     """
     results: dict[str, R | TaskError] = {}
     by_id = {handle.id: handle for handle in handles}

@@ -46,6 +46,7 @@ def find_binary() -> Path:
 
     Raises:
         ControlPlaneError: there is none.
+
     """
     named = os.environ.get("RAFT_NODE_BINARY")
     if named:
@@ -59,7 +60,9 @@ def find_binary() -> Path:
             candidate = folder / "bin" / "raft-node"
             if candidate.is_file() and os.access(candidate, os.X_OK):
                 return candidate
-    raise ControlPlaneError("raft-node not found: set RAFT_NODE_BINARY, put it into PATH, or run 'make build' in a checkout")
+    raise ControlPlaneError(
+        "raft-node not found: set RAFT_NODE_BINARY, put it into PATH, or run 'make build' in a checkout"
+    )
 
 
 class LocalControlPlane:
@@ -69,6 +72,7 @@ class LocalControlPlane:
         binary: the program; found as the module says when None.
         data_dir: where it keeps its state; a fresh directory, removed at the end, when None.
         token: the secret that callers have to show; none when None.
+
     """
 
     def __init__(
@@ -103,7 +107,9 @@ class LocalControlPlane:
         self.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def client(self, *, timeout: float = 30.0) -> Client:
@@ -114,7 +120,16 @@ class LocalControlPlane:
 
     def start(self) -> None:
         """Starts the member and waits until it serves."""
-        command = [str(self.binary), "serve", "--listen", f"127.0.0.1:{self._port}", "--data-dir", str(self._dir), "--name", "test"]
+        command = [
+            str(self.binary),
+            "serve",
+            "--listen",
+            f"127.0.0.1:{self._port}",
+            "--data-dir",
+            str(self._dir),
+            "--name",
+            "test",
+        ]
         if self._token is not None:
             token_file = Path(self._scratch.name, "token")
             token_file.touch(mode=0o600)
@@ -165,9 +180,10 @@ class LocalControlPlane:
         while True:
             # Not through a proxy, which the environment may ask for.
             opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-            with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError), opener.open(
-                f"{self.url}/readyz", timeout=1
-            ) as answer:
+            with (
+                contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError),
+                opener.open(f"{self.url}/readyz", timeout=1) as answer,
+            ):
                 if answer.status == 200:
                     return
             if process.poll() is not None:

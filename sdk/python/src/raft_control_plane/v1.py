@@ -9,7 +9,7 @@ from ._gen.controlplane.v1.query_pb import *  # noqa: F403
 from ._gen.controlplane.v1.task_connect import TaskServiceClient, TaskServiceClientSync
 from ._gen.controlplane.v1.task_pb import *  # noqa: F403
 
-__all__ = [  # noqa: PLE0604 - beside the messages
+__all__ = [
     "ClusterServiceClient",
     "ClusterServiceClientSync",
     "NodeServiceClient",

@@ -25,10 +25,10 @@ from ._gen.controlplane.v1.task_pb import Resources
 from ._log import routed
 from ._process import PROCESS_NAME
 from ._requests import TaskOptions
-from ._session import Function, Session, Settings
+from ._session import Session
+from ._settings import Function, Settings
 from ._version import __version__
 from .client import Client
-from .errors import ControlPlaneError
 from .task import Task
 
 if TYPE_CHECKING:
@@ -101,6 +101,7 @@ class Worker:
         shutdown_grace: the same for all tasks when the worker stops.
         drain: seconds that tasks have to end by themselves when the worker stops, before.
         echo: copy what functions in processes of their own print to standard error.
+
     """
 
     def __init__(
@@ -175,7 +176,6 @@ class Worker:
     def task(
         self,
         function: Callable[..., Any] | None = None,
-        /,
         *,
         name: str | None = None,
         isolation: Isolation | None = None,
@@ -186,7 +186,7 @@ class Worker:
         priority: int = 0,
         labels: Mapping[str, str] | None = None,
         max_lost_attempts: int = 0,
-    ) -> Any:
+    ) -> Task[Any, Any] | _Decorator:
         """Registers a function; to be used as a decorator.
 
         Args:
@@ -207,6 +207,7 @@ class Worker:
             priority: -1000 to 1000; higher runs first.
             labels: labels of its calls.
             max_lost_attempts: how many attempts may be lost with their worker, 5 when 0.
+
         """
         options = TaskOptions(
             queue=queue,
@@ -254,6 +255,7 @@ class Worker:
         Raises:
             SessionReplacedError: another worker took the name; this one has stopped.
             ControlPlaneError: it cannot begin, for example because the token is wrong.
+
         """
         with self._signals():
             self._launch()
@@ -276,6 +278,7 @@ class Worker:
 
         Args:
             hard: ends the functions at once.
+
         """
         self._ask_to_stop(hard=hard)
         self._finish()
@@ -288,7 +291,9 @@ class Worker:
         self.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop(hard=kind is not None)
 
     def _launch(self) -> None:
@@ -307,7 +312,7 @@ class Worker:
     def _main(self) -> None:
         try:
             asyncio.run(self._serve())
-        except BaseException as error:  # noqa: BLE001 - raised in the caller's thread
+        except BaseException as error:
             self._error = error
         finally:
             self._ended.set()

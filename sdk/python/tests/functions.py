@@ -1,0 +1,193 @@
+"""The functions that tests submit, and a program that runs a worker with them."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pydantic
+
+from raft_control_plane import Cancelled, SessionReplacedError, Worker, current
+
+QUEUE = "functions"
+
+
+def make_worker(servers: str | None = None, **options: Any) -> Worker:
+    """Makes a worker with all functions below."""
+    worker = Worker(servers, **options)
+    for function in (add, no_op, shout, scale, blend, countdown, train, broken, slow, hold, spawn, crash, leave, mark, gone):
+        worker.task(function)
+    worker.task(retries=2)(flaky)
+    worker.task(isolation="process", name="own_loop")(nap)
+    worker.task(nap)
+    worker.task(isolation="thread")(patient)
+    return worker
+
+
+@dataclasses.dataclass
+class Settings:
+    rate: float
+    layers: list[int] = dataclasses.field(default_factory=list)
+
+
+class Model(pydantic.BaseModel):
+    name: str
+    score: float = 0.5
+
+
+def add(x: int, y: int = 1) -> int:
+    print(f"adding {x} and {y}")
+    return x + y
+
+
+def no_op(n: int) -> int:
+    return n
+
+
+def shout(data: bytes) -> bytes:
+    return data.upper()
+
+
+def scale(settings: Settings) -> Settings:
+    return Settings(settings.rate * 2, [layer + 1 for layer in settings.layers])
+
+
+def blend(model: Model, others: list[Settings], tag: str | None = None) -> Model:
+    return Model(name=f"{model.name}-{tag}", score=model.score + sum(other.rate for other in others))
+
+
+def countdown(n: int) -> Generator[dict[str, int], None, str]:
+    for left in range(n, 0, -1):
+        yield {"left": left}
+    return "liftoff"
+
+
+async def nap(seconds: float) -> str:
+    print(f"napping {seconds}")
+    logging.getLogger("nap").warning("zzz")
+    try:
+        await asyncio.sleep(seconds)
+    except asyncio.CancelledError:
+        Path(os.environ.get("SCRATCH", "/nowhere"), "nap-cancelled").touch()
+        raise
+    return "rested"
+
+
+def broken(what: str) -> None:
+    print("about to break")
+    logging.getLogger("broken").info("a line at level info")
+    raise ValueError(f"broken: {what}")
+
+
+def flaky(folder: str, failures: int) -> int:
+    attempt = current().attempt
+    if attempt <= failures:
+        raise RuntimeError(f"failure {attempt}")
+    return attempt
+
+
+def slow(seconds: float, folder: str) -> str:
+    """Sleeps, and notes how it went."""
+    Path(folder, "slow-begun").touch()
+    try:
+        time.sleep(seconds)
+    except Cancelled:
+        assert current().cancelled
+        Path(folder, "slow-cancelled").write_text(str(time.monotonic()))
+        raise
+    return "slept"
+
+
+def hold(folder: str) -> None:
+    """Holds on, whatever is asked of it."""
+    Path(folder, "hold-begun").write_text(str(os.getpid()))
+    while True:
+        try:
+            time.sleep(3600)
+        except BaseException as error:  # noqa: BLE001
+            print("ignoring", repr(error))
+
+
+def spawn(folder: str) -> None:
+    """Starts a process and waits for it."""
+    child = subprocess.Popen(["sleep", "3600"])
+    Path(folder, "spawn-pid").write_text(str(child.pid))
+    child.wait()
+
+
+def crash() -> None:
+    print("last words")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def leave(code: int) -> None:
+    sys.exit(code)
+
+
+def patient() -> bool:
+    """Waits in a thread until it is told to stop."""
+    Path(os.environ["SCRATCH"], "patient-begun").touch()
+    return current().wait(3600)
+
+
+def mark(folder: str, name: str) -> str:
+    """Appends a line and waits for a file: for tests of workers that are killed in the middle."""
+    with Path(folder, "marks").open("a") as marks:
+        marks.write(f"begun by {os.getppid()} in {os.getpid()}\n")
+    while not Path(folder, name).exists():
+        time.sleep(0.02)
+    return f"attempt {current().attempt}"
+
+
+def train(steps: int, folder: str) -> list[int]:
+    """Trains with a checkpoint at each step, as the example does."""
+    path = Path(folder, "checkpoint")
+    done = int(path.read_text()) if path.exists() else 0
+    begun = done
+    for step in range(done, steps):
+        path.write_text(str(step + 1))
+        if step + 1 == steps // 2 and current().attempt == 1:
+            raise RuntimeError("lost in the middle")
+    return [begun, steps]
+
+
+def gone(seconds: float) -> bool:
+    """Holds the interpreter: no other thread of its process runs meanwhile."""
+    import re  # noqa: PLC0415
+
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        re.match(r"(a+)+$", "a" * 22 + "b")  # does not let go of the interpreter until it is done
+    return threading.active_count() >= 1
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.DEBUG, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    name, *options = sys.argv[1:]
+    numbers = dict(option.split("=") for option in options)
+    worker = make_worker(
+        name=name,
+        slots=int(numbers.get("slots", 2)),
+        drain=float(numbers.get("drain", 0)),
+        shutdown_grace=float(numbers.get("shutdown_grace", 2)),
+        stop_grace=float(numbers.get("stop_grace", 1)),
+    )
+    try:
+        worker.run()
+    except SessionReplacedError as error:
+        print("replaced:", error)
+        sys.exit(3)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,245 @@
+"""Parts that need no control plane: encoding, errors of use, choice of server, retries."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import importlib.util
+import math
+import threading
+import typing
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from raft_control_plane import CallError, Client, TaskOptions, UnreachableError, Worker
+from raft_control_plane._attempt import Attempt, Fate, Lease
+from raft_control_plane._clock import boot_clock
+from raft_control_plane._convert import convert, from_json, to_json
+from raft_control_plane._held import Held
+from raft_control_plane._log import MAX_LOG_BYTES, Tail, cut_middle
+from raft_control_plane._signature import Signature
+from raft_control_plane.v1 import Task, TaskStatus
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    x: float
+    colour: Colour = Colour.RED
+
+
+@pytest.mark.parametrize(
+    ("value", "annotation"),
+    [
+        (None, typing.Optional[Point]),  # noqa: UP045 - the old way of writing it
+        (Point(1.5), Point | None),
+        ([Point(1.0), Point(2.0)], list[Point]),
+        ({"a": Point(1.0)}, dict[str, Point]),
+        ({1: "one"}, dict[int, str]),
+        ((1, Point(2.0)), tuple[int, Point]),
+        ((1.0, 2.0), tuple[float, ...]),
+        ({Colour.RED}, set[Colour]),
+        ("text", int | str),
+        (3.0, float),
+        ({"any": [1, None, True]}, Any),
+    ],
+)
+def test_values_survive_json(value: Any, annotation: Any) -> None:
+    found = from_json(to_json(value), annotation)
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_what_has_no_json_form_is_told() -> None:
+    with pytest.raises(ValueError, match="NaN"):
+        to_json({"loss": math.nan})
+    with pytest.raises(TypeError, match="object has no JSON form"):
+        to_json(object())
+    with pytest.raises(TypeError, match="Point has no field z"):
+        convert({"x": 1, "z": 2}, Point)
+
+
+def test_signatures() -> None:
+    def several(a: int, *, b: Point | None = None, **more: int) -> list[Point]:
+        return [b] * a if b else []
+
+    signature = Signature(several)
+    payload = signature.encode((2,), {"b": Point(1.0), "c": 3})
+    assert payload == b'{"a":2,"b":{"x":1.0,"colour":"red"},"c":3}'
+    assert signature.decode(payload) == {"a": 2, "b": Point(1.0), "c": 3}
+    assert signature.decode_result(signature.encode_result([Point(1.0)])) == [Point(1.0)]
+    with pytest.raises(TypeError, match="missing a required argument: 'a'"):
+        signature.encode((), {})
+    with pytest.raises(TypeError, match="missing a required argument: 'a'"):
+        signature.decode(b"")
+    with pytest.raises(ValueError, match="at most 1048576 are allowed"):
+        Signature(lambda data: data).encode(("x" * (1 << 20),), {})
+
+
+def test_a_worker_refuses_functions_that_it_cannot_run() -> None:
+    worker = Worker()
+
+    async def rows() -> typing.AsyncIterator[int]:
+        yield 1
+
+    def positional(x: int, /) -> int:
+        return x
+
+    def local() -> None: ...
+
+    with pytest.raises(TypeError, match="async generator"):
+        worker.task(rows)
+    with pytest.raises(TypeError, match="top of a module"):
+        worker.task(local)
+    with pytest.raises(TypeError, match="by keyword"):
+        worker.task(isolation="thread")(positional)
+    with pytest.raises(RuntimeError, match="no function is registered"):
+        worker.start()
+    worker.task(isolation="thread", name="one")(local)
+    with pytest.raises(ValueError, match="one is registered already"):
+        worker.task(isolation="thread", name="one")(local)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: Client("ftp://x"), "scheme must be http or https"),
+        (lambda: Client("http://user:secret@x"), "give a secret as token="),
+        (lambda: Client([]), "none given"),
+        (lambda: Client(token="a b"), "token: it holds a space"),  # noqa: S106
+        (lambda: Client(tls_cert=b"x"), "one is missing"),
+        (lambda: Client(timeout=0), "timeout: 0 s is out of range"),
+        (lambda: Worker(name="a b"), "name: 'a b'"),
+        (lambda: Worker(slots=0), "slots: 0 is out of range"),
+        (lambda: TaskOptions(retries=100), "retries: 100 is out of range"),
+        (lambda: TaskOptions(resources={"gpu": 1}), "resources: gpu is not known"),
+    ],
+)
+def test_mistakes_are_named(make: Callable[[], object], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        make()
+
+
+def test_servers_are_completed() -> None:
+    assert Client("a:1, http://b:2/").servers == ("http://a:1", "http://b:2")
+    assert Client(["a:1", "a:1"], tls_ca=b"-----BEGIN").servers == ("https://a:1",)
+
+
+class _Member(BaseHTTPRequestHandler):
+    """Answers the way a member does, one answer after the other."""
+
+    answers: ClassVar[list[tuple[int, bytes]]] = []
+    bodies: ClassVar[list[bytes]] = []
+
+    def do_POST(self) -> None:
+        self.bodies.append(self.rfile.read(int(self.headers["content-length"])))
+        status, body = self.answers.pop(0)
+        self.send_response(status)
+        self.send_header("content-type", "application/proto" if status == 200 else "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+def member() -> typing.Iterator[HTTPServer]:
+    _Member.answers, _Member.bodies = [], []
+    server = HTTPServer(("127.0.0.1", 0), _Member)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_submission_is_repeated_with_its_key_at_the_next_server(member: HTTPServer) -> None:
+    _Member.answers = [
+        (409, b'{"code":"aborted","message":"outcome unknown"}'),
+        (503, b'{"code":"unavailable","message":"no leader"}'),
+        (200, b"\x0a\x04\x0a\x02t1"),
+    ]
+    with Client(["http://127.0.0.1:1", f"http://127.0.0.1:{member.server_port}"], timeout=20) as client:
+        assert client.submit("f", b"1").id == "t1"
+    assert len(_Member.bodies) == 3
+    assert len(set(_Member.bodies)) == 1, "a repeat must be the same submission"
+
+
+def test_a_throttled_call_waits_as_long_as_the_server_says(member: HTTPServer) -> None:
+    # google.rpc.RetryInfo with a delay of 0.3 s.
+    detail = b'{"code":"resource_exhausted","message":"m","details":[{"type":"google.rpc.RetryInfo","value":"CgYQgIyGjwE"}]}'
+    _Member.answers = [(429, detail), (200, b"\x0a\x04\x0a\x02t1")]
+    with Client(f"http://127.0.0.1:{member.server_port}", timeout=20) as client:
+        begun = boot_clock()
+        assert client.get("t1").id == "t1"
+        assert boot_clock() - begun >= 0.3
+
+
+def test_a_refusal_is_final(member: HTTPServer) -> None:
+    _Member.answers = [(400, b'{"code":"invalid_argument","message":"queue: too long"}')]
+    with Client(f"http://127.0.0.1:{member.server_port}") as client, pytest.raises(CallError, match="queue: too long"):
+        client.submit("f")
+    assert len(_Member.bodies) == 1
+
+
+def test_nobody_answers() -> None:
+    with Client("http://127.0.0.1:1", timeout=0.3) as client, pytest.raises(UnreachableError, match="no answer from"):
+        client.get("t1")
+
+
+def test_a_lease_counts_from_the_sending() -> None:
+    lease = Lease()
+    assert lease.renewed(100.0, 15.0)
+    assert (lease.stop_at, lease.kill_at) == (112.0, 113.5)
+    assert not lease.renewed(99.0, 15.0), "an older answer must not move it"
+    assert not lease.renewed(101.0, 0.0)
+    assert lease.renewed(boot_clock() + 1000, 15.0)
+    assert lease.lapses == 1
+
+
+def test_held_takes_a_delivery_once() -> None:
+    held = Held(2)
+    (first,) = held.add([Task(id="t", attempt=1)])
+    assert held.add([Task(id="t", attempt=1)]) == []
+    (second,) = held.add([Task(id="t", attempt=2)])
+    assert second.older is first
+    assert first.fate is Fate.DROPPED
+    held.remove(second, answered=True)
+    assert held.add([Task(id="t", attempt=2)]) == [], "a delivery repeated after the end"
+    assert held.all() == []
+
+
+def test_reports_keep_to_the_limits() -> None:
+    attempt = Attempt(Task(id="t", attempt=1), None)
+    attempt.log.write("é".encode() * MAX_LOG_BYTES + b"end\xff")
+    report = attempt.result(TaskStatus.FAILED, error="first\n" + "é" * 5000 + "\nlast")
+    assert len(report.log_tail.encode()) <= MAX_LOG_BYTES
+    assert report.log_tail.endswith("éend\ufffd")
+    assert len(report.error.encode()) <= 4096
+    assert report.error.startswith("first\n")
+    assert report.error.endswith("\nlast")
+    assert cut_middle("short") == "short"
+    assert Tail().text() == ""
+
+
+def test_the_stubs_are_those_of_the_contract() -> None:
+    spec = importlib.util.spec_from_file_location("vendor_stubs", ROOT / "tools" / "vendor_stubs.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    expected = module.vendored()
+    assert expected
+    found = {path.relative_to(module.TARGET): path.read_text() for path in module.TARGET.rglob("*.py")}
+    assert found == expected, "run make proto"
