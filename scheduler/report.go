@@ -49,6 +49,9 @@ func (r *report) awaitBoth(ctx context.Context) ([]controlplane.ReportOutcome, c
 		return nil, controlplane.Work{}, err
 	}
 	work, err := r.s.await(ctx, r.poll)
+	if err != nil && len(outcomes) == 0 {
+		return nil, controlplane.Work{}, err
+	}
 	if err != nil { // the results are recorded: say so, and let the worker poll again
 		return outcomes, controlplane.Work{}, nil
 	}

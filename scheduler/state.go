@@ -174,7 +174,7 @@ func (st *state) checked(what string, then func(held bool)) func(db.OpResult) {
 
 func replaced(id string) error {
 	return controlplane.Errorf(controlplane.CodePrecondition,
-		"this session of node %s was replaced by a newer one: stop its tasks and exit; two workers must not share a node id", id)
+		"this is not the present session of node %s: a newer one replaced it, or it has not registered yet (by a heartbeat with spec); stop its tasks and exit, since two workers must not share a node id", id)
 }
 
 func unknown(id string) error {
