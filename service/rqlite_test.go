@@ -60,9 +60,9 @@ func TestRqliteAnswers(t *testing.T) {
 			`{"results":[{"columns":["? + ?"],"types":["integer"],"values":[[42]]},{"columns":[":x","$y","@z"],"types":["integer","","real"],"values":[[1,null,1.5]]}]}`},
 		{"/db/query", `[["SELECT hex(?), hex(?), ?, ?", "x'0aff'", [10, 255], "x'0", 9007199254740993]]`,
 			`{"results":[{"columns":["hex(?)","hex(?)","?","?"],"types":["text","text","text","integer"],"values":[["0AFF","0AFF","x'0",9007199254740993]]}]}`},
-		{"/db/query", `["SELECT nix", "SELECT 1"]`, `{"results":[{"error":"sql: 1:8: SQL logic error: no such column: nix"},{"columns":["1"],"types":["integer"],"values":[[1]]}]}`},
-		{"/db/query?associative", `["SELECT nix"]`, `{"results":[{"rows":[],"error":"sql: 1:8: SQL logic error: no such column: nix"}]}`},
-		{"/db/request", `["SELECT 1", "DELETE FROM tasks"]`, `{"results":[{"columns":["1"],"types":["integer"],"values":[[1]]},{"error":"sql: only statements that read are allowed: authorization denied: not authorized"}]}`},
+		{"/db/query", `["SELECT nix", "SELECT 1"]`, `{"results":[{"error":"sql: no such column: nix (line 1, column 8): PRAGMA table_info(TABLE) lists what there is"},{"columns":["1"],"types":["integer"],"values":[[1]]}]}`},
+		{"/db/query?associative", `["SELECT nix"]`, `{"results":[{"rows":[],"error":"sql: no such column: nix (line 1, column 8): PRAGMA table_info(TABLE) lists what there is"}]}`},
+		{"/db/request", `["SELECT 1", "DELETE FROM tasks"]`, `{"results":[{"columns":["1"],"types":["integer"],"values":[[1]]},{"error":"sql: only statements that read are allowed: give SELECT, or a PRAGMA that tells about the schema"}]}`},
 		{get("/db/query?", "SELECT '<&>'"), "", `{"results":[{"columns":["'\u003c\u0026\u003e'"],"types":["text"],"values":[["\u003c\u0026\u003e"]]}]}`},
 	} {
 		status, h, text := m.rqlite(c.path, c.body)

@@ -2,6 +2,8 @@ package raftdb
 
 import (
 	"errors"
+	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -133,21 +135,50 @@ func sqlError(err error) error {
 	case sqlite.ResultInterrupt:
 		return controlplane.Errorf(controlplane.CodeDeadline, "the statement ran for too long and was stopped: narrow it, or add a LIMIT")
 	case sqlite.ResultAuth, sqlite.ResultReadOnly:
-		return controlplane.FieldErrorf("sql", "only statements that read are allowed: %s", plain(err))
-	case sqlite.ResultError, sqlite.ResultTooBig, sqlite.ResultRange, sqlite.ResultMismatch, sqlite.ResultConstraint:
+		return controlplane.FieldErrorf("sql", "only statements that read are allowed: give SELECT, or a PRAGMA that tells about the schema")
+	case sqlite.ResultTooBig:
+		return controlplane.FieldErrorf("sql", "a value or the statement is too large: values may have %d bytes, take a part by substr()", guardValueBytes)
+	case sqlite.ResultError, sqlite.ResultRange, sqlite.ResultMismatch, sqlite.ResultConstraint:
 		return controlplane.FieldErrorf("sql", "%s", plain(err))
 	}
 	return err
 }
 
-// plain removes the driver's own words from a message.
+// sqlPlace is where the driver found a mistake: line and column.
+var sqlPlace = regexp.MustCompile(`^([0-9]+):([0-9]+): `)
+
+// sqlHints say what to do about mistakes that are made often.
+var sqlHints = map[string]string{
+	"no such table":  ": SELECT name FROM sqlite_schema lists what there is",
+	"no such column": ": PRAGMA table_info(TABLE) lists what there is",
+	"not authorized": ": a function in it is not allowed here",
+}
+
+// plain removes the driver's own words from a message, and adds what to do.
 func plain(err error) string {
 	text := err.Error()
 	if i := strings.LastIndex(text, "sqlite: "); i >= 0 {
 		text = text[i+len("sqlite: "):]
 	}
-	return strings.TrimPrefix(text, "prepare: ")
+	text = strings.TrimPrefix(strings.TrimPrefix(text, "prepare: "), "step: ")
+	at := ""
+	if m := sqlPlace.FindStringSubmatch(text); m != nil {
+		text, at = text[len(m[0]):], fmt.Sprintf(" (line %s, column %s)", m[1], m[2])
+	}
+	text = strings.TrimPrefix(text, "SQL logic error: ")
+	if len(text) > maxSQLFault { // it quotes what it does not understand
+		text = strings.ToValidUTF8(text[:maxSQLFault], "") + "…"
+	}
+	for part, hint := range sqlHints {
+		if strings.Contains(text, part) {
+			return text + at + hint
+		}
+	}
+	return text + at
 }
+
+// maxSQLFault bounds what is said of a mistake, in bytes.
+const maxSQLFault = 200
 
 // cursor implements db.Cursor.
 type cursor struct {
