@@ -32,8 +32,11 @@ func checkTask(t *v1.Task) error {
 	}
 	for k, v := range e.GetEnv() {
 		size += len(k) + len(v) + 2
-		if strings.ContainsAny(k, "=\x00") || strings.ContainsRune(v, 0) {
-			return controlplane.FieldErrorf(fmt.Sprintf("exec.env[%q]", k), "holds '=' in its name or a NUL byte: take it out")
+		switch {
+		case strings.Contains(k, "="):
+			return controlplane.FieldErrorf(fmt.Sprintf("exec.env[%q]", k), "has '=' in its name: take it out")
+		case strings.ContainsRune(k+v, 0):
+			return controlplane.FieldErrorf(fmt.Sprintf("exec.env[%q]", k), "holds a NUL byte, which no program can be given: take it out")
 		}
 	}
 	if strings.ContainsRune(e.GetWorkingDir(), 0) {

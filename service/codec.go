@@ -1,13 +1,96 @@
 package service
 
 import (
-	"errors"
+	"context"
+	"crypto/rand"
 	"fmt"
 	"strings"
 
+	"connectrpc.com/connect"
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/raft-control-plane/control-plane"
 )
+
+// A message that cannot be read is refused by an interceptor, not by its codec: what a
+// codec says gets no details, no header and no count. So a codec leaves the reason
+// in the message, as a field that no contract has, and the interceptor finds it
+// there.
+
+// faultField is the number of that field, the highest that there is.
+const faultField protowire.Number = 1<<29 - 1
+
+// faultSecret begins the field, so that no caller can send one.
+var faultSecret = rand.Text()
+
+// markFault makes a message say why it could not be read.
+func markFault(m proto.Message, err error) {
+	e, ok := err.(*controlplane.Error) //nolint:errorlint // made by this package, and not wrapped
+	if !ok {
+		e = controlplane.Errorf(controlplane.CodeInvalid, "%s", cut(err.Error(), 200))
+	}
+	b := protowire.AppendTag(nil, faultField, protowire.BytesType)
+	b = protowire.AppendString(b, faultSecret+e.Field+"\x00"+e.Message)
+	proto.Reset(m)
+	m.ProtoReflect().SetUnknown(b)
+}
+
+// faultOf returns why a message could not be read, nil if it could.
+func faultOf(message any) error {
+	m, ok := message.(proto.Message)
+	if !ok {
+		return nil
+	}
+	b := m.ProtoReflect().GetUnknown()
+	number, _, n := protowire.ConsumeTag(b)
+	if n < 0 || number != faultField {
+		return nil
+	}
+	text, n := protowire.ConsumeString(b[n:])
+	text, ok = strings.CutPrefix(text, faultSecret)
+	if n < 0 || !ok {
+		return nil
+	}
+	field, why, _ := strings.Cut(text, "\x00")
+	return &controlplane.Error{Code: controlplane.CodeInvalid, Field: field, Message: why}
+}
+
+// faults is the interceptor that refuses messages that could not be read.
+type faults struct{}
+
+// WrapUnary implements connect.Interceptor.
+func (faults) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
+	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
+		if err := faultOf(req.Any()); err != nil {
+			return nil, err
+		}
+		return next(ctx, req)
+	}
+}
+
+// WrapStreamingHandler implements connect.Interceptor.
+func (faults) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
+	return func(ctx context.Context, conn connect.StreamingHandlerConn) error {
+		return next(ctx, faultConn{conn})
+	}
+}
+
+// WrapStreamingClient implements connect.Interceptor.
+func (faults) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
+	return next
+}
+
+type faultConn struct{ connect.StreamingHandlerConn }
+
+// Receive implements connect.StreamingHandlerConn.
+func (c faultConn) Receive(message any) error {
+	if err := c.StreamingHandlerConn.Receive(message); err != nil {
+		return err
+	}
+	return faultOf(message)
+}
 
 // strictJSON is Connect's JSON codec, except that it refuses fields and enum names
 // that the contract does not have. Connect's own drops them, and a misspelt
@@ -36,10 +119,9 @@ func (c strictJSON) Unmarshal(data []byte, message any) error {
 		return err
 	}
 	if len(data) == 0 {
-		return errors.New("the body is empty: send a JSON object, {} at least")
-	}
-	if err := protojson.Unmarshal(data, m); err != nil {
-		return fmt.Errorf("JSON of %s: %s", m.ProtoReflect().Descriptor().Name(), plainSpaces(err))
+		markFault(m, controlplane.Errorf(controlplane.CodeInvalid, "the body is empty: send a JSON object, {} at least"))
+	} else if err := protojson.Unmarshal(data, m); err != nil {
+		markFault(m, explainJSON(m.ProtoReflect().Descriptor(), data, err))
 	}
 	return nil
 }
@@ -49,6 +131,54 @@ func (c strictJSON) MarshalStable(message any) ([]byte, error) { return c.Marsha
 
 // IsBinary reports that the output is text.
 func (c strictJSON) IsBinary() bool { return false }
+
+// plainProto is Connect's codec for Protobuf, with refusals for people.
+type plainProto struct{}
+
+// Name implements connect.Codec.
+func (plainProto) Name() string { return "proto" }
+
+// Marshal implements connect.Codec.
+func (c plainProto) Marshal(message any) ([]byte, error) { return c.MarshalAppend(nil, message) }
+
+// MarshalAppend saves a copy where Connect has a buffer.
+func (plainProto) MarshalAppend(dst []byte, message any) ([]byte, error) {
+	m, err := asProto(message)
+	if err != nil {
+		return nil, err
+	}
+	return proto.MarshalOptions{}.MarshalAppend(dst, m)
+}
+
+// Unmarshal implements connect.Codec.
+func (plainProto) Unmarshal(data []byte, message any) error {
+	m, err := asProto(message)
+	if err != nil {
+		return err
+	}
+	if err := proto.Unmarshal(data, m); err != nil {
+		name := m.ProtoReflect().Descriptor().FullName()
+		if strings.Contains(err.Error(), "UTF-8") {
+			err = controlplane.Errorf(controlplane.CodeInvalid, "a text in the %s is no valid UTF-8: send text as UTF-8, and other bytes in a field that takes bytes", name)
+		} else {
+			err = controlplane.Errorf(controlplane.CodeInvalid, "the body is no %s in Protobuf: check that it was made for this method and arrives whole", name)
+		}
+		markFault(m, err)
+	}
+	return nil
+}
+
+// MarshalStable implements what clients need to send reads by HTTP GET.
+func (plainProto) MarshalStable(message any) ([]byte, error) {
+	m, err := asProto(message)
+	if err != nil {
+		return nil, err
+	}
+	return proto.MarshalOptions{Deterministic: true}.Marshal(m)
+}
+
+// IsBinary reports that the output is no text.
+func (plainProto) IsBinary() bool { return true }
 
 func asProto(message any) (proto.Message, error) {
 	m, ok := message.(proto.Message)

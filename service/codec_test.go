@@ -1,8 +1,10 @@
 package service
 
 import (
+	"bytes"
 	"encoding/base64"
 	"errors"
+	"io"
 	"math"
 	"strings"
 	"testing"
@@ -24,10 +26,38 @@ func TestStrictJSONTakesBothSpellings(t *testing.T) {
 	}
 }
 
-func TestStrictJSONMessagesAreStable(t *testing.T) {
-	err := (strictJSON{}).Unmarshal([]byte(`{"task":{"status":"DONE"}}`), &v1.SubmitTaskRequest{})
-	if err == nil || err.Error() != `JSON of SubmitTaskRequest: (line 1:19): invalid value for enum field status: "DONE"` {
-		t.Errorf("%v", err)
+// TestNobodySendsAFault sends what a codec leaves in a message that it cannot read,
+// but for the secret.
+func TestNobodySendsAFault(t *testing.T) {
+	var m v1.GetTaskRequest
+	if err := (strictJSON{}).Unmarshal([]byte(`{"ids":1}`), &m); err != nil || faultOf(&m) == nil {
+		t.Fatalf("%v, %v", err, faultOf(&m))
+	}
+	b, err := proto.Marshal(&m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	forged := bytes.Replace(b, []byte(faultSecret), bytes.Repeat([]byte("x"), len(faultSecret)), 1)
+	if err := (plainProto{}).Unmarshal(forged, &m); err != nil || faultOf(&m) != nil {
+		t.Errorf("a forged fault is taken for one: %v, %v", err, faultOf(&m))
+	}
+}
+
+// TestABombIsNotUnpacked counts what is unpacked of a message that is too large.
+func TestABombIsNotUnpacked(t *testing.T) {
+	g := newBoundedGzip()
+	if err := g.Reset(bytes.NewReader(zeros(64 << 20))); err != nil {
+		t.Fatal(err)
+	}
+	n, err := io.Copy(io.Discard, g)
+	if n != maxMessageBytes+1 || err == nil {
+		t.Errorf("%d bytes, %v", n, err)
+	}
+	if err := g.Reset(bytes.NewReader(zeros(maxMessageBytes))); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := io.Copy(io.Discard, g); n != maxMessageBytes || err != nil {
+		t.Errorf("a message that fits: %d bytes, %v", n, err)
 	}
 }
 

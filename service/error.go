@@ -3,12 +3,9 @@ package service
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"runtime/debug"
-	"strings"
 
-	"buf.build/go/protovalidate"
 	"connectrpc.com/connect"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/protobuf/proto"
@@ -56,6 +53,9 @@ var codeToConnect = map[controlplane.Code]connect.Code{
 	controlplane.CodeDeadline:       connect.CodeDeadlineExceeded,
 }
 
+// maxMessage bounds what callers are told, in bytes: it travels in headers.
+const maxMessage = 1000
+
 // errInternal is all that a caller is told of a fault of this program.
 var errInternal = errors.New("a fault of this member: its log says more; if it happens again, report it")
 
@@ -63,7 +63,7 @@ var errInternal = errors.New("a fault of this member: its log says more; if it h
 // logs.
 func (s *server) connectError(procedure string, err error) *connect.Error {
 	if ce, ok := errors.AsType[*connect.Error](err); ok {
-		return fromValidation(ce)
+		return fromValidation(procedure, ce)
 	}
 	var e *controlplane.Error
 	if errors.As(err, &e) && codeToConnect[e.Code] != 0 {
@@ -80,9 +80,9 @@ func (s *server) connectError(procedure string, err error) *connect.Error {
 }
 
 func fromControlplane(e *controlplane.Error) *connect.Error {
-	ce := connect.NewError(codeToConnect[e.Code], errors.New(e.Error()))
+	ce := connect.NewError(codeToConnect[e.Code], errors.New(cut(e.Error(), maxMessage)))
 	if e.Field != "" {
-		addDetail(ce, &errdetails.BadRequest{FieldViolations: []*errdetails.BadRequest_FieldViolation{{Field: e.Field, Description: e.Message}}})
+		addDetail(ce, &errdetails.BadRequest{FieldViolations: []*errdetails.BadRequest_FieldViolation{{Field: e.Field, Description: cut(e.Message, maxMessage)}}})
 	}
 	if e.RetryAfter > 0 {
 		addDetail(ce, &errdetails.RetryInfo{RetryDelay: durationpb.New(e.RetryAfter)})
@@ -110,30 +110,6 @@ func addDetail(ce *connect.Error, m proto.Message) {
 	if d, err := connect.NewErrorDetail(m); err == nil { // these messages always marshal
 		ce.AddDetail(d)
 	}
-}
-
-// fromValidation gives a refusal by the contract's rules the form of all others;
-// other errors stay as they are.
-func fromValidation(ce *connect.Error) *connect.Error {
-	var ve *protovalidate.ValidationError
-	if !errors.As(ce, &ve) {
-		return ce
-	}
-	bad := &errdetails.BadRequest{}
-	var text []string
-	for _, v := range ve.Violations {
-		field := protovalidate.FieldPathString(v.Proto.GetField())
-		bad.FieldViolations = append(bad.FieldViolations, &errdetails.BadRequest_FieldViolation{Field: field, Description: v.Proto.GetMessage()})
-		if len(text) < 3 {
-			text = append(text, field+": "+v.Proto.GetMessage())
-		}
-	}
-	if more := len(ve.Violations) - len(text); more > 0 {
-		text = append(text, fmt.Sprintf("and %d more", more))
-	}
-	out := connect.NewError(ce.Code(), errors.New(strings.Join(text, "; ")))
-	addDetail(out, bad)
-	return out
 }
 
 // itemError is the error of one item of a batch.

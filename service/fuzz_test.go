@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/dynamicpb"
 
 	v1 "github.com/raft-control-plane/control-plane/gen/go/controlplane/v1"
@@ -57,14 +58,14 @@ func newFuzzRig(f *testing.F, change ...func(*Config)) *fuzzRig {
 
 // allMethods are the methods of the contract, those that stream among them.
 func allMethods() (all []protoreflect.MethodDescriptor) {
-	for _, file := range []protoreflect.FileDescriptor{
-		v1.File_controlplane_v1_task_proto, v1.File_controlplane_v1_node_proto, v1.File_controlplane_v1_cluster_proto, v1.File_controlplane_v1_query_proto,
-	} {
-		for i := range file.Services().Len() {
-			methods := file.Services().Get(i).Methods()
-			for j := range methods.Len() {
-				all = append(all, methods.Get(j))
-			}
+	for _, name := range services() {
+		d, err := protoregistry.GlobalFiles.FindDescriptorByName(protoreflect.FullName(name))
+		if err != nil {
+			panic(err) // the stubs register what they are made of
+		}
+		methods := d.(protoreflect.ServiceDescriptor).Methods()
+		for i := range methods.Len() {
+			all = append(all, methods.Get(i))
 		}
 	}
 	return all
@@ -165,6 +166,8 @@ var seedBodies = map[string][]string{
 	"PollTask":          {`{"node_id":"n1","session_id":"s1","max_tasks":2,"wait":"0.01s","held":[{"task_id":"x","attempt":2}],"held_complete":true}`, `{"node_id":"n1","session_id":"old"}`},
 	"ReportTaskResult":  {`{"task_id":"here","attempt":1,"node_id":"n1","session_id":"s1","status":"TASK_STATUS_FAILED","result":"AA==","error":"e","exit_code":1,"log_tail":"l"}`},
 	"ReportTaskResults": {`{"node_id":"n1","session_id":"s1","results":[{"task_id":"here","attempt":1,"status":4},{"task_id":"b","attempt":1,"status":5}],"max_tasks":1,"wait":"0.01s"}`},
+	"WatchEvents":       {`{"cursor":"0","types":[1,2],"task_ids":["here"],"queue":"default","node_id":"n1"}`},
+	"ListEvents":        {`{"cursor":"0","page_size":2,"wait":"0.01s","types":[1]}`, `{"cursor":"99999-1"}`, `{"max_staleness":"1s","consistency":2,"min_index":1}`},
 	"ListNodes":         {`{"statuses":["NODE_STATUS_HEALTHY"],"page_size":1}`, `{"page_token":"?"}`},
 	"GetNode":           {`{"id":"n1"}`},
 	"GetCluster":        {`{}`},
@@ -321,6 +324,37 @@ func FuzzRequest(f *testing.F) {
 		}
 		if strings.HasPrefix(u.Path, "/controlplane") && r.engine.AppliedIndex() != before {
 			r.unchanged(t, target, func() { r.serve(t, req, fuzzCallTime) })
+		}
+	})
+}
+
+// FuzzRqlite sends anything to the paths that rqlite's clients use.
+func FuzzRqlite(f *testing.F) {
+	r := newFuzzRig(f)
+	for _, s := range [][2]string{
+		{"POST /db/query", `["SELECT id FROM tasks"]`}, {"POST /db/query?timings&associative&level=none", `[["SELECT ?, :a", 1, {"a": 2.5}]]`},
+		{"POST /db/request", `[["SELECT 1"], ["DELETE FROM tasks"]]`}, {"GET /db/query?q=SELECT%201&pretty&freshness=1s", ``}, {"POST /db/query", `{`}, {"POST /db/query", `[[]]`}, {"POST /db/query", `[[1]]`},
+		{"POST /db/execute", `["DROP TABLE tasks"]`}, {"POST /db/load", "SQLite format 3"}, {"GET /status?key=a.b", ``}, {"GET /nodes?ver=2&nonvoters", ``}, {"GET /leader", ``}, {"POST /db/query?timeout=x&level=9&blob_array", `["SELECT x'00'"]`},
+	} {
+		f.Add(s[0], s[1])
+	}
+	f.Fuzz(func(t *testing.T, line, body string) {
+		method, target, _ := strings.Cut(line, " ")
+		u, err := url.ParseRequestURI(target)
+		if err != nil || !isRqlite(u.Path) || method != http.MethodGet && method != http.MethodPost {
+			return
+		}
+		do := func() {
+			req := httptest.NewRequest(method, "http://127.0.0.1/", strings.NewReader(body))
+			req.URL, req.RequestURI = u, target
+			if rec := r.serve(t, req, fuzzCallTime); rec.Code == http.StatusInternalServerError || strings.Contains(rec.Body.String(), errInternal.Error()) {
+				t.Errorf("HTTP %d %q", rec.Code, rec.Body)
+			}
+		}
+		before := r.engine.AppliedIndex()
+		do()
+		if r.engine.AppliedIndex() != before {
+			r.unchanged(t, line, do)
 		}
 	})
 }

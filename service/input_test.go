@@ -14,11 +14,11 @@ func TestBadInputNamesTheField(t *testing.T) {
 	exec := `"exec":{"command":["true"]}`
 	for _, c := range []struct{ method, body, want string }{
 		{"TaskService/SubmitTask", ``, `the body is empty`},
-		{"TaskService/SubmitTask", `{`, `unexpected`},
+		{"TaskService/SubmitTask", `{`, `ends too early`},
 		{"TaskService/SubmitTask", `{}`, `task: `},
 		{"TaskService/SubmitTask", `{"task":{}}`, `task.work: `},
-		{"TaskService/SubmitTask", `{"task":{"max_atempts":3,` + exec + `}}`, `unknown field "max_atempts"`},
-		{"TaskService/SubmitTask", `{"task":{` + exec + `,"function":{"name":"f"}}}`, `oneof`},
+		{"TaskService/SubmitTask", `{"task":{"max_atempts":3,` + exec + `}}`, `task.max_atempts: is no field of Task: did you mean max_attempts?`},
+		{"TaskService/SubmitTask", `{"task":{` + exec + `,"function":{"name":"f"}}}`, `task.function: is given beside another one of exec or function`},
 		{"TaskService/SubmitTask", `{"task":{"exec":{}}}`, `task.exec.command: `},
 		{"TaskService/SubmitTask", `{"task":{"exec":{"command":[""]}}}`, `task.exec.command[0]: `},
 		{"TaskService/SubmitTask", `{"task":{"exec":{"command":["a","b\u0000"]}}}`, `task.exec.command[1]: `},

@@ -29,20 +29,21 @@ const testTimeout = 60 * time.Second
 
 // member is a whole member, as the binary wires it, on a port of its own.
 type member struct {
-	t       testing.TB
-	cfg     raftdb.Config
-	conf    Config // what a test changes of the service
-	engine  *raftdb.Engine
-	tasks   *db.TaskManifest
-	service *server
-	ln      net.Listener
-	stop    context.CancelFunc // begins the shutdown of the server
-	served  chan error
-	halt    context.CancelFunc
-	ran     chan error
-	closed  sync.Once
-	hold    chan struct{} // leading begins once it is closed, if it is set
-	polls   chan struct{} // one token for each poll that reaches this member's scheduler
+	t        testing.TB
+	cfg      raftdb.Config
+	conf     Config // what a test changes of the service
+	schedule scheduler.Options
+	engine   *raftdb.Engine
+	tasks    *db.TaskManifest
+	service  *server
+	ln       net.Listener
+	stop     context.CancelFunc // begins the shutdown of the server
+	served   chan error
+	halt     context.CancelFunc
+	ran      chan error
+	closed   sync.Once
+	hold     chan struct{} // leading begins once it is closed, if it is set
+	polls    chan struct{} // one token for each poll that reaches this member's scheduler
 }
 
 // signalling is a scheduler that tells when a poll has reached it.
@@ -90,7 +91,7 @@ func (m *member) start() *member {
 	m.tasks.SetLogger(m.cfg.Logger)
 	m.conf.Tasks, m.conf.Raft = m.tasks, engine.Handler()
 	if m.conf.Scheduler == nil {
-		m.conf.Scheduler = signalling{scheduler.New(m.tasks, m.cfg.Logger), m.polls}
+		m.conf.Scheduler = signalling{scheduler.NewWithOptions(m.tasks, m.cfg.Logger, m.schedule), m.polls}
 	}
 	if m.service, err = newServer(m.conf); err != nil {
 		m.t.Fatal(err)

@@ -159,6 +159,9 @@ func (s *server) GetNode(ctx context.Context, req *connect.Request[v1.GetNodeReq
 	var node *controlplane.Node
 	err := s.read(ctx, req.Header(), req.Msg, func(ctx context.Context, opts db.ReadOptions) (err error) {
 		node, err = s.Tasks.GetNode(ctx, req.Msg.GetId(), opts)
+		if controlplane.CodeOf(err) == controlplane.CodeNotFound { // what workers are told, to register, is not for those who look
+			err = &controlplane.Error{Code: controlplane.CodeNotFound, Field: "id", Message: "there is no node " + req.Msg.GetId() + ": check the id, or list the nodes"}
+		}
 		return err
 	})
 	if err != nil {

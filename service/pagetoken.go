@@ -20,6 +20,8 @@ type pageTokens struct{ key []byte }
 
 const macBytes = 10
 
+const notOurToken = "it is not one that this query returned: send next_page_token unchanged and with the same filters, or leave it empty to begin anew"
+
 func newPageTokens(secret string) pageTokens {
 	key := sha256.Sum256([]byte("control-plane page token\x00" + secret))
 	return pageTokens{key: key[:]}
@@ -37,8 +39,7 @@ func (t pageTokens) read(req proto.Message, token string) ([]byte, error) {
 	}
 	raw, err := base64.RawURLEncoding.DecodeString(token)
 	if err != nil || len(raw) <= macBytes || !hmac.Equal(raw[:macBytes], t.mac(req, raw[macBytes:])) {
-		return nil, controlplane.FieldErrorf("page_token",
-			"it is not one that this query returned: send next_page_token unchanged and with the same filters, or leave it empty to begin anew")
+		return nil, controlplane.FieldErrorf("page_token", notOurToken)
 	}
 	return raw[macBytes:], nil
 }

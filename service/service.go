@@ -153,11 +153,13 @@ func (s *server) mountServices(mux *http.ServeMux) {
 		connect.WithCompressMinBytes(minCompressBytes),
 		connect.WithCodec(strictJSON{name: "json"}),
 		connect.WithCodec(strictJSON{name: "json; charset=utf-8"}),
-		connect.WithInterceptors(edge{s}),
+		connect.WithCodec(plainProto{}),
+		connect.WithCompression("gzip", newBoundedGzip, newGzip),
+		connect.WithInterceptors(edge{s}, faults{}),
 		connect.WithRecover(s.recovered),
 		connect.WithInterceptors(validate.NewInterceptor(validate.WithoutErrorDetails())),
 	}
-	handle := handleMethods(mux)
+	handle := s.handleMethods(mux)
 	handle(controlplanev1connect.NewTaskServiceHandler(s, opts...))
 	handle(controlplanev1connect.NewNodeServiceHandler(s, opts...))
 	handle(controlplanev1connect.NewEventServiceHandler(s, opts...))
@@ -174,7 +176,7 @@ func (s *server) mountServices(mux *http.ServeMux) {
 
 // handleMethods gives each method of a service a path of its own, so that a method
 // that is not there comes to root, which answers in the caller's protocol.
-func handleMethods(mux *http.ServeMux) func(path string, h http.Handler) {
+func (s *server) handleMethods(mux *http.ServeMux) func(path string, h http.Handler) {
 	return func(path string, h http.Handler) {
 		name := protoreflect.FullName(strings.Trim(path, "/"))
 		d, err := protoregistry.GlobalFiles.FindDescriptorByName(name)
@@ -183,7 +185,8 @@ func handleMethods(mux *http.ServeMux) func(path string, h http.Handler) {
 		}
 		methods := d.(protoreflect.ServiceDescriptor).Methods()
 		for i := range methods.Len() {
-			mux.Handle(path+string(methods.Get(i).Name()), h)
+			m := methods.Get(i)
+			mux.Handle(path+string(m.Name()), s.plainHTTP(m, h))
 		}
 	}
 }

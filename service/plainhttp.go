@@ -1,0 +1,169 @@
+package service
+
+import (
+	"compress/gzip"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/descriptorpb"
+)
+
+// What Connect refuses without a word, or in the words of a parser: HTTP that is not
+// that of a call. Most of it comes from curl and browsers, whose users read the body.
+
+// drainBytes bounds what is read of a body that is not wanted, so that its sender
+// gets to read the answer.
+const drainBytes = 4 * maxMessageBytes
+
+// plainHTTP refuses requests that are no call of the method, and says why.
+func (s *server) plainHTTP(m protoreflect.MethodDescriptor, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		status, why := checkHTTP(m, w.Header(), r)
+		switch {
+		case status == 0 && r.ContentLength > maxMessageBytes+frameBytes && r.Header.Get("Content-Encoding") == "":
+			_, _ = io.CopyN(io.Discard, r.Body, drainBytes) // it may end before that
+			s.refuse(w, r, connect.CodeResourceExhausted, fmt.Sprintf(
+				"the request has %d bytes, at most %d are allowed: send less in one call, or store what is large elsewhere and give its address", r.ContentLength, maxMessageBytes))
+		case status == 0:
+			next.ServeHTTP(w, r)
+		default:
+			refuseHTTP(w, status, why)
+		}
+	})
+}
+
+// frameBytes is what some protocols put before a message.
+const frameBytes = 5
+
+// refuseHTTP answers in the form of Connect's errors, with a status that they do not
+// have.
+func refuseHTTP(w http.ResponseWriter, status int, why string) {
+	body, err := json.Marshal(map[string]string{"code": connect.CodeInvalidArgument.String(), "message": why})
+	if err != nil {
+		panic(err) // a map of strings always marshals
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(body) // the caller is gone if it fails
+}
+
+// checkHTTP returns a status and a reason if the request is no call of the method.
+func checkHTTP(m protoreflect.MethodDescriptor, header http.Header, r *http.Request) (status int, why string) {
+	readOnly := isReadOnly(m)
+	switch {
+	case r.Method == http.MethodGet && readOnly:
+		return checkGet(r)
+	case r.Method != http.MethodPost && readOnly:
+		header.Set("Allow", "GET, POST")
+		return http.StatusMethodNotAllowed, fmt.Sprintf("%s takes POST, or GET as Connect's protocol has it, not %s", m.Name(), cut(r.Method, 20))
+	case r.Method != http.MethodPost:
+		header.Set("Allow", "POST")
+		return http.StatusMethodNotAllowed, fmt.Sprintf("%s takes POST, not %s", m.Name(), cut(r.Method, 20))
+	}
+	if types := contentTypes(m.IsStreamingServer()); !isOneOf(types, r.Header.Get("Content-Type")) {
+		header.Set("Accept-Post", strings.Join(types, ", "))
+		return http.StatusUnsupportedMediaType, fmt.Sprintf("the content type %s is not one of %s: send the header Content-Type: %s", quoted(r.Header.Get("Content-Type")), m.Name(), types[0])
+	}
+	return checkTimeout(r)
+}
+
+// isReadOnly tells methods that may be called by GET.
+func isReadOnly(m protoreflect.MethodDescriptor) bool {
+	opts, ok := m.Options().(*descriptorpb.MethodOptions)
+	return ok && !m.IsStreamingServer() && opts.GetIdempotencyLevel() == descriptorpb.MethodOptions_NO_SIDE_EFFECTS
+}
+
+func checkGet(r *http.Request) (status int, why string) {
+	q := r.URL.Query()
+	switch encoding := q.Get("encoding"); {
+	case encoding != "json" && encoding != "proto":
+		return http.StatusUnsupportedMediaType, fmt.Sprintf("the parameter encoding is %s: give ?encoding=json&message={…}, with the request as JSON, or send it by POST", quoted(encoding))
+	case !q.Has("message"):
+		return http.StatusBadRequest, "the parameter message is missing: give ?encoding=json&message={…}, with the request as JSON, or send it by POST"
+	case q.Get("base64") == "1" && !isBase64(q.Get("message")):
+		return http.StatusBadRequest, "the parameter message is no base64: encode the request so, for URLs, or leave base64=1 out"
+	}
+	return checkTimeout(r)
+}
+
+func isBase64(s string) bool {
+	s = strings.TrimRight(s, "=")
+	_, err := base64.RawURLEncoding.DecodeString(strings.NewReplacer("+", "-", "/", "_").Replace(s))
+	return err == nil
+}
+
+func checkTimeout(r *http.Request) (status int, why string) {
+	text := r.Header.Get("Connect-Timeout-Ms")
+	if len(text) > 10 || strings.Trim(text, "0123456789") != "" {
+		return http.StatusBadRequest, fmt.Sprintf("the header Connect-Timeout-Ms is %s: give a whole number of milliseconds, of at most 10 digits", quoted(text))
+	}
+	return 0, ""
+}
+
+// contentTypes are those of requests, the one that people type first.
+func contentTypes(stream bool) []string {
+	types := []string{"application/json", "application/proto"}
+	if stream {
+		types = []string{"application/connect+json", "application/connect+proto"}
+	}
+	for _, p := range []string{"application/grpc", "application/grpc-web"} {
+		types = append(types, p, p+"+proto", p+"+json")
+	}
+	return types
+}
+
+func isOneOf(types []string, given string) bool {
+	name, params, err := mime.ParseMediaType(given)
+	if err != nil {
+		return false
+	}
+	for k, v := range params {
+		if k != "charset" || !strings.EqualFold(v, "utf-8") {
+			return false
+		}
+	}
+	for _, t := range types {
+		if t == name && (len(params) == 0 || strings.HasSuffix(t, "json")) {
+			return true
+		}
+	}
+	return false
+}
+
+// boundedGzip unpacks no more than a message may have and one byte more, by which
+// Connect sees that it is too large. Otherwise Connect would go on to count
+// what a few kB unpack to.
+type boundedGzip struct {
+	gzip.Reader
+	left int64
+}
+
+var errBomb = errors.New("it was not unpacked any further; send less in one call")
+
+func newBoundedGzip() connect.Decompressor { return &boundedGzip{} }
+
+// Reset implements connect.Decompressor.
+func (g *boundedGzip) Reset(r io.Reader) error {
+	g.left = maxMessageBytes + 1
+	return g.Reader.Reset(r)
+}
+
+// Read implements connect.Decompressor.
+func (g *boundedGzip) Read(b []byte) (int, error) {
+	if g.left <= 0 {
+		return 0, errBomb
+	}
+	n, err := g.Reader.Read(b[:min(int64(len(b)), g.left)])
+	g.left -= int64(n)
+	return n, err
+}
+
+func newGzip() connect.Compressor { return gzip.NewWriter(io.Discard) }
