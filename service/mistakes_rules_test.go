@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	"buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
@@ -128,12 +129,13 @@ func (b *ruleBreaker) add(what string, request map[string]any) {
 // rules calls broken with a value that breaks each rule. A kind of rule for which
 // there is no case stops the test: write one.
 func (b *ruleBreaker) rules(f protoreflect.FieldDescriptor, rules *validate.FieldRules, broken func(what string, value any)) {
-	rules.ProtoReflect().Range(func(kind protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+	for _, kind := range setFields(rules.ProtoReflect()) {
 		if kind.Name() == "required" {
 			broken("is not given", nil)
-			return true
+			continue
 		}
-		v.Message().Range(func(rule protoreflect.FieldDescriptor, limit protoreflect.Value) bool {
+		of := rules.ProtoReflect().Get(kind).Message()
+		for _, rule := range setFields(of) {
 			id := string(kind.Name()) + "." + string(rule.Name())
 			switch id {
 			case "repeated.items":
@@ -143,12 +145,20 @@ func (b *ruleBreaker) rules(f protoreflect.FieldDescriptor, rules *validate.Fiel
 			case "map.values":
 				b.rules(f, rules.GetMap().GetValues(), func(what string, value any) { broken("has a value that "+what, map[string]any{"k": value}) })
 			default:
-				broken(breakRule(id, f, limit))
+				broken(breakRule(id, f, of.Get(rule)))
 			}
-			return true
-		})
+		}
+	}
+}
+
+// setFields are the fields of a message that are set, by number: Range has no order.
+func setFields(m protoreflect.Message) (fields []protoreflect.FieldDescriptor) {
+	m.Range(func(f protoreflect.FieldDescriptor, _ protoreflect.Value) bool {
+		fields = append(fields, f)
 		return true
 	})
+	slices.SortFunc(fields, func(a, b protoreflect.FieldDescriptor) int { return int(a.Number() - b.Number()) })
+	return fields
 }
 
 func breakRule(id string, f protoreflect.FieldDescriptor, limit protoreflect.Value) (what string, value any) {
