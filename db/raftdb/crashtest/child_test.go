@@ -32,6 +32,8 @@ type job struct {
 	Tasks         int
 	Prefix        string
 	SnapshotEvery int
+	// Answer serves reads and writes that are asked for on the input instead.
+	Answer bool
 }
 
 func TestMain(m *testing.M) {
@@ -66,6 +68,9 @@ func child(text string) error {
 		os.Exit(1)
 	}()
 	fmt.Println("open")
+	if j.Answer {
+		return m.answer(os.Stdin, os.Stdout)
+	}
 	if j.Tasks == 0 {
 		return m.follow(j.SnapshotEvery > 0)
 	}
@@ -119,6 +124,8 @@ type process struct {
 	ended   chan struct{}
 	unmount func() error
 }
+
+func scan(r io.Reader) *bufio.Scanner { return bufio.NewScanner(r) }
 
 // dataDir is in a directory that the member has to make, as a user's may be.
 const dataDir = "data"

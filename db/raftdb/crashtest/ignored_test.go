@@ -13,13 +13,15 @@ import (
 // is what fsyncs are for.
 func TestWithoutAnFsyncTheTestsFail(t *testing.T) {
 	for name, ignore := range map[string]func(path string) bool{
-		"log":                          func(path string) bool { return strings.HasSuffix(path, ".wal") },
-		"log meta":                     func(path string) bool { return strings.HasPrefix(path, dataDir+"/log/wal-meta.db") },
-		"log directory":                func(path string) bool { return path == dataDir+"/log" },
-		"database at checkpoints":      func(path string) bool { return strings.HasSuffix(path, "/state.db") },
-		"WAL of the database":          func(path string) bool { return strings.HasSuffix(path, "/state.db-wal") },
-		"snapshot record":              func(path string) bool { return strings.HasSuffix(path, "/snapshot.json.tmp") },
-		"generation directory":         func(path string) bool { return strings.HasPrefix(path, dataDir+"/state-") && strings.Count(path, "/") == 1 },
+		"log":                     func(path string) bool { return strings.HasSuffix(path, ".wal") },
+		"log meta":                func(path string) bool { return strings.HasPrefix(path, dataDir+"/log/wal-meta.db") },
+		"log directory":           func(path string) bool { return path == dataDir+"/log" },
+		"database at checkpoints": func(path string) bool { return strings.HasSuffix(path, "/state.db") },
+		"WAL of the database":     func(path string) bool { return strings.HasSuffix(path, "/state.db-wal") },
+		"snapshot record":         func(path string) bool { return strings.HasSuffix(path, "/snapshot.json.tmp") },
+		"generation directory": func(path string) bool {
+			return strings.HasPrefix(path, dataDir+"/state-") && strings.Count(path, "/") == 1
+		},
 		"CURRENT":                      func(path string) bool { return path == dataDir+"/CURRENT.tmp" },
 		"member.json":                  func(path string) bool { return path == dataDir+"/member.json.tmp" },
 		"data directory":               func(path string) bool { return path == dataDir },
