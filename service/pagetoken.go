@@ -37,7 +37,7 @@ func (t pageTokens) read(req proto.Message, token string) ([]byte, error) {
 	if token == "" {
 		return nil, nil
 	}
-	raw, err := base64.RawURLEncoding.DecodeString(token)
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(token)
 	if err != nil || len(raw) <= macBytes || !hmac.Equal(raw[:macBytes], t.mac(req, raw[macBytes:])) {
 		return nil, controlplane.FieldErrorf("page_token", notOurToken)
 	}
