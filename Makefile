@@ -18,7 +18,7 @@ export GOFLAGS := $(filter-out -trimpath -buildvcs=%,$(shell go env GOFLAGS)) -t
 
 BUF := go tool -modfile=tools/buf/go.mod buf
 GOLANGCI_LINT := go tool -modfile=tools/lint/go.mod golangci-lint
-TOOL_MODULES := tools/buf tools/conformance tools/gen tools/lint
+TOOL_MODULES := tools/buf tools/conformance tools/gen tools/lint tools/rqlite
 PYTHON := .tools/python/bin/python
 
 PLATFORMS := linux/amd64 linux/arm64 darwin/arm64
@@ -72,7 +72,7 @@ clean: ## Remove what was built and installed here
 test: test/go test/examples test/stubs conformance ## Run every test, with all set-up (PKG=./db/... for some)
 
 .PHONY: test/go
-test/go: build ## Run the Go tests, the end-to-end ones against bin/raft-node
+test/go: build deps/stubs ## Run the Go tests, the end-to-end ones against bin/raft-node
 	RAFT_NODE_BINARY=$(CURDIR)/$(BINARY) go test -timeout $(TEST_TIMEOUT) $(PKG)
 
 .PHONY: test-race

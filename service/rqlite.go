@@ -8,6 +8,8 @@ import (
 	"math"
 	"net/http"
 	"path"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -126,7 +128,7 @@ func (s *server) answerRqlite(w http.ResponseWriter, ctx context.Context, q *rql
 // runRqlite returns a result for each statement; the error of one, its time's end
 // included, is its result.
 func (s *server) runRqlite(ctx context.Context, q *rqliteQuery) ([]*command.QueryRows, uint64, error) {
-	answers, err := s.queryAll(ctx, q.statements, q.read)
+	answers, err := s.queryQuoted(ctx, q)
 	if controlplane.CodeOf(err) == controlplane.CodeDeadline {
 		answers = make([]db.QueryResult, len(q.statements))
 		for i := range answers {
@@ -141,6 +143,48 @@ func (s *server) runRqlite(ctx context.Context, q *rqliteQuery) ([]*command.Quer
 		results[i] = rqliteRows(&answers[i], q, &left)
 	}
 	return results, cmp.Or(answers[0].Index, s.engine.AppliedIndex()), nil
+}
+
+// noSuchColumn is what SQLite says of a word in double quotes that names no column.
+// rqlite's SQLite takes it for text, and its shell relies on that.
+var noSuchColumn = regexp.MustCompile(`no such column: ("[^"]*") - should this be a string literal`)
+
+// maxQuoted is how many such words are taken for text.
+const maxQuoted = 4
+
+// queryQuoted runs the statements, again while words in double quotes turn out to be
+// text.
+func (s *server) queryQuoted(ctx context.Context, q *rqliteQuery) ([]db.QueryResult, error) {
+	first, err := s.queryAll(ctx, q.statements, q.read)
+	answers := first
+	for range maxQuoted {
+		stmts, changed := asText(slices.Clone(q.statements), answers)
+		if err != nil || !changed {
+			break
+		}
+		q.statements = stmts
+		answers, err = s.queryAll(ctx, stmts, q.read)
+	}
+	for i := range answers {
+		if err == nil && answers[i].Err != nil {
+			answers[i].Err = first[i].Err // of the statement as it was sent
+		}
+	}
+	return answers, err
+}
+
+func asText(stmts []db.Statement, answers []db.QueryResult) (_ []db.Statement, changed bool) {
+	for i := range answers {
+		if answers[i].Err == nil {
+			continue
+		}
+		if m := noSuchColumn.FindStringSubmatch(answers[i].Err.Error()); m != nil {
+			text := "'" + strings.ReplaceAll(strings.Trim(m[1], `"`), "'", "''") + "'"
+			changed = changed || strings.Contains(stmts[i].SQL, m[1])
+			stmts[i].SQL = strings.ReplaceAll(stmts[i].SQL, m[1], text)
+		}
+	}
+	return stmts, changed
 }
 
 func rqliteRows(a *db.QueryResult, q *rqliteQuery, left *int) *command.QueryRows {

@@ -63,6 +63,9 @@ func TestRqliteAnswers(t *testing.T) {
 		{"/db/query", `["SELECT nix", "SELECT 1"]`, `{"results":[{"error":"sql: no such column: nix (line 1, column 8): PRAGMA table_info(TABLE) lists what there is"},{"columns":["1"],"types":["integer"],"values":[[1]]}]}`},
 		{"/db/query?associative", `["SELECT nix"]`, `{"results":[{"rows":[],"error":"sql: no such column: nix (line 1, column 8): PRAGMA table_info(TABLE) lists what there is"}]}`},
 		{"/db/request", `["SELECT 1", "DELETE FROM tasks"]`, `{"results":[{"columns":["1"],"types":["integer"],"values":[[1]]},{"error":"sql: only statements that read are allowed: give SELECT, or a PRAGMA that tells about the schema"}]}`},
+		// Double quotes, as rqlite's SQLite takes them and its shell writes them.
+		{"/db/query", `["SELECT \"id\", \"what's\" AS w FROM tasks WHERE status = \"PENDING\" AND id=\"a\"", "SELECT \"a\", '\"a\"', nix"]`,
+			`{"results":[{"columns":["id","w"],"types":["text","text"],"values":[["a","what's"]]},{"error":"sql: no such column: \"a\" - should this be a string literal in single-quotes? (line 1, column 8): PRAGMA table_info(TABLE) lists what there is"}]}`},
 		{get("/db/query?", "SELECT '<&>'"), "", `{"results":[{"columns":["'\u003c\u0026\u003e'"],"types":["text"],"values":[["\u003c\u0026\u003e"]]}]}`},
 	} {
 		status, h, text := m.rqlite(c.path, c.body)
