@@ -4,7 +4,6 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -188,26 +187,7 @@ func TestLoopbackWithoutTokenAsksForALoopbackName(t *testing.T) {
 // A cluster as it is run between machines: TLS, one token, and agents and commands
 // that have both.
 func TestTokenAndTLS(t *testing.T) {
-	dir := t.TempDir()
-	cert, key := selfSigned(t, dir)
-	token := filepath.Join(dir, "token")
-	if err := os.WriteFile(token, []byte("correct-horse-battery-staple\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	c := prepare(t, 3, "--token-file", token, "--tls-cert", cert, "--tls-key", key, "--tls-ca", cert)
-	pemText, err := os.ReadFile(cert)
-	if err != nil {
-		t.Fatal(err)
-	}
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(pemText)
-	c.scheme, c.token = "https", "correct-horse-battery-staple"
-	c.client = &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true}}
-	c.agentArgs = []string{"--token-file", token, "--tls-ca", cert}
-	for _, name := range c.names {
-		c.members[name].start()
-	}
-	c.ready()
+	c, sec := newSecureCluster(t, 3)
 	c.addAgent("n1", 1)
 	_, followers := c.leader()
 	var a struct{ Task task }
@@ -216,7 +196,7 @@ func TestTokenAndTLS(t *testing.T) {
 	if end.Status != completed || strings.Contains(end.LogTail, "correct-horse") {
 		t.Errorf("the task: %+v", end)
 	}
-	out, errOut, code := tool(t, "cluster", "status", "--server", c.servers(), "--token-file", token, "--tls-ca", cert)
+	out, errOut, code := tool(t, "cluster", "status", "--server", c.servers(), "--token-file", sec.tokenFile, "--tls-ca", sec.certFile)
 	if code != 0 || !strings.Contains(out, "m3") {
 		t.Errorf("cluster status: exit %d\n%s%s", code, out, errOut)
 	}

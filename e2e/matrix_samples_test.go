@@ -1,0 +1,97 @@
+package e2e
+
+import (
+	"fmt"
+	"testing"
+)
+
+// sample is a call of a method: the request in JSON, and what the answer must hold.
+// $ID stands for an id that no other call has.
+type sample struct {
+	// prepare makes what the call is about, if that is used up by it.
+	prepare  func(c *cluster, member, id string) error
+	in, want string
+}
+
+// matrixSamples has one sample for each method of the contract.
+var matrixSamples = map[string]sample{
+	"ClusterService/GetCluster": {in: `{}`, want: `"role":"MEMBER_ROLE_LEADER"`},
+
+	"EventService/ListEvents":  {in: `{"cursor":"0"}`, want: `"type":"EVENT_TYPE_TASK_SUBMITTED"`},
+	"EventService/WatchEvents": {in: `{"cursor":"0"}`, want: `"type":"EVENT_TYPE_TASK_SUBMITTED"`},
+
+	"NodeService/GetNode":   {in: `{"id":"seed"}`, want: `"id":"seed"`},
+	"NodeService/ListNodes": {in: `{}`, want: `"id":"seed"`},
+	"NodeService/Heartbeat": {
+		in:   `{"nodeId":"$ID","sessionId":"s","spec":{"slots":1,"functions":["none"]}}`,
+		want: `"lease":"`,
+	},
+	"NodeService/PollTask": {
+		prepare: registerAndSubmit,
+		in:      `{"nodeId":"$ID","sessionId":"s","wait":"20s","heldComplete":true}`,
+		want:    `"id":"$ID"`,
+	},
+	"NodeService/ReportTaskResult": {
+		prepare: runOnNode,
+		in:      `{"taskId":"$ID","attempt":1,"nodeId":"$ID","sessionId":"s","status":"TASK_STATUS_COMPLETED"}`,
+		want:    `{"status":"TASK_STATUS_COMPLETED"}`,
+	},
+	"NodeService/ReportTaskResults": {
+		prepare: runOnNode,
+		in:      `{"nodeId":"$ID","sessionId":"s","results":[{"taskId":"$ID","attempt":1,"status":"TASK_STATUS_COMPLETED"}]}`,
+		want:    `"outcomes":[{"status":"TASK_STATUS_COMPLETED"}]`,
+	},
+
+	"QueryService/Query": {in: `{"sql":"SELECT id FROM tasks WHERE id = ?1","params":["seed"]}`, want: `"rows":[["seed"]]`},
+
+	"TaskService/CancelTask": {
+		prepare: func(c *cluster, member, id string) error { return submitFunction(c, member, id) },
+		in:      `{"id":"$ID"}`,
+		want:    `"status":"TASK_STATUS_CANCELLED"`,
+	},
+	"TaskService/GetTask":     {in: `{"id":"seed"}`, want: `"id":"seed"`},
+	"TaskService/ListTasks":   {in: `{"name":"seed"}`, want: `{"tasks":[{"id":"seed"`},
+	"TaskService/SubmitTask":  {in: `{"task":{"id":"$ID","function":{"name":"none-runs-this"}}}`, want: `{"task":{"id":"$ID"`},
+	"TaskService/SubmitTasks": {in: `{"requests":[{"task":{"id":"$ID","function":{"name":"none-runs-this"}}}]}`, want: `{"outcomes":[{"task":{"id":"$ID"`},
+	"TaskService/WatchTasks":  {in: `{"cursor":"0","taskIds":["seed"]}`, want: `"taskId":"seed"`},
+}
+
+// seedMatrix makes what reads are about.
+func seedMatrix(t *testing.T, wires []*wire) {
+	t.Helper()
+	seeded := map[*cluster]bool{}
+	for _, w := range wires {
+		if seeded[w.c] {
+			continue
+		}
+		seeded[w.c] = true
+		w.c.call(w.member, "NodeService/Heartbeat", m{"nodeId": "seed", "sessionId": "s", "spec": m{"slots": 1}}, &m{})
+		w.c.call(w.member, "TaskService/SubmitTask", m{"task": m{"id": "seed", "name": "seed", "function": m{"name": "none-runs-this"}}}, &m{})
+	}
+}
+
+// submitFunction stores a task that only a node of the same id can run.
+func submitFunction(c *cluster, member, id string) error {
+	return c.try(member, "TaskService/SubmitTask", m{"task": m{"id": id, "function": m{"name": id}}}, &m{})
+}
+
+func registerAndSubmit(c *cluster, member, id string) error {
+	spec := m{"slots": 1, "functions": []string{id}}
+	if err := c.try(member, "NodeService/Heartbeat", m{"nodeId": id, "sessionId": "s", "spec": spec}, &m{}); err != nil {
+		return err
+	}
+	return submitFunction(c, member, id)
+}
+
+// runOnNode leaves the task running on the node.
+func runOnNode(c *cluster, member, id string) error {
+	if err := registerAndSubmit(c, member, id); err != nil {
+		return err
+	}
+	var got struct{ Tasks []task }
+	err := c.try(member, "NodeService/PollTask", m{"nodeId": id, "sessionId": "s", "wait": "20s", "heldComplete": true}, &got)
+	if err == nil && len(got.Tasks) != 1 {
+		err = fmt.Errorf("the poll gave %d tasks, want 1", len(got.Tasks))
+	}
+	return err
+}
