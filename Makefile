@@ -26,6 +26,7 @@ PLATFORMS := linux/amd64 linux/arm64 darwin/arm64
 PKG ?= ./...
 TEST_TIMEOUT ?= 15m
 FUZZ_TIME ?= 20s
+DURATION ?= 600
 BENCH ?= .
 
 ##@ Work
@@ -97,6 +98,10 @@ conformance: ## Run Connect's conformance suite against a whole member
 .PHONY: fuzz
 fuzz: ## Run each fuzz test for FUZZ_TIME
 	scripts/fuzz.sh $(FUZZ_TIME)
+
+.PHONY: soak
+soak: build ## Lose power, kill, stop and part members for DURATION seconds
+	RAFT_NODE_BINARY=$(CURDIR)/$(BINARY) scripts/soak.sh $(DURATION)
 
 .PHONY: bench
 bench: ## Run the Go benchmarks that match BENCH
