@@ -366,6 +366,7 @@ func FuzzPageToken(f *testing.F) {
 	f.Add(seed, "q", int64(77))
 	f.Add(seed[:len(seed)-1], "q", int64(77))
 	f.Add("ydPtVvFnpyukW02", "q", int64(77)) // bits that base64 does not need
+	f.Add(seed[:4]+"\n"+seed[4:], "q", int64(77))
 	f.Add(seed, "other", int64(-1))
 	f.Add("", "", int64(1<<62))
 	f.Add("====", "q", int64(0))

@@ -37,8 +37,9 @@ func (t pageTokens) read(req proto.Message, token string) ([]byte, error) {
 	if token == "" {
 		return nil, nil
 	}
-	raw, err := base64.RawURLEncoding.Strict().DecodeString(token)
-	if err != nil || len(raw) <= macBytes || !hmac.Equal(raw[:macBytes], t.mac(req, raw[macBytes:])) {
+	raw, err := base64.RawURLEncoding.DecodeString(token)
+	// Decoding ignores line ends and the bits at the end: a token has one spelling.
+	if err != nil || base64.RawURLEncoding.EncodeToString(raw) != token || len(raw) <= macBytes || !hmac.Equal(raw[:macBytes], t.mac(req, raw[macBytes:])) {
 		return nil, controlplane.FieldErrorf("page_token", notOurToken)
 	}
 	return raw[macBytes:], nil
