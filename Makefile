@@ -77,7 +77,7 @@ test/go: build deps/stubs ## Run the Go tests, the end-to-end ones against bin/r
 	RAFT_NODE_BINARY=$(CURDIR)/$(BINARY) go test -timeout $(TEST_TIMEOUT) $(PKG)
 
 .PHONY: test-race
-test-race: build ## Run the Go tests with the race detector (needs a C compiler)
+test-race: build deps/stubs ## Run the Go tests with the race detector (needs a C compiler)
 	@command -v "$$(go env CC)" >/dev/null || \
 		{ echo "test-race: no C compiler: install gcc, or set CC" >&2; exit 1; }
 	RAFT_NODE_BINARY=$(CURDIR)/$(BINARY) CGO_ENABLED=1 go test -race -timeout $(TEST_TIMEOUT) $(PKG)
