@@ -705,9 +705,9 @@ func (c *command) attempts() func() string {
 	return func() string { return strings.Join(append(rows, ""), "\n") }
 }
 
-// events lists what happened to a task.
+// events lists what happened to a task or a node.
 func (c *command) events() func() string {
-	rows := c.s.rows(`SELECT status || iif(attempt > 0, ' ' || coalesce(node_id, '') || '/' || attempt, '') || coalesce(' ' || reason, '')
-		FROM events WHERE task_id = ?1 ORDER BY log_index, ordinal`, db.Str(c.word(0)))
+	rows := c.s.rows(`SELECT iif(task_id IS NULL, type, status) || iif(attempt > 0, ' ' || coalesce(node_id, '') || '/' || attempt, '') || coalesce(' ' || reason, '')
+		FROM events WHERE task_id = ?1 OR task_id IS NULL AND node_id = ?1 ORDER BY log_index, ordinal`, db.Str(c.word(0)))
 	return func() string { return strings.Join(append(rows, ""), "\n") }
 }
