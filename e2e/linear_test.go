@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -251,12 +252,8 @@ func (l *linear) report(client int, of m, r *rand.Rand) bool {
 }
 
 func merge(a, b m) m {
-	c := m{}
-	for _, from := range []m{a, b} {
-		for k, v := range from {
-			c[k] = v
-		}
-	}
+	c := maps.Clone(a)
+	maps.Copy(c, b)
 	return c
 }
 

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -46,7 +47,7 @@ func partable(t *testing.T) (*cluster, *parted) {
 				args[i+1] = strings.Join(all, ",")
 			}
 		}
-		c.members[name].args = append(args, "--advertise", proxies[name])
+		c.members[name].args = slices.Concat(args, []string{"--advertise", proxies[name]})
 		p.start(name)
 	}
 	c.ready()

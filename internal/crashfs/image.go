@@ -1,6 +1,7 @@
 package crashfs
 
 import (
+	"errors"
 	"maps"
 	"math/rand/v2"
 	"os"
@@ -152,13 +153,10 @@ func (c *content) store(path string) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
 	for i, p := range c.pages {
-		if n := min(c.size-i*pageBytes, pageBytes); n > 0 {
-			if _, err := f.WriteAt(p[:n], i*pageBytes); err != nil {
-				return err
-			}
+		if n := min(c.size-i*pageBytes, pageBytes); n > 0 && err == nil {
+			_, err = f.WriteAt(p[:n], i*pageBytes)
 		}
 	}
-	return f.Truncate(c.size)
+	return errors.Join(err, f.Truncate(c.size), f.Close())
 }

@@ -129,12 +129,8 @@ func eachImage(t *testing.T, captures []*crashfs.Capture, check func(dir string,
 			slots <- struct{}{}
 			wg.Go(func() {
 				defer func() { <-slots }()
-				dir, err := os.MkdirTemp(t.TempDir(), "image-")
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				defer os.RemoveAll(dir)
+				dir := t.TempDir()
+				defer os.RemoveAll(dir) // there are hundreds
 				if err := check(dir, c, survival(base, at, image)); err != nil {
 					t.Errorf("power lost at fsync %d (of %s), image %d of seed %d, %d writes acknowledged: %v", at, cmp.Or(c.Path, "the root"), image, base, len(c.Notes), err)
 				}

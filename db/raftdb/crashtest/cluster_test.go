@@ -231,10 +231,12 @@ func TestAMajorityRestsOnTheMemberThatLosesPower(t *testing.T) {
 	c.eachReturn(sample(t, late, 2), []string{"m2"}, nil)
 }
 
-// TestPowerIsLostWhileAStateIsReceived: m3 joins when the log no longer has the
-// beginning, so the leader sends it the whole state.
-func TestPowerIsLostWhileAStateIsReceived(t *testing.T) {
+// received has m3 join when the log no longer has the beginning, so that it is sent
+// the whole state, and ends all members.
+func received(t *testing.T, ignore func(path string) bool) *cluster {
+	t.Helper()
 	c := newCluster(t)
+	c.disk.Ignore = ignore
 	c.expect("m1", "m2")
 	c.start("m1")
 	c.start("m2")
@@ -254,6 +256,11 @@ func TestPowerIsLostWhileAStateIsReceived(t *testing.T) {
 	c.m3.end()
 	c.stop("m1")
 	c.stop("m2")
+	return c
+}
+
+func TestPowerIsLostWhileAStateIsReceived(t *testing.T) {
+	c := received(t, nil)
 	captures := c.disk.Captures()
 	kinds := map[string]bool{}
 	for _, image := range captures {
@@ -265,6 +272,17 @@ func TestPowerIsLostWhileAStateIsReceived(t *testing.T) {
 		}
 	}
 	c.eachReturn(sample(t, captures, 1), []string{"m1", "m2"}, c.ids)
+}
+
+func TestWithoutAnFsyncAReceivedStateIsLost(t *testing.T) {
+	for _, path := range []string{"state-000002/state.db", "state-000002/snapshot.json.tmp", "state-000002", "CURRENT.tmp"} {
+		t.Run(path, func(t *testing.T) {
+			c := received(t, func(synced string) bool { return synced == filepath.Join(dataDir, path) })
+			if err := c.returns(c.disk.Capture(), crashfs.Survival{}, []string{"m1", "m2"}, c.ids); err == nil {
+				t.Error("m3 has everything: the tests would not miss this fsync")
+			}
+		})
+	}
 }
 
 // voter waits until a member is one and has caught up.

@@ -2,6 +2,7 @@ package crashtest
 
 import (
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -41,12 +42,9 @@ func loses(t *testing.T, captures []*crashfs.Capture) error {
 	t.Helper()
 	base := seed(t)
 	for image := range 20 {
-		for at := len(captures) - 1; at >= 0; at-- { // what comes late has the most to lose
-			dir, err := os.MkdirTemp(t.TempDir(), "image-")
-			if err != nil {
-				t.Fatal(err)
-			}
-			err = survives(dir, captures[at], survival(base, at, image))
+		for at, c := range slices.Backward(captures) { // what comes late has the most to lose
+			dir := t.TempDir()
+			err := survives(dir, c, survival(base, at, image))
 			if os.RemoveAll(dir) != nil || err != nil {
 				return err
 			}
