@@ -117,6 +117,35 @@ func TestFailedGroup(t *testing.T) {
 	}
 }
 
+// A poll whose wait ends before its group is committed is not told of a renewal that
+// may fail yet.
+func TestRenewalInDoubt(t *testing.T) {
+	s, e := tamper(t)
+	s.expect("node n1", "lease 15s\n")
+	s.rig.advance(2 * time.Second)
+	s.together(func() {
+		s.begin("", "poll n1 as=p1 show=lease")
+		s.begin("", "timeout p1 when=planned")
+		e.failApply.Store(1)
+	})
+	s.awaitTerm()
+	s.expect("nodes", "n1 HEALTHY n1.1 tasks=0/4 cpu=0/4000 mem=0/1000\np1:\n"+inDoubt)
+}
+
+// A caller who hangs up when the answer is ready, but not taken yet, has not had it.
+func TestAnswerNotTaken(t *testing.T) {
+	s := newSession(t)
+	s.expect("node n1", "lease 15s\n")
+	p := s.s.newPoll(controlplane.Poll{NodeID: "n1", SessionID: "n1.1", Wait: controlplane.MaxPollWait})
+	if err := s.rig.tasks.Enqueue(p); err != nil {
+		t.Fatal(err)
+	}
+	s.expect("submit t1", "t1 RUNNING n1/1\n")
+	<-p.done
+	s.s.leave(p, true)
+	s.expect("poll n1", "t1/1\n")
+}
+
 // Work that was given in a group that took effect, though its outcome was in doubt,
 // is given again, and a report is answered as the first was.
 func TestDoubtfulAnswer(t *testing.T) {
@@ -149,7 +178,6 @@ func TestStateThatCannotBeRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.begin("", "sql UPDATE nodes SET slots = 9 WHERE id = 'n1'")()
-	s.rig.advance(16 * time.Second)
 	s.tick()
 	if got := s.begin("", "submit t1")(); got != "t1 PENDING\n" {
 		t.Fatalf("submit answers %s", got)
@@ -158,10 +186,9 @@ func TestStateThatCannotBeRead(t *testing.T) {
 	e.failReads.Store(0)
 	s.tick()
 	s.mustBe("disturbed", false)
-	// The lease, which has lapsed, is taken up then, and before anything is placed.
-	s.expect("advance 0s", "p1:\nnothing\n")
-	s.expect("nodes", "n1 UNHEALTHY n1.1 tasks=0/9 cpu=0/4000 mem=0/1000\n")
-	s.expect("poll n1", "t1/1\n")
+	s.settle()
+	s.expect("tasks", "t1 RUNNING n1/1\np1:\nt1/1\n")
+	s.expect("nodes", "n1 HEALTHY n1.1 tasks=1/9 cpu=0/4000 mem=0/1000\n")
 }
 
 func (s *session) mustBe(what string, disturbed bool) {
@@ -231,24 +258,12 @@ func TestHotPathReadsNothing(t *testing.T) {
 // whatever comes and goes in it.
 func TestLongQueue(t *testing.T) {
 	s := newSession(t)
-	s.expect("node n1 slots=10000", "lease 15s\n")
+	const slots = 170
+	s.expect(fmt.Sprintf("node n1 slots=%d", slots), "lease 15s\n")
 	rnd := rand.New(rand.NewPCG(7, 7))
 	count := 0
-	fill := func(n int) {
-		var tasks []*controlplane.Task
-		for range n {
-			count++
-			task := execTask(fmt.Sprintf("t%d", count))
-			task.Priority = int32(rnd.IntN(4))
-			tasks = append(tasks, task)
-		}
-		if _, err := s.rig.tasks.AddTasks(s.ctx, tasks); err != nil {
-			t.Fatal(err)
-		}
-	}
 	for round := range 12 {
-		s.rig.advance(4 * time.Second) // nobody asks
-		fill(300)
+		count = s.addTasks(rnd, count, 400)
 		s.check()
 		for range 20 {
 			if _, err := s.rig.tasks.CancelTask(s.ctx, fmt.Sprintf("t%d", 1+rnd.IntN(count))); err != nil {
@@ -256,7 +271,7 @@ func TestLongQueue(t *testing.T) {
 			}
 		}
 		want := s.rows("SELECT id FROM tasks WHERE status = 'PENDING' ORDER BY priority DESC, seq LIMIT 170")
-		work, err := s.s.Poll(s.ctx, controlplane.Poll{NodeID: "n1", SessionID: "n1.1", MaxTasks: 170})
+		work, err := s.s.Poll(s.ctx, controlplane.Poll{NodeID: "n1", SessionID: "n1.1", MaxTasks: slots})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -267,14 +282,33 @@ func TestLongQueue(t *testing.T) {
 		if fmt.Sprint(got) != fmt.Sprint(want) {
 			t.Fatalf("round %d: given\n%v\nwant\n%v", round, got, want)
 		}
-		if _, err := s.s.Report(s.ctx, "n1", "n1.1", completed(work.Tasks)); err != nil {
+		s.rig.advance(4 * time.Second) // it does not ask for more
+		results := completed(work.Tasks)
+		for i := range results[:3*(round%4)] {
+			results[i].Status = controlplane.TaskPending
+		}
+		if _, err := s.s.Report(s.ctx, "n1", "n1.1", results); err != nil {
 			t.Fatal(err)
 		}
-		s.rig.advance(11 * time.Second)
-		s.tick() // what was assigned beside the poll is taken back
 		s.settle()
 		s.check()
 	}
+}
+
+// addTasks stores n tasks of random priorities, the next after t<count>.
+func (s *session) addTasks(rnd *rand.Rand, count, n int) int {
+	s.t.Helper()
+	var tasks []*controlplane.Task
+	for range n {
+		count++
+		task := execTask(fmt.Sprintf("t%d", count))
+		task.Priority = int32(rnd.IntN(4))
+		tasks = append(tasks, task)
+	}
+	if _, err := s.rig.tasks.AddTasks(s.ctx, tasks); err != nil {
+		s.t.Fatal(err)
+	}
+	return count
 }
 
 func completed(tasks []*controlplane.Task) (results []controlplane.Result) {

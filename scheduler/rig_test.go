@@ -99,7 +99,7 @@ func (r *rig) lead() {
 	r.tasks = db.NewTaskManifest(engine)
 	r.tasks.SetLogger(r.cfg.Logger)
 	r.s = NewWithOptions(r.tasks, r.cfg.Logger, r.opts)
-	r.plan = &observer{Scheduler: r.s, hooks: r.hooks, led: make(chan struct{}, 100)}
+	r.plan = &observer{Scheduler: r.s, hooks: r.hooks, led: make(chan struct{}, 100), next: make(chan struct{})}
 	r.tasks.SetPlanner(r.plan)
 	ctx, stop := context.WithCancel(context.Background())
 	r.stop, r.ran = stop, make(chan error, 1)
@@ -140,12 +140,22 @@ func (r *rig) advance(d time.Duration) {
 	r.clock = r.clock.Add(d)
 }
 
-// settle waits until no pass is called for.
+// settle waits until no pass is called for. One that is called for has to come by
+// itself.
 func (r *rig) settle() {
 	r.t.Helper()
-	for again := true; again; again = r.plan.isBusy() {
-		if err := r.tasks.Do(r.ctx, 0, func(*db.Group) {}); err != nil {
-			r.t.Fatalf("settle: %v", err)
+	if err := r.tasks.Do(r.ctx, 0, func(*db.Group) {}); err != nil {
+		r.t.Fatalf("settle: %v", err)
+	}
+	for {
+		busy, next := r.plan.state()
+		if !busy {
+			return
+		}
+		select {
+		case <-next:
+		case <-r.ctx.Done():
+			r.t.Fatal("settle: a pass is called for and does not come")
 		}
 	}
 }
@@ -207,7 +217,8 @@ type observer struct {
 	led   chan struct{} // a token for each term begun
 
 	mu    sync.Mutex
-	busy  bool
+	busy  bool          // another pass is called for
+	next  chan struct{} // closed with the next commit
 	after []func() bool // called after each pass until they return true
 }
 
@@ -227,10 +238,10 @@ type hooks struct {
 	committed func(s *Scheduler, g *db.Group, disturbed bool)
 }
 
-func (o *observer) isBusy() bool {
+func (o *observer) state() (busy bool, next <-chan struct{}) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.busy
+	return o.busy, o.next
 }
 
 // Lead implements db.Planner.
@@ -271,6 +282,8 @@ func (o *observer) Committed(g *db.Group) {
 	o.Scheduler.mu.Unlock()
 	o.mu.Lock()
 	o.busy = busy
+	close(o.next)
+	o.next = make(chan struct{})
 	o.mu.Unlock()
 	if o.hooks.committed != nil {
 		o.hooks.committed(o.Scheduler, g, disturbed)

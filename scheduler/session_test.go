@@ -131,7 +131,7 @@ func init() {
 		"node": (*command).node, "restart-session": (*command).restart, "heartbeat": (*command).heartbeat,
 		"poll": (*command).poll, "report": (*command).report, "submit": (*command).submit, "cancel": (*command).cancel,
 		"hangup": (*command).hangUp, "timeout": (*command).timeout, "advance": (*command).advance, "clock": (*command).advance, "tick": (*command).tick,
-		"new-leader": (*command).newLeader, "reopen": (*command).reopen, "assign": (*command).assign, "complete": (*command).complete,
+		"new-leader": (*command).newLeader, "reopen": (*command).reopen, "assign": (*command).assign, "renew": (*command).renew, "complete": (*command).complete,
 		"register": (*command).register, "sql": (*command).sql,
 		"tasks": (*command).tasks, "nodes": (*command).nodes, "attempts": (*command).attempts, "events": (*command).events,
 	}
@@ -601,14 +601,18 @@ func (c *command) reopen() func() string {
 	return func() string { return "" }
 }
 
-// assign and complete are the manifest's one-at-a-time methods, past the scheduler,
-// like register, which begins a session.
+// assign, complete and renew are the manifest's one-at-a-time methods, past the
+// scheduler, like register, which begins a session.
 func (c *command) assign() func() string {
 	return c.past(c.s.rig.tasks.AssignTask(c.s.ctx, c.word(0), c.word(1)))
 }
 
 func (c *command) complete() func() string {
 	return c.past(c.s.rig.tasks.CompleteTask(c.s.ctx, c.word(0), []byte(`{}`)))
+}
+
+func (c *command) renew() func() string {
+	return c.past(c.s.rig.tasks.UpdateNodeHeartbeat(c.s.ctx, c.word(0), 1, 1, 1))
 }
 
 func (c *command) register() func() string {
