@@ -383,3 +383,20 @@ func TestClassThatFellBehind(t *testing.T) {
 	s.s.mu.Unlock()
 	s.expect("submit t3 cpu=1", "t3 ASSIGNED n1/1\n")
 }
+
+// Who is eligible for a class that a new leader finds is read from the state; what
+// the group in the making changes is not there yet, and counts all the same.
+func TestClassReadInTheMiddle(t *testing.T) {
+	s := newSession(t)
+	s.expect("node n1 slots=1", "lease 15s\n")
+	s.expect("poll n1", "nothing\n")
+	s.expect("submit t1", "t1 ASSIGNED n1/1\n")
+	s.expect("poll n1", "t1/1\n")
+	s.expect("submit t2 cpu=1", "t2 PENDING\n")
+	s.s.mu.Lock()
+	for _, c := range s.s.st.classes {
+		*c = class{id: c.id, needs: c.needs, streams: c.streams, stored: true}
+	}
+	s.s.mu.Unlock()
+	s.expect("report n1 t1/1=completed max=1", "COMPLETED\nt2/1\n")
+}
