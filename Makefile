@@ -20,6 +20,7 @@ BUF := go tool -modfile=tools/buf/go.mod buf
 GOLANGCI_LINT := go tool -modfile=tools/lint/go.mod golangci-lint
 TOOL_MODULES := tools/buf tools/conformance tools/gen tools/lint tools/rqlite
 PYTHON := .tools/python/bin/python
+SDK_PYTHON := $(CURDIR)/.tools/sdk-python/bin/python
 
 PLATFORMS := linux/amd64 linux/arm64 darwin/arm64
 # Packages to test or lint: make test PKG=./db/...
@@ -54,6 +55,7 @@ proto: deps/stubs ## Write the Go, TypeScript and Python stubs of proto/ to gen/
 	scripts/generate.sh .tools/stubs
 	rm -rf gen
 	mv .tools/stubs/gen gen
+	python3 sdk/python/tools/vendor_stubs.py
 
 .PHONY: fmt
 fmt: ## Format the Go and proto files
@@ -94,6 +96,13 @@ test/stubs: deps/stubs ## Import the TypeScript and Python stubs and use them
 .PHONY: conformance
 conformance: ## Run Connect's conformance suite against a whole member
 	scripts/conformance.sh
+
+.PHONY: test/python
+test/python: build .tools/sdk-python/installed ## Check the Python SDK and run its tests against bin/raft-node
+	cd sdk/python && $(SDK_PYTHON) -m ruff check --no-cache src examples tests tools && \
+		$(SDK_PYTHON) -m ruff format --no-cache --check src examples tests tools && \
+		$(SDK_PYTHON) -m mypy --cache-dir $(CURDIR)/.tools/sdk-python/mypy
+	cd sdk/python && RAFT_NODE_BINARY=$(CURDIR)/$(BINARY) PYTHONDONTWRITEBYTECODE=1 $(SDK_PYTHON) -m pytest
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz test for FUZZ_TIME
@@ -168,4 +177,13 @@ tools/ts/node_modules/.package-lock.json: tools/ts/package.json tools/ts/package
 	rm -rf .tools/python
 	python3 -m venv .tools/python
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r tools/python/requirements.txt
+	touch $@
+
+# Editable: the tests use the files as they stand.
+.tools/sdk-python/installed: sdk/python/pyproject.toml
+	@python3 -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "the Python SDK needs python3 3.10 or newer with venv and pip: apt-get install python3-venv" >&2; exit 1; }
+	rm -rf .tools/sdk-python
+	python3 -m venv .tools/sdk-python
+	$(SDK_PYTHON) -m pip install --quiet --disable-pip-version-check -e 'sdk/python[test,examples]'
 	touch $@

@@ -25,7 +25,23 @@ QUEUE = "functions"
 def make_worker(servers: str | None = None, **options: Any) -> Worker:
     """Makes a worker with all functions below."""
     worker = Worker(servers, **options)
-    for function in (add, no_op, shout, scale, blend, countdown, train, broken, slow, hold, spawn, crash, leave, mark, gone):
+    for function in (
+        add,
+        no_op,
+        shout,
+        scale,
+        blend,
+        countdown,
+        train,
+        broken,
+        slow,
+        hold,
+        spawn,
+        crash,
+        leave,
+        mark,
+        gone,
+    ):
         worker.task(function)
     worker.task(retries=2)(flaky)
     worker.task(isolation="process", name="own_loop")(nap)
@@ -114,7 +130,7 @@ def hold(folder: str) -> None:
     while True:
         try:
             time.sleep(3600)
-        except BaseException as error:  # noqa: BLE001
+        except BaseException as error:
             print("ignoring", repr(error))
 
 
@@ -163,7 +179,7 @@ def train(steps: int, folder: str) -> list[int]:
 
 def gone(seconds: float) -> bool:
     """Holds the interpreter: no other thread of its process runs meanwhile."""
-    import re  # noqa: PLC0415
+    import re
 
     end = time.monotonic() + seconds
     while time.monotonic() < end:

@@ -158,7 +158,7 @@ def test_a_worker_waits_for_a_control_plane_that_is_not_up_yet(own_plane: LocalC
 def test_a_wrong_token_is_told_at_once() -> None:
     token = "0123456789abcdef"
     with LocalControlPlane(token=token) as plane:
-        worker = Worker(plane.url, token="wrong")  # noqa: S106
+        worker = Worker(plane.url, token="wrong")
         worker.task(functions.add)
         with pytest.raises(Exception, match="check the token"):
             worker.start()

@@ -84,7 +84,9 @@ def test_models_and_bytes(call: Any) -> None:
     assert call("shout", b"\x00abc\xff").result(60) == b"\x00ABC\xff"
     assert call("scale", functions.Settings(0.5, [1])).result(60) == functions.Settings(1.0, [2])
     others = [functions.Settings(1.0), functions.Settings(2)]
-    assert call("blend", functions.Model(name="m"), others, tag="t").result(60) == functions.Model(name="m-t", score=3.5)
+    assert call("blend", functions.Model(name="m"), others, tag="t").result(60) == functions.Model(
+        name="m-t", score=3.5
+    )
 
 
 def test_payloads_are_plain_json_for_other_languages(call: Any, client: Client) -> None:

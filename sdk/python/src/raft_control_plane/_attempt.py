@@ -135,7 +135,11 @@ class Attempt:
         try:
             while not done.done():
                 end = self._begun_at + timeout_s
-                limits = [_Limit(end, end + grace_s, Cause.TIMEOUT), _Limit(lease.stop_at, lease.kill_at, Cause.LEASE), *filter(None, (self._order,))]
+                limits = [
+                    _Limit(end, end + grace_s, Cause.TIMEOUT),
+                    _Limit(lease.stop_at, lease.kill_at, Cause.LEASE),
+                    *filter(None, (self._order,)),
+                ]
                 now = boot_clock()
                 passed = [one for one in limits if now >= one.soft]
                 if due is None and passed:

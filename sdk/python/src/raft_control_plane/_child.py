@@ -64,6 +64,7 @@ def main(link: socket.socket, output: Any, modules: Sequence[str]) -> None:
         link: to the worker.
         output: where standard output and error go.
         modules: those of the functions, imported before it is ready.
+
     """
     # A session of its own: Ctrl-C is for the worker, and what a function starts ends with it.
     os.setsid()

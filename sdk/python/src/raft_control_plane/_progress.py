@@ -17,7 +17,11 @@ def bar(total: int, title: str) -> Iterator[Callable[[], None]]:
         from tqdm.auto import tqdm  # noqa: PLC0415 - optional
 
         with tqdm(total=total, desc=title) as shown:
-            yield lambda: shown.update() and None
+
+            def advance() -> None:
+                shown.update()
+
+            yield advance
     elif importlib.util.find_spec("rich"):
         from rich.progress import Progress  # noqa: PLC0415 - optional
 

@@ -236,8 +236,9 @@ class Worker:
             raise RuntimeError(f"{name}: register functions before the worker starts")
         chosen = isolation or ("coroutine" if inspect.iscoroutinefunction(function) else "process")
         _check_kind(function, name, chosen)
+        task: Task[Any, Any] = Task(function, name, options, lambda: self.client)
         self._functions[name] = Function(name, function, chosen, function.__module__, function.__qualname__)
-        return Task(function, name, options, lambda: self.client)
+        return task
 
     def running(self) -> list[RunningTask]:
         """Returns the tasks that it holds now."""
