@@ -2,6 +2,7 @@ package service
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -109,6 +110,9 @@ func (m *member) listAll(req *v1.ListEventsRequest) (names []string, cursor stri
 		if err != nil {
 			m.t.Fatal(err)
 		}
+		if n := len(res.Msg.GetEvents()); req.GetPageSize() > 0 && n > int(req.GetPageSize()) {
+			m.t.Errorf("%d changes on a page of %d", n, req.GetPageSize())
+		}
 		for _, e := range res.Msg.GetEvents() {
 			names = append(names, eventName(e))
 		}
@@ -209,11 +213,14 @@ func TestLongPollOfEvents(t *testing.T) {
 		t.Fatalf("%v, %v", start, err)
 	}
 	got := make(chan []string, 1)
+	early, cancel := context.WithTimeout(t.Context(), 20*time.Second) // it answers before its wait is over
+	defer cancel()
 	go func() {
-		res, err := at.eventClient().ListEvents(testContext(t), connect.NewRequest(&v1.ListEventsRequest{
+		res, err := at.eventClient().ListEvents(early, connect.NewRequest(&v1.ListEventsRequest{
 			Cursor: start.Msg.GetNextCursor(), Wait: durationpb.New(25 * time.Second), TaskIds: []string{"b", "c"}}))
 		if err != nil {
 			t.Error(err)
+			res = connect.NewResponse(&v1.ListEventsResponse{})
 		}
 		var names []string
 		for _, e := range res.Msg.GetEvents() {
@@ -369,8 +376,8 @@ func TestAReaderThatTakesNothingIsCut(t *testing.T) {
 	m.service.watchTimes = watchTimes{heartbeat: 50 * time.Millisecond, slow: time.Hour, cut: 500 * time.Millisecond}
 	h1 := m.openRaw("0")
 	h2 := m.watchEvents(&v1.WatchEventsRequest{Cursor: "0"})
-	m.fillWatch(1500) // 12 MB: more than any buffer on the way
-	deadline := time.Now().Add(testTimeout)
+	m.fillWatch(1500)                           // 12 MB: more than any buffer on the way
+	deadline := time.Now().Add(testTimeout / 3) // well before the callers themselves give up
 	for m.endedWatches() < 2 {
 		if time.Now().After(deadline) {
 			t.Fatal("a watch was not cut")
