@@ -30,7 +30,7 @@ type member struct {
 }
 
 // fastTiming makes elections quick, and leaves snapshots to the tests.
-var fastTiming = Timing{Heartbeat: 200 * time.Millisecond, SnapshotInterval: time.Hour}
+var fastTiming = Timing{Heartbeat: 400 * time.Millisecond, SnapshotInterval: time.Hour}
 
 // newMember prepares a member with an address; start starts it.
 func newMember(t testing.TB, name string) *member {
