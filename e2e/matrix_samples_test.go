@@ -45,7 +45,7 @@ var matrixSamples = map[string]sample{
 	"QueryService/Query": {in: `{"sql":"SELECT id FROM tasks WHERE id = ?1","params":["seed"]}`, want: `"rows":[["seed"]]`},
 
 	"TaskService/CancelTask": {
-		prepare: func(c *cluster, member, id string) error { return submitFunction(c, member, id) },
+		prepare: submitFunction,
 		in:      `{"id":"$ID"}`,
 		want:    `"status":"TASK_STATUS_CANCELLED"`,
 	},

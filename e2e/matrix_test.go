@@ -137,13 +137,15 @@ func newWires(t *testing.T) []*wire {
 func newWire(t *testing.T, w *wire, version string) *wire {
 	tr := &http.Transport{Protocols: new(http.Protocols)}
 	switch {
-	case w.secrets != nil:
-		tr.TLSClientConfig = w.secrets.tls()
-		tr.Protocols.SetHTTP2(true)
 	case version == "HTTP/1.1":
 		tr.Protocols.SetHTTP1(true)
+	case w.secrets != nil:
+		tr.Protocols.SetHTTP2(true)
 	default:
 		tr.Protocols.SetUnencryptedHTTP2(true)
+	}
+	if w.secrets != nil {
+		tr.TLSClientConfig = w.secrets.tls()
 	}
 	t.Cleanup(tr.CloseIdleConnections)
 	w.client = &http.Client{Transport: versioned{tr, version, w.c.token}}
@@ -241,6 +243,6 @@ func (t *matrixTable) String() string {
 		}
 	}
 	fmt.Fprintln(w)
-	w.Flush()
+	_ = w.Flush() // to memory
 	return text.String()
 }

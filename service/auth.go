@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"connectrpc.com/connect"
 	"github.com/rs/cors"
@@ -28,7 +29,7 @@ func (s *server) authenticate(next http.Handler) http.Handler {
 			return
 		}
 		w.Header().Set("WWW-Authenticate", `Bearer realm="raft-node"`)
-		s.refuse(w, r, connect.CodeUnauthenticated, `the token is missing or wrong: send "Authorization: Bearer TOKEN" with the content of the cluster's token file (clients of rqlite: as the password of HTTP basic auth)`)
+		s.refuseUnread(w, r, connect.CodeUnauthenticated, `the token is missing or wrong: send "Authorization: Bearer TOKEN" with the content of the cluster's token file (clients of rqlite: as the password of HTTP basic auth)`)
 	})
 }
 
@@ -65,10 +66,10 @@ func (s *server) checkHost(next http.Handler) http.Handler {
 		switch origin := r.Header.Get("Origin"); {
 		case open(r.URL.Path):
 		case !loopbackHost(r.Host):
-			s.refuse(w, r, connect.CodePermissionDenied, "the host "+quoted(r.Host)+" is not a name of this machine, which is all that is served without a token: use localhost or 127.0.0.1, or start with --token-file")
+			s.refuseUnread(w, r, connect.CodePermissionDenied, "the host "+quoted(r.Host)+" is not a name of this machine, which is all that is served without a token: use localhost or 127.0.0.1, or start with --token-file")
 			return
 		case origin != "" && !s.allowedOrigin(origin):
-			s.refuse(w, r, connect.CodePermissionDenied, "web pages of "+quoted(origin)+" may not call: start with --cors-origin to allow them")
+			s.refuseUnread(w, r, connect.CodePermissionDenied, "web pages of "+quoted(origin)+" may not call: start with --cors-origin to allow them")
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -119,6 +120,23 @@ func (s *server) withCORS(next http.Handler) http.Handler {
 		},
 		MaxAge: 7200,
 	}).Handler(next)
+}
+
+// unreadTimeout is how long the rest of a refused request may still come, so that
+// its sender, who writes before reading, gets to the answer.
+const unreadTimeout = time.Second
+
+// refuseUnread refuses a request whose body is of no interest, and may be slow, large
+// or never come. HTTP/1.1's server would read it first; it is told to answer at once
+// and to end the connection.
+func (s *server) refuseUnread(w http.ResponseWriter, r *http.Request, code connect.Code, message string) {
+	if r.ProtoMajor == 1 && r.ContentLength != 0 {
+		c := http.NewResponseController(w)
+		_ = c.EnableFullDuplex() // the server's own writer knows both
+		_ = c.SetReadDeadline(time.Now().Add(unreadTimeout))
+		w.Header().Set("Connection", "close")
+	}
+	s.refuse(w, r, code, message)
 }
 
 // refuse answers in the form of the caller's protocol.

@@ -3,9 +3,12 @@ package service
 import (
 	"context"
 	"io"
+	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect"
 	"google.golang.org/grpc"
@@ -222,4 +225,43 @@ func TestPeersNeedTheSameToken(t *testing.T) {
 	if again || connect.CodeOf(told) != connect.CodeInternal {
 		t.Errorf("the caller of a member with another token is told %v", told)
 	}
+}
+
+// TestRefusedWithoutItsBody sends the header of a call over HTTP/1.1 and never the
+// body that it announces.
+func TestRefusedWithoutItsBody(t *testing.T) {
+	m := solo(t)
+	var all sync.WaitGroup
+	defer all.Wait()
+	for name, head := range map[string]string{
+		"another host":     "POST /controlplane.v1.TaskService/GetTask HTTP/1.1\r\nHost: attacker.example\r\n",
+		"a page elsewhere": "POST /controlplane.v1.TaskService/GetTask HTTP/1.1\r\nHost: localhost\r\nOrigin: https://attacker.example\r\n",
+		"an unknown path":  "POST /controlplane.v1.TaskService/GetTusk HTTP/1.1\r\nHost: localhost\r\n",
+	} {
+		for _, body := range []string{"Content-Length: 10", "Transfer-Encoding: chunked"} {
+			all.Go(func() {
+				answer, err := m.exchange(head + "Content-Type: application/json\r\n" + body + "\r\n\r\n")
+				if err != nil || !strings.HasPrefix(answer, "HTTP/1.1 40") || !strings.Contains(answer, `{"code":"`) {
+					t.Errorf("%s, %s: %v\n%s", name, body, err, answer)
+				}
+			})
+		}
+	}
+}
+
+// exchange sends text as it is and reads to the end of the connection.
+func (m *member) exchange(text string) (string, error) {
+	conn, err := net.Dial("tcp", m.cfg.Advertise)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = conn.Close() }()
+	if err := conn.SetDeadline(time.Now().Add(testTimeout)); err != nil {
+		return "", err
+	}
+	if _, err := io.WriteString(conn, text); err != nil {
+		return "", err
+	}
+	answer, err := io.ReadAll(conn)
+	return string(answer), err
 }

@@ -103,7 +103,7 @@ func untilClosing(ctx context.Context) (context.Context, context.CancelFunc) {
 // path is made for.
 func (s *server) root(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path != "/" {
-		s.refuse(notFound{w}, r, connect.CodeUnimplemented, "there is nothing at "+quoted(r.URL.Path)+": GET / lists what there is")
+		s.refuseUnread(notFound{w}, r, connect.CodeUnimplemented, "there is nothing at "+quoted(r.URL.Path)+": GET / lists what there is")
 		return
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
@@ -121,6 +121,9 @@ func (w notFound) WriteHeader(status int) {
 	}
 	w.ResponseWriter.WriteHeader(status)
 }
+
+// Unwrap lets http.ResponseController find the server's own writer.
+func (w notFound) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 const rootText = `raft-node %s: a control plane for ML work.
 
