@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/raft-control-plane/control-plane"
 	"github.com/raft-control-plane/control-plane/db/raftdb"
@@ -91,9 +92,9 @@ func (c *cluster) add(n int) {
 	m1 := c.running["m1"]
 	for range n {
 		id := fmt.Sprintf("t%d", len(c.ids))
-		err := m1.tasks.AwaitWritable(ctx)
-		if err == nil {
-			err = m1.add(ctx, id)
+		err := c.addOne(ctx, m1, id)
+		for isInDoubt(err) && ctx.Err() == nil { // on a slow machine leadership may move
+			err = c.addOne(ctx, m1, id)
 		}
 		if err != nil {
 			c.t.Fatalf("add %s: %v", id, err)
@@ -101,6 +102,24 @@ func (c *cluster) add(n int) {
 		c.disk.Note(id)
 		c.ids = append(c.ids, id)
 	}
+}
+
+// addOne adds a task at m1, which is given the lead if another member has it.
+func (c *cluster) addOne(ctx context.Context, m1 *member, id string) error {
+	soon, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	if m1.tasks.AwaitWritable(soon) != nil {
+		for _, m := range c.running {
+			_ = m.engine.TransferLeadership(ctx, "m1") // refused by those that do not lead
+		}
+	}
+	return m1.add(ctx, id)
+}
+
+// isInDoubt reports whether the same task may be added again.
+func isInDoubt(err error) bool {
+	code := controlplane.CodeOf(err)
+	return err != nil && (code == controlplane.CodeUnavailable || code == controlplane.CodeUnknownOutcome)
 }
 
 // snapshot has m3 take one.
