@@ -1,14 +1,19 @@
 package main
 
 import (
+	"encoding/csv"
 	"encoding/json"
 	"fmt"
 	"io"
 	"math"
+	"os"
+	"os/signal"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 	"google.golang.org/protobuf/types/known/structpb"
 
 	v1 "github.com/raft-control-plane/control-plane/gen/go/controlplane/v1"
@@ -30,15 +35,23 @@ numbers, true, false and null are taken as such, everything else as text; text
 that looks like one of them goes in double quotes within quotes: '"7"'. Put '--'
 before a parameter that begins with '-'.
 
-Tables cut values at 100 characters; -o json does not.`
+Tables cut values at 100 characters; -o json does not.
+
+Without a statement, at a terminal, it asks for statements, with .help and a
+history of what was typed (kept in $XDG_STATE_HOME or ~/.local/state).`
 
 func newSQLCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "sql STATEMENT|- [PARAMETER…]", Short: "Ask in SQL", Long: sqlLong, Args: cobra.MinimumNArgs(1),
+		Use: "sql [STATEMENT|- [PARAMETER…]]", Short: "Ask in SQL", Long: sqlLong,
 		Example: `  raft-node sql 'SELECT status, count(*) FROM tasks GROUP BY status'
   raft-node sql 'SELECT id, node_id FROM tasks WHERE status = ?1 LIMIT ?2' RUNNING 10
   raft-node sql - <report.sql`,
-		RunE: func(cmd *cobra.Command, args []string) error { return a.query(cmd, args[0], args[1:]) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return a.promptSQL(cmd)
+			}
+			return a.query(cmd, args[0], args[1:])
+		},
 	}
 	addConsistencyFlag(cmd)
 	return cmd
@@ -67,7 +80,41 @@ func (a *app) query(cmd *cobra.Command, statement string, params []string) error
 	if err != nil {
 		return err
 	}
-	if err := a.print(res, func(w io.Writer) { queryTable(w, res) }); err != nil {
+	return a.showRows(res, a.v.GetString("output"))
+}
+
+// promptSQL asks for statements at the terminal.
+func (a *app) promptSQL(cmd *cobra.Command) error {
+	in, isFile := a.in.(*os.File)
+	if !isFile || !term.IsTerminal(int(in.Fd())) {
+		return usageErrorf("no statement is given, and standard input is no terminal to ask at: give one, or '-' to read it from there")
+	}
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	history := openHistory(a.err)
+	defer history.close()
+	interrupts := make(chan os.Signal, 1)
+	signal.Notify(interrupts, os.Interrupt)
+	defer signal.Stop(interrupts)
+	p := sqlPrompt{app: a, client: c, lines: newTerminal(in, a.out, history), interrupts: interrupts,
+		mode: a.v.GetString("output"), consistency: consistency(cmd)}
+	return p.run(cmd.Context())
+}
+
+// showRows writes an answer as table, json or csv.
+func (a *app) showRows(res *v1.QueryResponse, mode string) error {
+	var err error
+	switch mode {
+	case "json":
+		err = a.printJSON(res)
+	case "csv":
+		err = a.printCSV(res)
+	default:
+		err = a.printTable(func(w io.Writer) { queryTable(w, res) })
+	}
+	if err != nil {
 		return err
 	}
 	if res.GetTruncated() {
@@ -97,6 +144,27 @@ func parameter(s string) *structpb.Value {
 		}
 	}
 	return structpb.NewStringValue(s)
+}
+
+// printCSV writes values whole, NULL as nothing.
+func (a *app) printCSV(res *v1.QueryResponse) error {
+	w := csv.NewWriter(a.out)
+	line := slices.Clone(res.GetColumns())
+	for i := range line {
+		line[i] = multiline(line[i])
+	}
+	_ = w.Write(line) // Flush keeps the error
+	for _, r := range res.GetRows() {
+		for i, v := range r.GetValues() {
+			line[i] = ""
+			if _, null := v.GetKind().(*structpb.Value_NullValue); !null {
+				line[i] = multiline(cell(v))
+			}
+		}
+		_ = w.Write(line)
+	}
+	w.Flush()
+	return w.Error()
 }
 
 func queryTable(w io.Writer, res *v1.QueryResponse) {
@@ -139,7 +207,11 @@ func addConsistencyFlag(cmd *cobra.Command) {
 }
 
 func consistency(cmd *cobra.Command) v1.Consistency {
-	if cmd.Flag("consistency").Value.String() == "stale" {
+	return consistencyOf(cmd.Flag("consistency").Value.String())
+}
+
+func consistencyOf(word string) v1.Consistency {
+	if word == "stale" {
 		return v1.Consistency_CONSISTENCY_STALE
 	}
 	return v1.Consistency_CONSISTENCY_LINEARIZABLE
