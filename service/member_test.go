@@ -281,3 +281,7 @@ func (m *member) roundTrip(req *http.Request, header ...string) (int, http.Heade
 	}
 	return res.StatusCode, res.Header, out
 }
+
+func nodesBy(client *http.Client, url string, opts ...connect.ClientOption) controlplanev1connect.NodeServiceClient {
+	return controlplanev1connect.NewNodeServiceClient(client, url, opts...)
+}

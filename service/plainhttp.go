@@ -10,6 +10,7 @@ import (
 	"mime"
 	"net/http"
 	"strings"
+	"time"
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -33,11 +34,39 @@ func (s *server) plainHTTP(m protoreflect.MethodDescriptor, next http.Handler) h
 			s.refuse(w, r, connect.CodeResourceExhausted, fmt.Sprintf(
 				"the request has %d bytes, at most %d are allowed: send less in one call, or store what is large elsewhere and give its address", r.ContentLength, maxMessageBytes))
 		case status == 0:
+			s.limitBody(w, r)
 			next.ServeHTTP(w, r)
 		default:
 			refuseHTTP(w, status, why)
 		}
 	})
+}
+
+// limitBody bounds the time in which the body has to come, so that nobody can hold a
+// connection by sending a byte a minute. When it has come, the limit is lifted: the
+// server goes on to read, to notice when the caller goes away.
+func (s *server) limitBody(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength == 0 {
+		return
+	}
+	c := http.NewResponseController(w)
+	if c.SetReadDeadline(time.Now().Add(s.bodyTimeout)) == nil { // else it is no connection
+		r.Body = &timedBody{r.Body, c}
+	}
+}
+
+type timedBody struct {
+	io.ReadCloser
+	c *http.ResponseController
+}
+
+// Read implements io.Reader.
+func (b *timedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if errors.Is(err, io.EOF) {
+		_ = b.c.SetReadDeadline(time.Time{})
+	}
+	return n, err
 }
 
 // frameBytes is what some protocols put before a message.

@@ -21,6 +21,7 @@ const (
 	maxStreamsPerConn = 16384 // a follower forwards the polls of all its nodes over one connection
 	readHeaderTimeout = 10 * time.Second
 	idleTimeout       = 2 * time.Minute
+	bodyTimeout       = 30 * time.Second // for the request of a call, at most 4 MiB
 	drainTimeout      = 6 * time.Second
 )
 
@@ -29,11 +30,16 @@ const (
 // end, lets what else is in flight finish for up to 6 s, and returns nil.
 // Connections that a handler has taken over are that handler's to close.
 func Serve(ctx context.Context, ln net.Listener, h http.Handler, conf *tls.Config, log *slog.Logger) error {
-	srv := newHTTPServer(ctx, h, conf, log)
-	ln = netutil.LimitListener(ln, maxConnections)
+	return serveLimited(ctx, ln, newHTTPServer(ctx, h, conf, log), maxConnections, log)
+}
+
+// serveLimited is Serve for a server that is made, and for so many connections at
+// once: more wait to be accepted.
+func serveLimited(ctx context.Context, ln net.Listener, srv *http.Server, connections int, log *slog.Logger) error {
+	ln = netutil.LimitListener(ln, connections)
 	ended := make(chan error, 1)
 	go func() {
-		if conf != nil {
+		if srv.TLSConfig != nil {
 			ended <- srv.ServeTLS(ln, "", "")
 		} else {
 			ended <- srv.Serve(ln)

@@ -97,6 +97,8 @@ type server struct {
 	// schema is set once this member's state has its tables.
 	schema     atomic.Bool
 	watchTimes watchTimes
+	// bodyTimeout is how long the body of a request may take to come.
+	bodyTimeout time.Duration
 }
 
 // New returns the handler of everything that a member serves.
@@ -115,7 +117,7 @@ func newServer(cfg Config) (*server, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	s := &server{Config: cfg, engine: cfg.Tasks.Engine(), log: cfg.Logger, watchTimes: defaultWatchTimes, started: time.Now()}
+	s := &server{Config: cfg, engine: cfg.Tasks.Engine(), log: cfg.Logger, watchTimes: defaultWatchTimes, bodyTimeout: bodyTimeout, started: time.Now()}
 	if cfg.Ready == nil {
 		s.Ready = cfg.Tasks.CaughtUp
 	}
