@@ -36,6 +36,7 @@ func (e *Engine) onlyMembers(next http.Handler) http.Handler {
 		}
 		theirs, ours := r.Header.Get(headerCluster), e.fsm.cluster()
 		if theirs != "" && ours != "" && theirs != ours {
+			w.Header().Set(headerCluster, ours)
 			refuse(w, http.StatusConflict, "this member is of cluster "+ours+", the caller of "+theirs+": one of the two has another cluster's data directory or address")
 			return
 		}

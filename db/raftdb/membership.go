@@ -18,6 +18,7 @@ const retryJoin = 200 * time.Millisecond
 // runMembership forms or joins a cluster if this member is in none, and then sees
 // to it that the cluster has it as a voter at its present address.
 func (e *Engine) runMembership(ctx context.Context) {
+	e.warnOfOthers(ctx)
 	why := newReason(e)
 	if voters := e.voters(); len(voters) == 1 && voters[0].ID == e.self.serverID() {
 		e.callElection()
@@ -36,6 +37,21 @@ func (e *Engine) runMembership(ctx context.Context) {
 		why.say("waiting to be a voter of the cluster", e.join(ctx))
 		if !pause(ctx, retryJoin) {
 			return
+		}
+	}
+}
+
+// warnOfOthers says so if a member that has state is told to join another cluster than
+// its own: it ignores --join then, as after every restart, and would be taken for a
+// member of the one that it was to join.
+func (e *Engine) warnOfOthers(ctx context.Context) {
+	if len(e.servers()) == 0 || e.fsm.cluster() == "" {
+		return
+	}
+	for _, a := range e.ask(ctx, e.cfg.Join) {
+		if errors.Is(a.err, errOtherCluster) {
+			e.log.Error("this member keeps to the cluster in its data directory, which is not that of --join: give an empty data directory to join that one, or correct --join",
+				"cluster_id", e.fsm.cluster(), "data_dir", e.cfg.Dir, "join", a.address, "reason", a.err)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -66,6 +67,9 @@ type errorAnswer struct {
 	Error string `json:"error"`
 }
 
+// errOtherCluster is the refusal of a member of another cluster.
+var errOtherCluster = errors.New("another cluster")
+
 // peers calls other members.
 type peers struct {
 	e      *Engine
@@ -123,6 +127,9 @@ func (p *peers) call(ctx context.Context, address, method, path string, in, out 
 	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBytes))
 	if err != nil {
 		return err
+	}
+	if resp.StatusCode == http.StatusConflict && resp.Header.Get(headerCluster) != "" {
+		return fmt.Errorf("%s: %w: %s", address, errOtherCluster, refusal(resp.StatusCode, text))
 	}
 	if resp.StatusCode != http.StatusOK {
 		return fmt.Errorf("%s: %s", address, refusal(resp.StatusCode, text))
