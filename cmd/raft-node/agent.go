@@ -36,7 +36,7 @@ func newAgentCommand(a *app) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := loadAgentConfig(a)
 			if err != nil {
-				return err
+				return usageErrorf("%w", err)
 			}
 			ctx, stop := interruptible(cmd.Context()) // a second signal ends the process, and with it all tasks
 			defer stop()

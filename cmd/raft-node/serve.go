@@ -42,7 +42,7 @@ func newServeCommand(a *app) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := loadServeConfig(a.v)
 			if err != nil {
-				return err
+				return usageErrorf("%w", err)
 			}
 			log := cfg.logger(a.err)
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM, syscall.SIGINT)
