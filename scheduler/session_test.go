@@ -365,7 +365,10 @@ func (c *command) wait(name string, p *poll, await func(ctx context.Context) fun
 	o := &outstanding{name: name, poll: p, hangUp: hangUp, result: make(chan func() string, 1)}
 	go func() { o.result <- await(ctx) }()
 	c.s.polls = append(c.s.polls, o)
-	return func() string { return "" }
+	return func() string {
+		c.s.barrier() // it waits from then on
+		return ""
+	}
 }
 
 // outstanding is the poll that a command names, nil if it waits no longer.
