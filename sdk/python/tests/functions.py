@@ -41,6 +41,7 @@ def make_worker(servers: str | None = None, **options: Any) -> Worker:
         leave,
         mark,
         gone,
+        flood,
     ):
         worker.task(function)
     worker.task(retries=2)(flaky)
@@ -144,6 +145,11 @@ def spawn(folder: str) -> None:
 def crash() -> None:
     print("last words")
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def flood(count: int) -> int:
+    print("x" * count + "end")
+    return count
 
 
 def leave(code: int) -> None:

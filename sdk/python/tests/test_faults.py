@@ -86,6 +86,7 @@ def test_drain_lets_tasks_end(client: Client, start_worker: StartWorker, tmp_pat
     task_id = submit(client, "mark", str(tmp_path), "go")
     await_file(tmp_path / "marks", "begun")
     worker.send(signal.SIGINT)
+    await_file(tmp_path / "draining.log", "1 tasks have 60 s to end")
     (tmp_path / "go").touch()
     assert worker.wait() == 0, worker.log()
     assert attempts(client, task_id) == [(1, "draining", "COMPLETED")]

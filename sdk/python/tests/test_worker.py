@@ -63,7 +63,15 @@ def test_plain_function(call: Any) -> None:
     assert record.status is TaskStatus.COMPLETED
     assert record.log_tail == "adding 2 and 5\n"
     assert record.node_id == "inner"
+    assert handle.result(5) == 7, "the end was before the watch"
     assert call("add", 40).result(60) == 41
+
+
+def test_the_log_is_the_end_of_the_output_and_of_this_attempt_only(call: Any) -> None:
+    for count in (100_000, 90_000, 10):
+        handle = call("flood", count)
+        assert handle.result(60) == count
+        assert handle.record().log_tail == ("x" * count + "end\n")[-65536:]
 
 
 @pytest.mark.parametrize("name", ["nap", "own_loop"])

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from connectrpc.code import Code
 from connectrpc.errors import ConnectError
 
-from ._gen.controlplane.v1.node_pb import HeartbeatResponse
+from ._gen.google.rpc.error_details_pb import RetryInfo
+from ._requests import seconds
 from .errors import CallError, UnreachableError
 
 if TYPE_CHECKING:
@@ -52,9 +53,7 @@ def retry_delay(error: ConnectError) -> float | None:
     """Reads how long the server asks to wait, from its detail google.rpc.RetryInfo."""
     for detail in error.details:
         if detail.type_name == "google.rpc.RetryInfo":
-            # On the wire both are a message whose field 1 is a Duration.
-            lease = HeartbeatResponse.from_binary(detail.message_bytes).lease
-            return max(_BACKOFF_MIN_S, lease.seconds + lease.nanos / 1e9 if lease else 0.0)
+            return max(_BACKOFF_MIN_S, seconds(RetryInfo.from_binary(detail.message_bytes).retry_delay))
     return None
 
 
