@@ -104,7 +104,7 @@ func TestSettingsReachTheDaemons(t *testing.T) {
 	t.Setenv("RAFT_NODE_SPOT", "true")
 	config := configFile(t, "label: {Zone: A, tier: b}\nname: 'no spaces allowed'\nslots: 20000\n")
 	r := cli(t, "agent", "--config", config, "--server", "ftp://x")
-	r.expect(t, 1, nil, []string{`--name "no spaces allowed"`, "--slots 20000", "the scheme must be http or https"})
+	r.expect(t, 2, nil, []string{`--name "no spaces allowed"`, "--slots 20000", "the scheme must be http or https"})
 	t.Setenv("RAFT_NODE_SPOT", "perhaps")
 	cli(t, "agent").expect(t, 2, nil, []string{"RAFT_NODE_SPOT: ", "perhaps"})
 }

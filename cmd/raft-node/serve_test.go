@@ -272,6 +272,7 @@ func TestServeKeepsItsStateOverARestart(t *testing.T) {
 		if id == "b" {
 			submit(t, http.DefaultClient, "http://"+address, "a") // a repeat: it is there
 		}
+		http.DefaultClient.CloseIdleConnections() // or the next submit may take one that is about to close
 		begun := time.Now()
 		stop()
 		if err := <-ended; err != nil {
