@@ -15,6 +15,7 @@ type item struct {
 func (i *item) Prepare(g *db.Group)      { i.prepare(g) }
 func (i *item) Finish(err error)         { i.done <- err }
 func (i *item) Weight() (ops, bytes int) { return 1, 64 }
+
 func (c *command) enqueue(prepare func(g *db.Group)) *item {
 	i := &item{prepare: prepare, done: make(chan error, 1)}
 	c.must(c.s.rig.tasks.Enqueue(i))

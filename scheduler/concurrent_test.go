@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -80,7 +81,7 @@ func expected(err error) bool {
 	case controlplane.CodeUnavailable, controlplane.CodeUnknownOutcome, controlplane.CodePrecondition, controlplane.CodeDeadline:
 		return true
 	}
-	return err == context.Canceled || err == context.DeadlineExceeded
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
 func (c *crowd) submit(i int) {
@@ -233,7 +234,7 @@ func TestPollEnds(t *testing.T) {
 	req.Wait = controlplane.MaxPollWait
 	ctx, cancel := context.WithCancel(r.ctx)
 	cancel()
-	if _, err := r.s.Poll(ctx, req); err != context.Canceled {
+	if _, err := r.s.Poll(ctx, req); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
 	r.s.mu.Lock()

@@ -53,8 +53,8 @@ func tamper(t *testing.T) (*session, *tampered) {
 	t.Helper()
 	e := &tampered{}
 	s := &session{rig: newRig(t), workers: map[string]*worker{}}
-	s.wrap = func(real db.Engine) db.Engine {
-		e.Engine = real
+	s.wrap = func(engine db.Engine) db.Engine {
+		e.Engine = engine
 		return e
 	}
 	s.start()
