@@ -3,6 +3,7 @@ package service
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -252,7 +253,9 @@ func (m *member) pollAndLeave(client *http.Client, at *member, ended chan error)
 	if err := arrives(m.t, polled); connect.CodeOf(err) != connect.CodeCanceled {
 		m.t.Errorf("the poll ended with %v", err)
 	}
-	arrives(m.t, ended)
+	if err := arrives(m.t, ended); !errors.Is(err, context.Canceled) {
+		m.t.Errorf("at the leader the poll ended with %v", err)
+	}
 }
 
 func (m *member) pollAndReport(at *member, id string) {

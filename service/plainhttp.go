@@ -43,30 +43,12 @@ func (s *server) plainHTTP(m protoreflect.MethodDescriptor, next http.Handler) h
 }
 
 // limitBody bounds the time in which the body has to come, so that nobody can hold a
-// connection by sending a byte a minute. When it has come, the limit is lifted: the
-// server goes on to read, to notice when the caller goes away.
+// connection by sending a byte a minute. The server lifts the limit when the body has
+// come and it goes on to read, to notice when the caller goes away.
 func (s *server) limitBody(w http.ResponseWriter, r *http.Request) {
-	if r.ContentLength == 0 {
-		return
+	if r.ContentLength != 0 {
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.bodyTimeout)) // it fails where there is no connection
 	}
-	c := http.NewResponseController(w)
-	if c.SetReadDeadline(time.Now().Add(s.bodyTimeout)) == nil { // else it is no connection
-		r.Body = &timedBody{r.Body, c}
-	}
-}
-
-type timedBody struct {
-	io.ReadCloser
-	c *http.ResponseController
-}
-
-// Read implements io.Reader.
-func (b *timedBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	if errors.Is(err, io.EOF) {
-		_ = b.c.SetReadDeadline(time.Time{})
-	}
-	return n, err
 }
 
 // frameBytes is what some protocols put before a message.
