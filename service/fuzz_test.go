@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -42,7 +41,7 @@ type fuzzRig struct {
 }
 
 func newFuzzRig(f *testing.F, change ...func(*Config)) *fuzzRig {
-	quiet := func(c *Config) { c.Logger = slog.New(slog.NewTextHandler(io.Discard, nil)) }
+	quiet := func(c *Config) { c.Logger = slog.New(slog.DiscardHandler) }
 	r := &fuzzRig{member: solo(f, append(change, quiet)...), methods: allMethods()}
 	r.handler = r.service.handler()
 	go func() {

@@ -81,7 +81,7 @@ func (s *server) rqliteQuery(methods ...string) http.HandlerFunc {
 		}
 		q, err := parseRqliteQuery(w, r)
 		if err == nil {
-			err = s.answerRqlite(w, r.Context(), q, begun)
+			err = s.answerRqlite(r.Context(), w, q, begun)
 		}
 		var ce *connect.Error
 		if err != nil {
@@ -100,7 +100,7 @@ func errorOrNil(ce *connect.Error) error {
 	return ce
 }
 
-func (s *server) answerRqlite(w http.ResponseWriter, ctx context.Context, q *rqliteQuery, begun time.Time) error {
+func (s *server) answerRqlite(ctx context.Context, w http.ResponseWriter, q *rqliteQuery, begun time.Time) error {
 	if q.timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, q.timeout)
@@ -290,10 +290,8 @@ func (s *server) rqliteRefuse(w http.ResponseWriter, r *http.Request) {
 
 // allowMethod answers other methods and reports whether it is one of the given.
 func allowMethod(w http.ResponseWriter, r *http.Request, methods ...string) bool {
-	for _, m := range methods {
-		if r.Method == m {
-			return true
-		}
+	if slices.Contains(methods, r.Method) {
+		return true
 	}
 	w.Header().Set("Allow", strings.Join(methods, ", "))
 	http.Error(w, fmt.Sprintf("%s takes %s, not %s", r.URL.Path, strings.Join(methods, " or "), quoted(r.Method)), http.StatusMethodNotAllowed)

@@ -35,7 +35,7 @@ func isComment(s string) bool { return strings.HasPrefix(s, "--") || strings.Has
 // tokenLength is the length of the comment, literal or name in quotes that s begins
 // with, to its end or that of s; 1 for anything else.
 func tokenLength(s string) int {
-	end := ""
+	var end string
 	switch {
 	case strings.HasPrefix(s, "--"):
 		end = "\n"
