@@ -305,7 +305,7 @@ func printable(s string) string {
 // answerLines is the status, the code, the message, and the details.
 func answerLines(t testing.TB, c mistake, res *http.Response, text []byte) []string {
 	if c.plain || c.batch {
-		return append([]string{fmt.Sprintf("HTTP %d", res.StatusCode)}, strings.Split(strings.TrimSpace(string(text)), "\n")...)
+		return append([]string{fmt.Sprintf("HTTP %d", res.StatusCode)}, strings.Split(compactJSON(bytes.TrimSpace(text)), "\n")...)
 	}
 	var e struct {
 		Code, Message string
@@ -317,7 +317,7 @@ func answerLines(t testing.TB, c mistake, res *http.Response, text []byte) []str
 	dec := json.NewDecoder(bytes.NewReader(text))
 	if err := dec.Decode(&e); err != nil || e.Code == "" || e.Message == "" {
 		t.Errorf("%s: %s: the answer is HTTP %d %.300q", c.method, c.what, res.StatusCode, text)
-		return []string{fmt.Sprintf("HTTP %d", res.StatusCode), string(text)}
+		return []string{fmt.Sprintf("HTTP %d", res.StatusCode), compactJSON(text)}
 	}
 	lines := []string{fmt.Sprintf("HTTP %d %s", res.StatusCode, e.Code), e.Message}
 	for _, d := range e.Details {
@@ -388,4 +388,14 @@ func jsonText(s string) string {
 		panic(err) // a string always marshals
 	}
 	return string(b)
+}
+
+// compactJSON leaves out the spaces that protojson puts in, of which each build of it
+// puts others, so that nobody relies on its bytes.
+func compactJSON(text []byte) string {
+	var out bytes.Buffer
+	if json.Compact(&out, text) != nil {
+		return string(text)
+	}
+	return out.String()
 }

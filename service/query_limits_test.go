@@ -115,6 +115,7 @@ func TestQueryStopsTheGreedy(t *testing.T) {
 		cancel()
 		switch connect.CodeOf(err) {
 		case connect.CodeInvalidArgument, connect.CodeDeadlineExceeded:
+		case connect.CodeResourceExhausted: // on a slow machine the one before still holds its connection
 		default:
 			t.Errorf("%s: %v", name, err)
 		}
