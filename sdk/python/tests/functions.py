@@ -91,6 +91,8 @@ def countdown(n: int) -> Generator[dict[str, int], None, str]:
 
 async def nap(seconds: float) -> str:
     print(f"napping {seconds}")
+    if seconds > 60:
+        Path(os.environ["SCRATCH"], "nap-begun").touch()
     logging.getLogger("nap").warning("zzz")
     try:
         await asyncio.sleep(seconds)
@@ -115,8 +117,8 @@ def flaky(folder: str, failures: int) -> int:
 
 def slow(seconds: float, folder: str) -> str:
     """Sleeps, and notes how it went."""
-    Path(folder, "slow-begun").touch()
     try:
+        Path(folder, "slow-begun").touch()
         time.sleep(seconds)
     except Cancelled:
         assert current().cancelled
@@ -127,9 +129,9 @@ def slow(seconds: float, folder: str) -> str:
 
 def hold(folder: str) -> None:
     """Holds on, whatever is asked of it."""
-    Path(folder, "hold-begun").write_text(str(os.getpid()))
     while True:
         try:
+            Path(folder, "hold-begun").write_text(str(os.getpid()))
             time.sleep(3600)
         except BaseException as error:
             print("ignoring", repr(error))

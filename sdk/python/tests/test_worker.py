@@ -177,7 +177,7 @@ def test_cancel_reaches_a_function_within_two_seconds(call: Any, client: Client,
 
 def test_cancel_reaches_a_coroutine(call: Any, client: Client, scratch: Path) -> None:
     handle = call("nap", 3600)
-    await_status(client, handle.id, TaskStatus.RUNNING)
+    await_file_exists(scratch / "nap-begun")
     handle.cancel()
     assert handle.wait(60).status is TaskStatus.CANCELLED
     await_file_exists(scratch / "nap-cancelled")
