@@ -127,3 +127,28 @@ func FuzzAddresses(f *testing.F) {
 		}
 	})
 }
+
+// Statements are the same whether they come at once or line by line.
+func FuzzSplitStatements(f *testing.F) {
+	for _, text := range []string{"SELECT 1; SELECT 2", "a -- ;\n;", "/* ; */ 'a;''b' ; \"c;\"", "[x;];`y;`", "/*/ ; */;", "'\n;\n';"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		whole, left := splitStatements(text + "\n")
+		var parts []string
+		rest := ""
+		for line := range strings.SplitSeq(text, "\n") {
+			var some []string
+			some, rest = splitStatements(rest + line + "\n")
+			parts = append(parts, some...)
+		}
+		if strings.Join(whole, "\x00") != strings.Join(parts, "\x00") || strings.TrimSpace(left) != strings.TrimSpace(rest) {
+			t.Errorf("%q: at once %q and %q, by lines %q and %q", text, whole, left, parts, rest)
+		}
+		for _, s := range whole {
+			if again, rest := splitStatements(s); len(again) != 1 || again[0] != s || rest != "" {
+				t.Errorf("%q is split into %q and %q", s, again, rest)
+			}
+		}
+	})
+}

@@ -135,7 +135,8 @@ func TestSplitStatements(t *testing.T) {
 	for _, c := range []struct{ text, statements, rest string }{
 		{"", "", ""},
 		{" \n-- c\n/* d ; */ ; ;\n", "", ""},
-		{"a; b", "a;", " b"},
+		{"-- c\n a;", "a;", ""},
+		{"a; b", "a;", "b"},
 		{"a;b;c;", "a;|b;|c;", ""},
 		{"'a;''b;' ; \"c;\"\"d\" ; `e;` ; [f;] ;", "'a;''b;' ;|\"c;\"\"d\" ;|`e;` ;|[f;] ;", ""},
 		{"a -- b;\n;", "a -- b;\n;", ""},

@@ -6,31 +6,32 @@ import "strings"
 // them: "" if that is only space and comments that have ended. As in SQLite's own
 // shell, a ';' in a literal, a name in quotes or a comment ends nothing.
 func splitStatements(text string) (statements []string, rest string) {
-	begin, blank := 0, true
-	for i := 0; i < len(text); {
-		n := tokenLength(text[i:])
+	begin := -1 // of the statement that has not ended, if there is one
+	for i, n := 0, 0; i < len(text); i += n {
+		n = tokenLength(text[i:])
 		switch {
 		case text[i] == ';':
-			if !blank {
-				statements = append(statements, strings.TrimSpace(text[begin:i+1]))
+			if begin >= 0 {
+				statements = append(statements, text[begin:i+1])
 			}
-			begin, blank = i+1, true
-		case isComment(text[i:]):
-			if text[i] == '/' && (n < len("/**/") || !strings.HasSuffix(text[i:i+n], "*/")) {
-				blank = false // it goes on in the next line
-			}
-		case strings.IndexByte(" \t\r\n", text[i]) < 0:
-			blank = false
+			begin = -1
+		case begin < 0 && !isBlank(text[i:i+n]):
+			begin = i
 		}
-		i += n
 	}
-	if blank {
+	if begin < 0 {
 		return statements, ""
 	}
 	return statements, text[begin:]
 }
 
-func isComment(s string) bool { return strings.HasPrefix(s, "--") || strings.HasPrefix(s, "/*") }
+// isBlank reports whether a token is space, or a comment that has ended.
+func isBlank(token string) bool {
+	if strings.HasPrefix(token, "/*") {
+		return len(token) >= len("/**/") && strings.HasSuffix(token, "*/")
+	}
+	return strings.HasPrefix(token, "--") || strings.TrimSpace(token) == ""
+}
 
 // tokenLength is the length of the comment, literal or name in quotes that s begins
 // with, to its end or that of s; 1 for anything else.
