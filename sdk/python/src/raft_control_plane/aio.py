@@ -90,11 +90,15 @@ class AsyncClient:
     def _set_up(self, config: Config) -> None:
         self.config = config
         self._rota = Rota(config.servers)
+        # Messages are small: to compress each costs more than it saves.
         http, streams = config.async_http(), config.async_http(stream=True)
         self._stubs: list[dict[str, Any]] = [
-            {kind.__name__: kind(server, http_client=http) for kind in _STUBS} for server in config.servers
+            {kind.__name__: kind(server, http_client=http, send_compression=None) for kind in _STUBS}
+            for server in config.servers
         ]
-        self._streams = [TaskServiceClient(server, http_client=streams) for server in config.servers]
+        self._streams = [
+            TaskServiceClient(server, http_client=streams, send_compression=None) for server in config.servers
+        ]
 
     async def __aenter__(self) -> Self:
         return self

@@ -350,11 +350,15 @@ class Client:
         """Returns the stubs of each server, made at the first call."""
         with self._mutex:
             if not self._connections:
+                # Messages are small: to compress each costs more than it saves.
                 http, streams = self.config.sync_http(), self.config.sync_http(stream=True)
                 self._connections = [
-                    {kind.__name__: kind(server, http_client=http) for kind in _STUBS} for server in self.servers
+                    {kind.__name__: kind(server, http_client=http, send_compression=None) for kind in _STUBS}
+                    for server in self.servers
                 ]
-                self._streams = [TaskServiceClientSync(server, http_client=streams) for server in self.servers]
+                self._streams = [
+                    TaskServiceClientSync(server, http_client=streams, send_compression=None) for server in self.servers
+                ]
             return self._connections
 
 
