@@ -22,6 +22,7 @@ func runManifest(t *testing.T, open func(t *testing.T) db.Engine) {
 		{"Steps", stepTests},
 		{"Nodes", nodeTests},
 		{"Events", eventTests},
+		{"NodeEvents", nodeEventTests},
 		{"Retention", retentionTests},
 		{"Attempts", attemptTests},
 		{"Concurrent", concurrentTests},
