@@ -18,7 +18,7 @@ export GOFLAGS := $(filter-out -trimpath -buildvcs=%,$(shell go env GOFLAGS)) -t
 
 BUF := go tool -modfile=tools/buf/go.mod buf
 GOLANGCI_LINT := go tool -modfile=tools/lint/go.mod golangci-lint
-TOOL_MODULES := tools/buf tools/conformance tools/gen tools/lint tools/rqlite
+TOOL_MODULES := tools/buf tools/conformance tools/gen tools/grpc tools/lint tools/rqlite
 PYTHON := .tools/python/bin/python
 SDK_PYTHON := $(CURDIR)/.tools/sdk-python/bin/python
 
@@ -67,7 +67,7 @@ deps: deps/go deps/stubs ## Fetch the modules and install the stub tools under t
 
 .PHONY: clean
 clean: ## Remove what was built and installed here
-	rm -rf bin .tools tools/ts/node_modules
+	rm -rf bin .tools tools/ts/node_modules examples/clients/node/node_modules examples/clients/node/dist
 
 ##@ Test
 
@@ -75,11 +75,11 @@ clean: ## Remove what was built and installed here
 test: test/go test/examples test/stubs conformance ## Run every test, with all set-up (PKG=./db/... for some)
 
 .PHONY: test/go
-test/go: build deps/stubs ## Run the Go tests, the end-to-end ones against bin/raft-node
+test/go: build deps/clients ## Run the Go tests, the end-to-end ones against bin/raft-node
 	RAFT_NODE_BINARY=$(CURDIR)/$(BINARY) go test -timeout $(TEST_TIMEOUT) $(PKG)
 
 .PHONY: test-race
-test-race: build deps/stubs ## Run the Go tests with the race detector (needs a C compiler)
+test-race: build deps/clients ## Run the Go tests with the race detector (needs a C compiler)
 	@command -v "$$(go env CC)" >/dev/null || \
 		{ echo "test-race: no C compiler: install gcc, or set CC" >&2; exit 1; }
 	RAFT_NODE_BINARY=$(CURDIR)/$(BINARY) CGO_ENABLED=1 go test -race -timeout $(TEST_TIMEOUT) $(PKG)
@@ -161,6 +161,21 @@ deps/go: ## Fetch the Go modules of the project and of its tools
 
 .PHONY: deps/stubs
 deps/stubs: .tools/python/installed tools/ts/node_modules/.package-lock.json ## Install the stub generators for TypeScript and Python
+
+# `go tool -n` builds a tool where `go tool` then finds it.
+.PHONY: deps/clients
+deps/clients: deps/stubs examples/clients/node/dist/client.js ## Build the clients of others that tests call members with
+	@go tool -modfile=tools/grpc/go.mod -n grpcurl >/dev/null
+	@go tool -modfile=tools/grpc/go.mod -n grpc-health-probe >/dev/null
+	@go tool -modfile=tools/buf/go.mod -n buf >/dev/null
+
+# The stubs are copied at the installation.
+examples/clients/node/node_modules/.package-lock.json: examples/clients/node/package.json examples/clients/node/package-lock.json $(shell find gen/ts -type f)
+	cd examples/clients/node && npm ci --no-audit --no-fund
+	touch $@
+
+examples/clients/node/dist/client.js: examples/clients/node/client.ts examples/clients/node/tsconfig.json examples/clients/node/node_modules/.package-lock.json
+	cd examples/clients/node && npm run --silent build
 
 # npm writes this file at the end of an installation.
 tools/ts/node_modules/.package-lock.json: tools/ts/package.json tools/ts/package-lock.json

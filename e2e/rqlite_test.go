@@ -40,12 +40,18 @@ func runClient(t *testing.T, input, name string, args ...string) []byte {
 	cmd := exec.Command(name, args...)
 	var errors bytes.Buffer
 	cmd.Dir, cmd.Stdin, cmd.Stderr = "..", strings.NewReader(input), &errors
-	cmd.Env = append(cleanEnv(), "HOME="+t.TempDir(), "GOCACHE="+goEnv(t, "GOCACHE"), "GOMODCACHE="+goEnv(t, "GOMODCACHE"), "GOPATH="+goEnv(t, "GOPATH"))
+	cmd.Env = clientEnv(t)
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, errors.String())
 	}
 	return out
+}
+
+// clientEnv gives a program a home of its own. Tools are compiled without cgo, as the
+// Makefile compiles them, also when the test is not.
+func clientEnv(t *testing.T) []string {
+	return append(cleanEnv(), "HOME="+t.TempDir(), "GOCACHE="+goEnv(t, "GOCACHE"), "GOMODCACHE="+goEnv(t, "GOMODCACHE"), "GOPATH="+goEnv(t, "GOPATH"), "CGO_ENABLED=0")
 }
 
 // goEnv is a setting of Go that would follow HOME.
