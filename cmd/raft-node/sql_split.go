@@ -7,8 +7,8 @@ import "strings"
 // shell, a ';' in a literal, a name in quotes or a comment ends nothing.
 func splitStatements(text string) (statements []string, rest string) {
 	begin := -1 // of the statement that has not ended, if there is one
-	for i, n := 0, 0; i < len(text); i += n {
-		n = tokenLength(text[i:])
+	for i := 0; i < len(text); {
+		n := tokenLength(text[i:])
 		switch {
 		case text[i] == ';':
 			if begin >= 0 {
@@ -18,6 +18,7 @@ func splitStatements(text string) (statements []string, rest string) {
 		case begin < 0 && !isBlank(text[i:i+n]):
 			begin = i
 		}
+		i += n
 	}
 	if begin < 0 {
 		return statements, ""
