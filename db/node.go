@@ -46,7 +46,7 @@ func (m *TaskManifest) UpdateNodeHeartbeat(ctx context.Context, nodeID string, c
 		return &Op{Steps: []Step{{SQL: sqlNodeHeartbeatByID, Args: []Value{Str(nodeID), Int(g.Now), Int(cpu), Int(mem), Int(tasks)}}}}
 	})
 	if controlplane.CodeOf(err) == controlplane.CodePrecondition {
-		return nodeNotFound(nodeID)
+		return NodeNotFound(nodeID)
 	}
 	return err
 }
@@ -63,12 +63,13 @@ func (m *TaskManifest) GetNode(ctx context.Context, id string, opts ...ReadOptio
 		return nil, err
 	}
 	if len(nodes) == 0 {
-		return nil, nodeNotFound(id)
+		return nil, NodeNotFound(id)
 	}
 	return nodes[0], nil
 }
 
-func nodeNotFound(id string) error {
+// NodeNotFound is the answer about a node that is not known.
+func NodeNotFound(id string) error {
 	return &controlplane.Error{Code: controlplane.CodeNotFound, Field: "node_id",
 		Message: "there is no node " + id + ": register it by a heartbeat with its spec"}
 }

@@ -177,11 +177,6 @@ func replaced(id string) error {
 		"this is not the present session of node %s: a newer one replaced it, or it has not registered yet (by a heartbeat with spec); stop its tasks and exit, since two workers must not share a node id", id)
 }
 
-func unknown(id string) error {
-	return &controlplane.Error{Code: controlplane.CodeNotFound, Field: "node_id",
-		Message: "there is no node " + id + ": register it by a heartbeat with its spec"}
-}
-
 // session finds a node by its present session.
 func (st *state) session(id, session string) (*node, error) {
 	if n := st.nodes[id]; n != nil && n.session == session {
@@ -193,7 +188,7 @@ func (st *state) session(id, session string) (*node, error) {
 func (st *state) refusal(id, session string) error {
 	switch n := st.nodes[id]; {
 	case n == nil:
-		return unknown(id)
+		return db.NodeNotFound(id)
 	case n.session != session:
 		return replaced(id)
 	}
