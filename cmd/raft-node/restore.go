@@ -1,9 +1,7 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -75,17 +73,10 @@ func addOfflineFlags(cmd *cobra.Command) {
 
 // offlineMember is the configuration of a member that does not run.
 func (a *app) offlineMember() (raftdb.Config, error) {
-	cfg := raftdb.Config{Dir: a.v.GetString("data-dir"), Name: a.v.GetString("name"), Advertise: a.v.GetString("advertise"), Version: version}
-	if cfg.Dir == "" {
-		home, _ := os.UserHomeDir() // without one the working directory is taken
-		cfg.Dir = defaultDataDir(os.Getenv("XDG_DATA_HOME"), home)
+	cfg := raftdb.Config{Advertise: a.v.GetString("advertise"), Version: version}
+	cfg.Dir, cfg.Name = memberPlace(a.v)
+	if !raftdb.ValidName(cfg.Name) {
+		return cfg, usageErrorf("--name %q: give 1 to 63 letters, digits, '.', '_' or '-', beginning with a letter or digit", cfg.Name)
 	}
-	if cfg.Name == "" {
-		cfg.Name, _ = os.Hostname()
-	}
-	var err error
-	if !memberName.MatchString(cfg.Name) {
-		err = errors.Join(err, usageErrorf("--name %q: give 1 to 63 letters, digits, '.', '_' or '-', beginning with a letter or digit", cfg.Name))
-	}
-	return cfg, err
+	return cfg, nil
 }

@@ -11,7 +11,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,6 +20,7 @@ import (
 	"github.com/spf13/viper"
 
 	"github.com/raft-control-plane/control-plane/db"
+	"github.com/raft-control-plane/control-plane/db/raftdb"
 )
 
 // serveConfig is all that a member can be told.
@@ -80,7 +80,7 @@ func addServeFlags(f *pflag.FlagSet) {
 // loadServeConfig reads the configuration and reports every mistake in it at once.
 func loadServeConfig(v *viper.Viper) (*serveConfig, error) {
 	c := &serveConfig{
-		Listen: v.GetString("listen"), Advertise: v.GetString("advertise"), DataDir: v.GetString("data-dir"), Name: v.GetString("name"),
+		Listen: v.GetString("listen"), Advertise: v.GetString("advertise"),
 		Join: list(v, "join"), BootstrapExpect: v.GetInt("bootstrap-expect"),
 		TokenFile: v.GetString("token-file"), TLSCert: v.GetString("tls-cert"), TLSKey: v.GetString("tls-key"), TLSCA: v.GetString("tls-ca"),
 		CORSOrigins: list(v, "cors-origin"),
@@ -90,14 +90,22 @@ func loadServeConfig(v *viper.Viper) (*serveConfig, error) {
 	if port := os.Getenv("PORT"); port != "" && !v.IsSet("listen") {
 		c.Listen = listenOnPort(port, c.TokenFile != "")
 	}
-	if c.DataDir == "" {
-		home, _ := os.UserHomeDir() // without one the working directory is taken
-		c.DataDir = defaultDataDir(os.Getenv("XDG_DATA_HOME"), home)
-	}
-	if c.Name == "" {
-		c.Name, _ = os.Hostname() // an empty name is refused below
-	}
+	c.DataDir, c.Name = memberPlace(v)
 	return c, c.check()
+}
+
+// memberPlace is the directory and the name of this machine's member: as given, or
+// the defaults.
+func memberPlace(v *viper.Viper) (dir, name string) {
+	dir, name = v.GetString("data-dir"), v.GetString("name")
+	if dir == "" {
+		home, _ := os.UserHomeDir() // without one the working directory is taken
+		dir = defaultDataDir(os.Getenv("XDG_DATA_HOME"), home)
+	}
+	if name == "" {
+		name, _ = os.Hostname() // an empty name is refused
+	}
+	return dir, name
 }
 
 // list reads a list that may come comma-separated from the environment.
@@ -131,8 +139,6 @@ func defaultDataDir(xdg, home string) string {
 	}
 	return "raft-node-data"
 }
-
-var memberName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
 
 func (c *serveConfig) check() error {
 	return errors.Join(c.loadToken(), c.checkAddresses(), c.checkCluster(), c.loadTLS(), c.checkOrigins(), c.checkRetention(), c.checkLog())
@@ -181,7 +187,7 @@ func (c *serveConfig) clustered() bool { return len(c.Join) > 0 || c.BootstrapEx
 
 func (c *serveConfig) checkCluster() error {
 	var errs []error
-	if !memberName.MatchString(c.Name) {
+	if !raftdb.ValidName(c.Name) {
 		errs = append(errs, fmt.Errorf("--name %q: give 1 to 63 letters, digits, '.', '_' or '-', beginning with a letter or digit", c.Name))
 	}
 	for _, a := range c.Join {

@@ -254,7 +254,7 @@ const changeTimeout = 5 * time.Second
 func (e *Engine) admit(ctx context.Context, req joinRequest) (joinAnswer, error) {
 	id := raft.ServerID(req.ID)
 	name := nameOf(id)
-	if !namePattern.MatchString(name) || name == req.ID {
+	if !ValidName(name) || name == req.ID {
 		return joinAnswer{}, fmt.Errorf("join: %q is no member's id", req.ID)
 	}
 	if e.leader.serving() == nil {

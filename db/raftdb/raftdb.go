@@ -72,6 +72,10 @@ type Timing struct {
 	StoreTimeout time.Duration
 }
 
+// ValidName reports whether a member may have this name: 1 to 63 letters, digits,
+// '.', '_' or '-', beginning with a letter or digit.
+func ValidName(name string) bool { return namePattern.MatchString(name) }
+
 var namePattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
 
 func (c *Config) check() error {
@@ -79,7 +83,7 @@ func (c *Config) check() error {
 	if c.Dir == "" {
 		errs = append(errs, errors.New("no data directory is given"))
 	}
-	if !namePattern.MatchString(c.Name) {
+	if !ValidName(c.Name) {
 		errs = append(errs, fmt.Errorf("member name %q: use 1 to 63 letters, digits, '.', '_' or '-', beginning with a letter or digit", c.Name))
 	}
 	if _, port, err := net.SplitHostPort(c.Advertise); err != nil || port == "" {
