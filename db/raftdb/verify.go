@@ -111,11 +111,6 @@ func (h *hashes) start(d *database, index uint64) {
 		sum.finish(nil, err)
 		return
 	}
-	time.AfterFunc(keepHashes, func() {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		delete(h.all, index)
-	})
 	go func() {
 		defer func() { _ = r.conn.Close() }()
 		defer r.end()
@@ -146,8 +141,15 @@ func (h *hashes) get(index uint64) *contentSum {
 	if s == nil {
 		s = &contentSum{done: make(chan struct{})}
 		h.all[index] = s
+		time.AfterFunc(keepHashes, func() { h.forget(index) }) // also if it never comes
 	}
 	return s
+}
+
+func (h *hashes) forget(index uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.all, index)
 }
 
 func (s *contentSum) finish(tables TableHashes, err error) {
