@@ -17,18 +17,22 @@ func (e *Engine) Cluster(ctx context.Context) (controlplane.Cluster, error) {
 		ID: e.fsm.cluster(), Self: e.cfg.Name, Leader: nameOf(leader), Term: e.raft.CurrentTerm(), AppliedIndex: e.AppliedIndex(), Version: e.cfg.Version,
 		Members: make([]controlplane.Member, len(servers)),
 	}
-	addresses := make([]string, len(servers))
-	for i, s := range servers {
-		addresses[i] = string(s.Address)
-	}
-	for i, a := range e.ask(ctx, addresses) {
-		m := &c.Members[i]
-		*m = controlplane.Member{Name: nameOf(servers[i].ID), Address: addresses[i], Role: roleOf(servers[i], leader)}
-		if servers[i].ID == e.self.serverID() {
-			m.AppliedIndex, m.Version = c.AppliedIndex, c.Version
-		} else if a.err == nil && a.info.ID == string(servers[i].ID) {
-			m.AppliedIndex, m.Version = a.info.AppliedIndex, a.info.Version
+	var others []string
+	for _, s := range servers {
+		if s.ID != e.self.serverID() {
+			others = append(others, string(s.Address))
 		}
+	}
+	said := map[string]memberInfo{string(e.self.serverID()): {AppliedIndex: c.AppliedIndex, Version: c.Version}}
+	for _, a := range e.ask(ctx, others) {
+		if a.err == nil {
+			said[a.info.ID] = a.info
+		}
+	}
+	for i, s := range servers {
+		info := said[string(s.ID)] // empty if it did not answer, or another member did
+		c.Members[i] = controlplane.Member{Name: nameOf(s.ID), Address: string(s.Address), Role: roleOf(s, leader),
+			AppliedIndex: info.AppliedIndex, Version: info.Version}
 	}
 	slices.SortFunc(c.Members, func(a, b controlplane.Member) int {
 		if a.Name < b.Name {
