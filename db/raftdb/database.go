@@ -101,18 +101,22 @@ func openDatabase(g generation) (d *database, err error) {
 		return nil, err
 	}
 	if err = d.readMeta(); err != nil {
-		d.close()
-		return nil, err
+		return nil, errors.Join(err, d.close())
 	}
 	d.readers = newPool(g.database(), readers, false)
 	d.guarded = newPool(g.database(), guardedReaders, true)
 	return d, nil
 }
 
-func (d *database) close() {
+// close gives back everything. SQLite does not close a connection, and keeps its
+// files open, while a statement of it is not finalized.
+func (d *database) close() error {
 	d.readers.close()
 	d.guarded.close()
-	_ = d.conn.Close()
+	for _, p := range d.stmts {
+		_ = p.stmt.Finalize() // repeats the error of its last step
+	}
+	return d.conn.Close()
 }
 
 func (d *database) readMeta() error {

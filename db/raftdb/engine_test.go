@@ -76,10 +76,13 @@ func TestReadsSeeWhatWasAcknowledged(t *testing.T) {
 	}
 }
 
-func TestSnapshotIsSentToAMemberThatIsFarBehind(t *testing.T) {
-	members := newCluster(t, 3)
+// installed returns a cluster of three, one of which was sent the state, being far
+// behind.
+func installed(t *testing.T) (members []*member, late *member) {
+	t.Helper()
+	members = newCluster(t, 3)
 	add(t, members, "first")
-	late := members[2]
+	late = members[2]
 	if leader(t, members) == late {
 		late = members[1]
 	}
@@ -110,6 +113,11 @@ func TestSnapshotIsSentToAMemberThatIsFarBehind(t *testing.T) {
 	if late.engine.fsm.installedIndex() == 0 {
 		t.Error("no state was installed: the log sufficed")
 	}
+	return members, late
+}
+
+func TestSnapshotIsSentToAMemberThatIsFarBehind(t *testing.T) {
+	members, late := installed(t)
 	late.close()
 	if err := late.tryStart(); err != nil {
 		t.Fatalf("restart after an install: %v", err)

@@ -45,10 +45,10 @@ func newFSM(e *Engine, state *database) *fsm {
 	return f
 }
 
-func (f *fsm) close() {
+func (f *fsm) close() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.state.close()
+	return f.state.close()
 }
 
 // Apply implements raft.FSM.
@@ -146,8 +146,7 @@ func (f *fsm) Restore(io.ReadCloser) error {
 		return errors.New("no received state to restore")
 	}
 	if err := f.e.dir.use(next.gen); err != nil {
-		next.close()
-		return err
+		return errors.Join(err, next.close())
 	}
 	f.mu.Lock()
 	old := f.state
@@ -156,7 +155,9 @@ func (f *fsm) Restore(io.ReadCloser) error {
 	f.handed, f.installed = next.meta.appliedIndex, next.meta.appliedIndex
 	f.learnClusterID(next.meta.clusterID)
 	f.applied.store(next.meta.appliedIndex)
-	old.close()
 	f.e.log.Info("received the state from the leader", "applied_index", next.meta.appliedIndex)
-	return os.RemoveAll(old.gen.path)
+	if err := errors.Join(old.close(), os.RemoveAll(old.gen.path)); err != nil { // the new state is in use all the same
+		f.e.log.Warn("the state before it is not removed: the next start does that", "directory", old.gen.path, "error", err)
+	}
+	return nil
 }

@@ -165,12 +165,10 @@ func Open(cfg Config) (*Engine, error) {
 	cfg.Timing = cfg.Timing.withDefaults()
 	e := &Engine{cfg: cfg, log: cfg.Logger.With("member", cfg.Name), failed: make(chan struct{}), started: make(chan struct{}), leader: newLeaderWatch()}
 	if err := e.openState(); err != nil {
-		e.release()
-		return nil, err
+		return nil, errors.Join(err, e.release())
 	}
 	if err := e.startRaft(); err != nil {
-		e.release()
-		return nil, err
+		return nil, errors.Join(err, e.release())
 	}
 	e.startBackground()
 	return e, nil
@@ -303,7 +301,7 @@ func (e *Engine) Close() error {
 		e.leader.close()
 		e.done.Wait()
 		e.peers.close()
-		e.release()
+		err = errors.Join(err, e.release())
 	})
 	return err
 }
@@ -315,22 +313,24 @@ func wait(fn func() error) <-chan error {
 }
 
 // release closes what Open has opened.
-func (e *Engine) release() {
+func (e *Engine) release() error {
 	select {
 	case <-e.failed: // a write may still be under way in these files: the process is to end
-		return
+		return nil
 	default:
 	}
+	var errs []error
 	if e.wal != nil {
-		_ = e.wal.Close()
+		errs = append(errs, e.wal.Close())
 	}
 	if e.votes != nil {
-		_ = e.votes.Close()
+		errs = append(errs, e.votes.Close())
 	}
 	if e.fsm != nil {
-		e.fsm.close()
+		errs = append(errs, e.fsm.close())
 	}
 	if e.dir != nil {
 		e.dir.close()
 	}
+	return errors.Join(errs...)
 }

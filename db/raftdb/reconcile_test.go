@@ -149,7 +149,9 @@ func TestADamagedStateIsNotTakenIntoUse(t *testing.T) {
 	if err := receive(sent.Bytes()); err != nil {
 		t.Errorf("the state as sent: %v", err)
 	}
-	m.engine.fsm.pending.close() // nobody restores it here
+	if err := m.engine.fsm.pending.close(); err != nil { // nobody restores it here
+		t.Error(err)
+	}
 }
 
 func TestAFullDatabaseStopsTheMember(t *testing.T) {

@@ -51,7 +51,7 @@ func Restore(cfg Config, backup string) (index uint64, err error) {
 		return 0, err
 	}
 	err = d.begin(cfg, self, db.RestoreSteps(time.Now().UnixMilli()))
-	d.close()
+	err = errors.Join(err, d.close())
 	if err == nil {
 		err = vote(cfg.Dir, d.meta.appliedTerm)
 	}
@@ -77,7 +77,7 @@ func Recover(cfg Config) (index uint64, err error) {
 	}
 	e := &Engine{cfg: cfg, log: cfg.Logger, failed: make(chan struct{})}
 	e.cfg.Timing = e.cfg.Timing.withDefaults()
-	defer e.release()
+	defer func() { err = errors.Join(err, e.release()) }()
 	if err := e.openState(); err != nil {
 		return 0, err
 	}

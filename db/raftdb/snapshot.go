@@ -213,13 +213,11 @@ func (s *snapshotSink) receive() error {
 		return err
 	}
 	if err := d.verify(s.record.Index); err != nil {
-		d.close()
-		return err
+		return errors.Join(err, d.close())
 	}
 	s.record.InstalledIndex = s.record.Index
 	if err := writeJSON(s.gen.record(), &s.record); err != nil {
-		d.close()
-		return err
+		return errors.Join(err, d.close())
 	}
 	d.mainIndex.Store(d.meta.appliedIndex)
 	s.e.fsm.offer(d, s.record)
