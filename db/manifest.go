@@ -27,9 +27,10 @@ type TaskManifest struct {
 	retention Retention
 
 	// Owned by the goroutine that makes entries.
-	nextSeq int64
-	classes map[Class]int64
-	byClass map[int64]Class
+	nextSeq   int64
+	nextClass int64
+	classes   map[Class]*interned
+	byClass   map[int64]Class
 
 	mu    sync.Mutex
 	ready chan struct{} // closed while this member leads and takes writes
@@ -121,27 +122,36 @@ func (m *TaskManifest) lead(ctx context.Context, term Term) error {
 
 // load reads the leader's counters.
 func (m *TaskManifest) load(ctx context.Context) error {
-	m.classes, m.byClass = map[Class]int64{}, map[int64]Class{}
+	m.nextClass, m.classes, m.byClass = 1, map[Class]*interned{}, map[int64]Class{}
 	return m.readNow(ctx, func(c Conn) error {
 		err := each(c, sqlTaskMaxSeq, func(r Cursor) { m.nextSeq = r.Int(0) + 1 })
 		return errors.Join(err, each(c, sqlTaskClassList, func(r Cursor) {
-			class := Class{Resources: controlplane.Resources{CPUMillis: r.Int(1), MemoryBytes: r.Int(2), GPUs: int32(r.Int(3))}, Function: r.Text(4)}
-			m.classes[class], m.byClass[r.Int(0)] = r.Int(0), class
+			m.intern(r.Int(0), Class{Resources: controlplane.Resources{CPUMillis: r.Int(1), MemoryBytes: r.Int(2), GPUs: int32(r.Int(3))}, Function: r.Text(4)}).stored = true
 		}))
 	})
 }
 
-// classID interns a class: known ones cost a map lookup, new ones an operation.
-func (m *TaskManifest) classID(g *Group, class Class) int64 {
-	if id, ok := m.classes[class]; ok {
-		return id
+// interned is a class that has an id.
+type interned struct {
+	id int64
+	// stored says that its row is there. Until then each submission brings the row
+	// along, behind its own guard, so that one that is refused leaves nothing.
+	stored bool
+}
+
+func (m *TaskManifest) intern(id int64, class Class) *interned {
+	c := &interned{id: id}
+	m.classes[class], m.byClass[id] = c, class
+	m.nextClass = max(m.nextClass, id+1)
+	return c
+}
+
+// class returns what a class is interned as; a new one gets the next id.
+func (m *TaskManifest) class(class Class) *interned {
+	if c, ok := m.classes[class]; ok {
+		return c
 	}
-	id := int64(len(m.classes) + 1)
-	m.classes[class], m.byClass[id] = id, class
-	r := class.Resources
-	g.Add(&Op{Steps: []Step{{SQL: sqlTaskClassInsert, Args: []Value{
-		Int(id), Int(r.CPUMillis), Int(r.MemoryBytes), Int(int64(r.GPUs)), Str(class.Function)}}}}, nil)
-	return id
+	return m.intern(m.nextClass, class)
 }
 
 // Class returns a class by its id. Only for the Planner, in its methods.

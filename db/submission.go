@@ -18,6 +18,7 @@ type Submission struct {
 
 	labels  Value
 	input   []Value // of task_input_insert, but for the seq
+	class   *interned
 	session string
 	err     error
 }
@@ -45,13 +46,14 @@ func (s *Submission) Place(nodeID, session string, status controlplane.TaskStatu
 
 func (s *Submission) result(r OpResult) {
 	s.Stored, s.err = r.Changed > 0, r.Err
+	s.class.stored = s.class.stored || s.Stored
 	if s.Done != nil {
 		s.Done(s.Stored)
 	}
 }
 
-// op writes the submission down. The id is fresh and the seq is the leader's, so
-// the steps after the guard cannot fail: no savepoint.
+// op writes the submission down. The id is fresh and the seq and the class's id are
+// the leader's, so the steps after the guard cannot fail: no savepoint.
 func (s *Submission) op(nowMs int64) *Op {
 	t := s.Task
 	t.CreateTime = fromMs(nowMs)
@@ -68,6 +70,11 @@ func (s *Submission) op(nowMs int64) *Op {
 		Int(t.ClassID), OptInt(t.Timeout.Milliseconds()), Int(int64(t.MaxAttempts)), Int(int64(t.MaxLostAttempts)),
 		Str(string(t.Status)), OptStr(t.NodeID), Int(int64(t.Attempt)), jsonInts(t.GPUDevices), Int(nowMs), assign, start,
 	}}, Step{SQL: sqlTaskInputInsert, Args: append([]Value{Int(t.Seq)}, s.input...)})
+	if !s.class.stored {
+		r := t.Resources
+		op.Steps = append(op.Steps, Step{SQL: sqlTaskClassInsert, Args: []Value{
+			Int(t.ClassID), Int(r.CPUMillis), Int(r.MemoryBytes), Int(int64(r.GPUs)), Str(ClassOf(t).Function)}})
+	}
 	op.takeGPUs(t.NodeID, t.Seq, t.GPUDevices)
 	if t.Status.OnNode() {
 		op.Journal = event(op.Journal, kindOf(t.Status), t.Seq, 1, t.NodeID, "")

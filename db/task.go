@@ -51,7 +51,8 @@ func (m *TaskManifest) AddTasks(ctx context.Context, tasks []*controlplane.Task)
 		for _, s := range subs {
 			s.Task.Seq = m.nextSeq
 			m.nextSeq++
-			s.Task.ClassID = m.classID(g, ClassOf(s.Task))
+			s.class = m.class(ClassOf(s.Task))
+			s.Task.ClassID = s.class.id
 			g.Submissions = append(g.Submissions, s)
 		}
 	})
