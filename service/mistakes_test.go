@@ -42,6 +42,8 @@ type mistake struct {
 	proto      string // the protocol, Connect's JSON if empty
 	raw        []byte // the message, instead of body in the protocol's form
 	flags      byte   // of its frame
+	unframed   bool   // its bytes are sent without a frame
+	chunked    bool   // its length is not told beforehand
 	token      bool   // it goes to the member that has a token
 	plain      bool   // the answer is text
 	batch      bool   // the call is accepted, and items of it are refused

@@ -67,6 +67,10 @@ func (c mistake) doWire(m *member) *http.Response {
 	if body == nil && c.proto != "Connect stream" {
 		body = c.inProto(m)
 	}
+	frame := frame
+	if c.unframed {
+		frame = func(_ byte, b []byte) []byte { return b }
+	}
 	switch c.proto {
 	case "Connect proto":
 		contentType = "application/proto"
@@ -82,6 +86,9 @@ func (c mistake) doWire(m *member) *http.Response {
 	req, err := http.NewRequestWithContext(testContext(m.t), http.MethodPost, m.url()+"/controlplane.v1."+c.method, bytes.NewReader(body))
 	if err != nil {
 		m.t.Fatal(err)
+	}
+	if c.chunked {
+		req.ContentLength = -1
 	}
 	req.Header.Set("Content-Type", contentType)
 	for i := 0; i+1 < len(c.header); i += 2 {

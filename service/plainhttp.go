@@ -1,10 +1,8 @@
 package service
 
 import (
-	"compress/gzip"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"mime"
@@ -20,10 +18,6 @@ import (
 // What Connect refuses without a word, or in the words of a parser: HTTP that is not
 // that of a call. Most of it comes from curl and browsers, whose users read the body.
 
-// drainBytes bounds what is read of a body that is not wanted, so that its sender
-// gets to read the answer.
-const drainBytes = 4 * maxMessageBytes
-
 // plainHTTP refuses requests that are no call of the method, and says why.
 func (s *server) plainHTTP(m protoreflect.MethodDescriptor, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -32,14 +26,28 @@ func (s *server) plainHTTP(m protoreflect.MethodDescriptor, next http.Handler) h
 		case status == 0 && r.ContentLength > maxMessageBytes+frameBytes && r.Header.Get("Content-Encoding") == "":
 			_, _ = io.CopyN(io.Discard, r.Body, drainBytes) // it may end before that
 			s.refuse(w, r, connect.CodeResourceExhausted, fmt.Sprintf(
-				"the request has %d bytes, at most %d are allowed: send less in one call, or store what is large elsewhere and give its address", r.ContentLength, maxMessageBytes))
-		case status == 0:
-			s.limitBody(w, r)
-			next.ServeHTTP(w, r)
-		default:
+				"the request has %d bytes, at most %d are allowed: %s", r.ContentLength, maxMessageBytes, sendLess))
+		case status != 0:
 			refuseHTTP(w, status, why)
+		default:
+			s.serveRPC(w, r, next)
 		}
 	})
+}
+
+// serveRPC refuses what Connect would refuse in a parser's words, and lets the rest
+// through.
+func (s *server) serveRPC(w http.ResponseWriter, r *http.Request, next http.Handler) {
+	if code, why := checkWire(r); code != 0 {
+		for _, h := range []string{"Accept-Encoding", "Connect-Accept-Encoding", "Grpc-Accept-Encoding"} {
+			w.Header().Set(h, "gzip")
+		}
+		s.refuse(w, r, code, why)
+		return
+	}
+	s.limitBody(w, r)
+	watchBody(r, s.bodyTimeout)
+	next.ServeHTTP(w, r)
 }
 
 // limitBody bounds the time in which the body has to come, so that nobody can hold a
@@ -50,9 +58,6 @@ func (s *server) limitBody(w http.ResponseWriter, r *http.Request) {
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.bodyTimeout)) // it fails where there is no connection
 	}
 }
-
-// frameBytes is what some protocols put before a message.
-const frameBytes = 5
 
 // refuseHTTP answers in the form of Connect's errors, with a status that they do not
 // have.
@@ -99,6 +104,8 @@ func checkGet(r *http.Request) (status int, why string) {
 		return http.StatusUnsupportedMediaType, fmt.Sprintf("the parameter encoding is %s: give ?encoding=json&message={…}, with the request as JSON, or send it by POST", quoted(encoding))
 	case !q.Has("message"):
 		return http.StatusBadRequest, "the parameter message is missing: give ?encoding=json&message={…}, with the request as JSON, or send it by POST"
+	case !isKnown(q.Get("compression")):
+		return http.StatusUnsupportedMediaType, fmt.Sprintf("the parameter compression is %s, which is not known here: give gzip, or leave it out", quoted(q.Get("compression")))
 	case q.Get("base64") == "1" && !isBase64(q.Get("message")):
 		return http.StatusBadRequest, "the parameter message is no base64: encode the request so, for URLs, or leave base64=1 out"
 	}
@@ -148,33 +155,3 @@ func isOneOf(types []string, given string) bool {
 	}
 	return false
 }
-
-// boundedGzip unpacks no more than a message may have and one byte more, by which
-// Connect sees that it is too large. Otherwise Connect would go on to count
-// what a few kB unpack to.
-type boundedGzip struct {
-	gzip.Reader
-	left int64
-}
-
-var errBomb = errors.New("it was not unpacked any further; send less in one call")
-
-func newBoundedGzip() connect.Decompressor { return &boundedGzip{} }
-
-// Reset implements connect.Decompressor.
-func (g *boundedGzip) Reset(r io.Reader) error {
-	g.left = maxMessageBytes + 1
-	return g.Reader.Reset(r)
-}
-
-// Read implements connect.Decompressor.
-func (g *boundedGzip) Read(b []byte) (int, error) {
-	if g.left <= 0 {
-		return 0, errBomb
-	}
-	n, err := g.Reader.Read(b[:min(int64(len(b)), g.left)])
-	g.left -= int64(n)
-	return n, err
-}
-
-func newGzip() connect.Compressor { return gzip.NewWriter(io.Discard) }
