@@ -116,7 +116,8 @@ export declare const QueryService: GenService<{
    * returned and `truncated` is set.
    *
    * Errors: INVALID_ARGUMENT (not one statement, not read-only, an SQL error),
-   * DEADLINE_EXCEEDED (it ran for too long).
+   * DEADLINE_EXCEEDED (it ran for too long), RESOURCE_EXHAUSTED (other statements
+   * took up all connections for as long: try again after the delay given).
    *
    * @generated from rpc controlplane.v1.QueryService.Query
    */

@@ -44,7 +44,8 @@ type QueryServiceClient interface {
 	// returned and `truncated` is set.
 	//
 	// Errors: INVALID_ARGUMENT (not one statement, not read-only, an SQL error),
-	// DEADLINE_EXCEEDED (it ran for too long).
+	// DEADLINE_EXCEEDED (it ran for too long), RESOURCE_EXHAUSTED (other statements
+	// took up all connections for as long: try again after the delay given).
 	Query(context.Context, *connect.Request[v1.QueryRequest]) (*connect.Response[v1.QueryResponse], error)
 }
 
@@ -86,7 +87,8 @@ type QueryServiceHandler interface {
 	// returned and `truncated` is set.
 	//
 	// Errors: INVALID_ARGUMENT (not one statement, not read-only, an SQL error),
-	// DEADLINE_EXCEEDED (it ran for too long).
+	// DEADLINE_EXCEEDED (it ran for too long), RESOURCE_EXHAUSTED (other statements
+	// took up all connections for as long: try again after the delay given).
 	Query(context.Context, *connect.Request[v1.QueryRequest]) (*connect.Response[v1.QueryResponse], error)
 }
 

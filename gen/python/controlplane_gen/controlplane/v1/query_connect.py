@@ -41,7 +41,8 @@ class QueryService(Protocol):
         returned and `truncated` is set.
 
         Errors: INVALID_ARGUMENT (not one statement, not read-only, an SQL error),
-        DEADLINE_EXCEEDED (it ran for too long).
+        DEADLINE_EXCEEDED (it ran for too long), RESOURCE_EXHAUSTED (other statements
+        took up all connections for as long: try again after the delay given).
         """
         raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
 
@@ -105,7 +106,8 @@ class QueryServiceClient(ConnectClient):
         returned and `truncated` is set.
 
         Errors: INVALID_ARGUMENT (not one statement, not read-only, an SQL error),
-        DEADLINE_EXCEEDED (it ran for too long).
+        DEADLINE_EXCEEDED (it ran for too long), RESOURCE_EXHAUSTED (other statements
+        took up all connections for as long: try again after the delay given).
         """
         return await self.execute_unary(
             request=request,
@@ -133,7 +135,8 @@ class QueryServiceSync(Protocol):
         returned and `truncated` is set.
 
         Errors: INVALID_ARGUMENT (not one statement, not read-only, an SQL error),
-        DEADLINE_EXCEEDED (it ran for too long).
+        DEADLINE_EXCEEDED (it ran for too long), RESOURCE_EXHAUSTED (other statements
+        took up all connections for as long: try again after the delay given).
         """
         raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
 
@@ -195,7 +198,8 @@ class QueryServiceClientSync(ConnectClientSync):
         returned and `truncated` is set.
 
         Errors: INVALID_ARGUMENT (not one statement, not read-only, an SQL error),
-        DEADLINE_EXCEEDED (it ran for too long).
+        DEADLINE_EXCEEDED (it ran for too long), RESOURCE_EXHAUSTED (other statements
+        took up all connections for as long: try again after the delay given).
         """
         return self.execute_unary(
             request=request,

@@ -283,8 +283,8 @@ class ExecTask(Message[_ExecTaskFields]):
             ```
         env:
             Environment added to the agent's own; at most 256 pairs, keys 1 to 256
-            bytes, values at most 64 KiB. TASK_ID, TASK_ATTEMPT and, with GPUs,
-            CUDA_VISIBLE_DEVICES are set by the agent and win.
+            bytes, values at most 64 KiB. TASK_ID, TASK_ATTEMPT, TASK_NAME and, on a
+            node with GPUs, CUDA_VISIBLE_DEVICES are set by the agent and win.
 
             ```proto
             map<string, string> env = 2;
