@@ -72,7 +72,7 @@ clean: ## Remove what was built and installed here
 ##@ Test
 
 .PHONY: test
-test: test/go test/examples test/stubs conformance ## Run every test, with all set-up (PKG=./db/... for some)
+test: test/go test/examples test/stubs test/fuzz conformance ## Run every test, with all set-up (PKG=./db/... for some)
 
 .PHONY: test/go
 test/go: build deps/clients ## Run the Go tests, the end-to-end ones against bin/raft-node
@@ -103,6 +103,10 @@ test/python: build .tools/sdk-python/installed ## Check the Python SDK and run i
 		$(SDK_PYTHON) -m ruff format --no-cache --check src examples tests tools && \
 		$(SDK_PYTHON) -m mypy --cache-dir $(CURDIR)/.tools/sdk-python/mypy
 	cd sdk/python && RAFT_NODE_BINARY=$(CURDIR)/$(BINARY) PYTHONDONTWRITEBYTECODE=1 $(SDK_PYTHON) -m pytest
+
+.PHONY: test/fuzz
+test/fuzz: ## Run each fuzz test for 2 s
+	scripts/fuzz.sh 2s
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz test for FUZZ_TIME
