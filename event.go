@@ -34,12 +34,13 @@ type Event struct {
 
 	// Of a task.
 	TaskID  string
+	Queue   string
 	Seq     int64
 	Status  TaskStatus
 	Attempt int32
 	Reason  string
 	// Task is the task as it stands now, without payload and outputs; nil if it is
-	// gone.
+	// deleted.
 	Task *Task
 
 	// Of a node.

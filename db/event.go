@@ -191,12 +191,32 @@ func attachTasks(c Conn, events []controlplane.Event) error {
 	for _, t := range tasks {
 		bySeq[t.Seq] = t
 	}
+	pruned := false
 	for i := range events {
-		if t := bySeq[events[i].Seq]; t != nil {
-			events[i].Task, events[i].TaskID = t, t.ID
+		e := &events[i]
+		if t := bySeq[e.Seq]; t != nil {
+			e.Task, e.TaskID, e.Queue = t, t.ID, t.Queue
+		} else if e.OfTask() {
+			pruned = true
 		}
 	}
-	return nil
+	if !pruned {
+		return nil
+	}
+	return attachPruned(c, events, seqs)
+}
+
+// attachPruned names the tasks that were deleted.
+func attachPruned(c Conn, events []controlplane.Event, seqs []int64) error {
+	type name struct{ id, queue string }
+	names := map[int64]name{}
+	err := each(c, sqlEventPrunedTasks, func(r Cursor) { names[r.Int(0)] = name{id: r.Text(1), queue: r.Text(2)} }, jsonValue(seqs))
+	for i := range events {
+		if n, ok := names[events[i].Seq]; ok && events[i].Task == nil {
+			events[i].TaskID, events[i].Queue = n.id, n.queue
+		}
+	}
+	return err
 }
 
 // attachNodes reads each node that changed; such changes are rare.

@@ -13,8 +13,6 @@ import (
 	"log/slog"
 	"sync"
 	"time"
-
-	"github.com/raft-control-plane/control-plane"
 )
 
 // TaskManifest reads and writes the replicated state of tasks and nodes. It is
@@ -25,35 +23,19 @@ type TaskManifest struct {
 	batch     *batcher
 	log       *slog.Logger
 	retention Retention
+	keepTasks TaskRetention
 
 	// Owned by the goroutine that makes entries.
-	nextSeq   int64
-	nextClass int64
-	classes   map[Class]*interned
-	byClass   map[int64]Class
+	nextSeq int64
+	classes classes
 
 	mu    sync.Mutex
 	ready chan struct{} // closed while this member leads and takes writes
 }
 
-// Class is a set of requirements; tasks of the same class fit the same nodes.
-type Class struct {
-	Resources controlplane.Resources
-	Function  string // "" for exec tasks
-}
-
-// ClassOf returns what a task needs.
-func ClassOf(t *controlplane.Task) Class {
-	c := Class{Resources: t.Resources}
-	if t.Function != nil {
-		c.Function = t.Function.Name
-	}
-	return c
-}
-
 // NewTaskManifest returns a manifest on an engine. Call Run to let it lead.
 func NewTaskManifest(engine Engine) *TaskManifest {
-	m := &TaskManifest{engine: engine, log: slog.Default(), retention: DefaultRetention, ready: make(chan struct{})}
+	m := &TaskManifest{engine: engine, log: slog.Default(), retention: DefaultRetention, keepTasks: DefaultTaskRetention, ready: make(chan struct{})}
 	m.batch = newBatcher(engine, m.readNow)
 	return m
 }
@@ -122,40 +104,11 @@ func (m *TaskManifest) lead(ctx context.Context, term Term) error {
 
 // load reads the leader's counters.
 func (m *TaskManifest) load(ctx context.Context) error {
-	m.nextClass, m.classes, m.byClass = 1, map[Class]*interned{}, map[int64]Class{}
 	return m.readNow(ctx, func(c Conn) error {
 		err := each(c, sqlTaskMaxSeq, func(r Cursor) { m.nextSeq = r.Int(0) + 1 })
-		return errors.Join(err, each(c, sqlTaskClassList, func(r Cursor) {
-			m.intern(r.Int(0), Class{Resources: controlplane.Resources{CPUMillis: r.Int(1), MemoryBytes: r.Int(2), GPUs: int32(r.Int(3))}, Function: r.Text(4)}).stored = true
-		}))
+		return errors.Join(err, m.classes.load(c))
 	})
 }
-
-// interned is a class that has an id.
-type interned struct {
-	id int64
-	// stored says that its row is there. Until then each submission brings the row
-	// along, behind its own guard, so that one that is refused leaves nothing.
-	stored bool
-}
-
-func (m *TaskManifest) intern(id int64, class Class) *interned {
-	c := &interned{id: id}
-	m.classes[class], m.byClass[id] = c, class
-	m.nextClass = max(m.nextClass, id+1)
-	return c
-}
-
-// class returns what a class is interned as; a new one gets the next id.
-func (m *TaskManifest) class(class Class) *interned {
-	if c, ok := m.classes[class]; ok {
-		return c
-	}
-	return m.intern(m.nextClass, class)
-}
-
-// Class returns a class by its id. Only for the Planner, in its methods.
-func (m *TaskManifest) Class(id int64) Class { return m.byClass[id] }
 
 func (m *TaskManifest) setReady(leading bool) {
 	m.mu.Lock()

@@ -6,7 +6,7 @@ import (
 )
 
 const (
-	// pruneInterval is how often the leader looks for changes that are too old.
+	// pruneInterval is how often the leader looks for what is too old.
 	pruneInterval = 10 * time.Second
 	// pruneStep bounds the rows that one operation deletes: others wait for its entry.
 	pruneStep = 200
@@ -27,7 +27,7 @@ var DefaultRetention = Retention{Entries: 1_000_000, Age: 7 * 24 * time.Hour}
 // SetRetention replaces DefaultRetention. Call it before Run.
 func (m *TaskManifest) SetRetention(r Retention) { m.retention = r }
 
-// keepPruning deletes changes that are no longer kept, while this member leads.
+// keepPruning deletes what is no longer kept, while this member leads.
 func (m *TaskManifest) keepPruning(ctx context.Context) {
 	for {
 		select {
@@ -35,10 +35,22 @@ func (m *TaskManifest) keepPruning(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		if _, err := m.PruneEvents(ctx, m.retention); err != nil && ctx.Err() == nil {
-			m.log.Debug("could not prune events; trying again", "error", err)
+		if err := m.prune(ctx); err != nil && ctx.Err() == nil {
+			m.log.Debug("could not prune; trying again", "error", err)
 		}
 	}
+}
+
+func (m *TaskManifest) prune(ctx context.Context) error {
+	_, err := m.PruneEvents(ctx, m.retention)
+	if err != nil {
+		return err
+	}
+	n, err := m.PruneTasks(ctx, m.keepTasks)
+	if err != nil || n == 0 {
+		return err
+	}
+	return m.PruneClasses(ctx)
 }
 
 // PruneEvents deletes the changes that are no longer kept and returns the cursor

@@ -51,7 +51,7 @@ func (m *TaskManifest) AddTasks(ctx context.Context, tasks []*controlplane.Task)
 		for _, s := range subs {
 			s.Task.Seq = m.nextSeq
 			m.nextSeq++
-			s.class = m.class(ClassOf(s.Task))
+			s.class = m.classes.intern(ClassOf(s.Task), s.Task.Seq)
 			s.Task.ClassID = s.class.id
 			g.Submissions = append(g.Submissions, s)
 		}

@@ -75,6 +75,37 @@ CREATE TABLE past_attempts (
   PRIMARY KEY (seq, attempt)
 ) STRICT, WITHOUT ROWID;
 
+-- Tasks in the order in which they ended: what retention goes by.
+CREATE TABLE task_ends (
+  number INTEGER PRIMARY KEY,
+  seq    INTEGER NOT NULL
+) STRICT;
+
+-- However a task ends, it is noted here.
+CREATE TRIGGER task_ended AFTER UPDATE OF end_time_ms ON tasks
+WHEN new.end_time_ms IS NOT NULL AND old.end_time_ms IS NULL
+BEGIN
+  INSERT INTO task_ends (seq) VALUES (new.seq);
+END;
+
+-- Deleted tasks of which changes in event_log still tell.
+CREATE TABLE pruned_tasks (
+  seq         INTEGER PRIMARY KEY,
+  id          TEXT    NOT NULL,
+  queue       TEXT    NOT NULL,
+  end_time_ms INTEGER NOT NULL
+) STRICT;
+
+-- Those of which no change tells any more.
+CREATE INDEX pruned_tasks_ended ON pruned_tasks (end_time_ms);
+
+-- The highest seq that a deleted task had, as none may return. One row.
+CREATE TABLE task_floor (
+  id  INTEGER PRIMARY KEY CHECK (id = 1),
+  seq INTEGER NOT NULL
+) STRICT;
+INSERT INTO task_floor (id, seq) VALUES (1, 0);
+
 -- Distinct sets of requirements.
 CREATE TABLE task_classes (
   id           INTEGER PRIMARY KEY,
@@ -147,7 +178,8 @@ CREATE TABLE event_floor (
 INSERT INTO event_floor (id, log_index, ordinal) VALUES (1, 0, 0);
 
 -- Every change of a task or a node, in the order of (log_index, ordinal). For a node,
--- task_id and task_seq are NULL and status is the node's.
+-- task_id and task_seq are NULL and status is the node's. Of a task that was deleted
+-- the id is kept for as long as its changes.
 CREATE VIEW events AS
 SELECT e.log_index, j.key + 1 AS ordinal, e.time_ms,
        CASE j.value ->> 0
@@ -157,7 +189,7 @@ SELECT e.log_index, j.key + 1 AS ordinal, e.time_ms,
          WHEN 'N' THEN 'NODE_REGISTERED'  WHEN 'U' THEN 'NODE_UPDATED'          WHEN 'P' THEN 'NODE_SESSION_REPLACED'
          WHEN 'E' THEN 'NODE_EXPIRED'     WHEN 'B' THEN 'NODE_BACK'
        END AS type,
-       t.id AS task_id,
+       coalesce(t.id, p.id) AS task_id,
        CASE
          WHEN j.value ->> 0 IN ('S', 'Q')           THEN 'PENDING'
          WHEN j.value ->> 0 = 'A'                   THEN 'ASSIGNED'
@@ -170,7 +202,8 @@ SELECT e.log_index, j.key + 1 AS ordinal, e.time_ms,
        END AS status,
        coalesce(j.value ->> 2, 0) AS attempt, nullif(j.value ->> 3, '') AS node_id, j.value ->> 4 AS reason,
        nullif(j.value ->> 1, 0) AS task_seq
-FROM event_log e, json_each(e.body) j LEFT JOIN tasks t ON t.seq = j.value ->> 1;
+FROM event_log e, json_each(e.body) j LEFT JOIN tasks t ON t.seq = j.value ->> 1
+LEFT JOIN pruned_tasks p ON p.seq = j.value ->> 1;
 
 CREATE VIEW attempts AS
 SELECT t.id AS task_id, p.attempt, p.node_id, p.status, p.assign_time_ms, p.start_time_ms, p.end_time_ms,

@@ -93,6 +93,15 @@ func (st *state) evict() {
 	}
 }
 
+// ForgetClass implements db.ClassForgetter.
+func (s *Scheduler) ForgetClass(id int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c := s.st.classes[id]; c != nil && len(c.streams) == 0 {
+		delete(s.st.classes, id)
+	}
+}
+
 // catchUp brings the heap up to date.
 func (c *class) catchUp(st *state) {
 	t := &st.touches

@@ -166,7 +166,7 @@ func (f *eventFilter) setTypes(types []v1.EventType) {
 func (f *eventFilter) matches(e *controlplane.Event) bool {
 	return (f.ids == nil || f.ids[e.TaskID]) &&
 		(f.types == nil || f.types[e.Type]) &&
-		(f.queue == "" || e.Task != nil && e.Task.Queue == f.queue) &&
+		(f.queue == "" || e.Queue == f.queue) &&
 		(f.node == "" || e.NodeID == f.node) &&
 		(!f.tasksOnly || e.OfTask())
 }

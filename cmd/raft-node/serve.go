@@ -102,6 +102,7 @@ func runMember(ctx context.Context, engine *raftdb.Engine, ln net.Listener, cfg 
 	tasks := db.NewTaskManifest(engine)
 	tasks.SetLogger(log)
 	tasks.SetRetention(cfg.retention())
+	tasks.SetTaskRetention(cfg.taskRetention())
 	handler, err := service.New(service.Config{
 		Tasks: tasks, Scheduler: scheduler.New(tasks, log), Raft: engine.Handler(), Ready: tasks.CaughtUp,
 		Token: cfg.token, CORSOrigins: cfg.CORSOrigins, PeerTLS: cfg.peerTLS, Loopback: isLoopback(ln.Addr()),

@@ -38,6 +38,8 @@ type serveConfig struct {
 	CORSOrigins     []string
 	KeepEvents      time.Duration
 	KeepEntries     int64
+	KeepTasks       time.Duration
+	KeepTasksCount  int64
 	LogLevel        string
 	LogFormat       string
 
@@ -57,6 +59,8 @@ const (
 
 	minKeepEvents  = time.Minute
 	minKeepEntries = 1000
+	minKeepTasks   = time.Minute
+	minKeepCount   = 1000
 )
 
 func addServeFlags(f *pflag.FlagSet) {
@@ -73,6 +77,8 @@ func addServeFlags(f *pflag.FlagSet) {
 	f.StringSlice("cors-origin", nil, "origins of web pages that may call, such as https://console.example.com; comma-separated")
 	f.Duration("event-retention", db.DefaultRetention.Age, "how long changes are kept for watchers; 0 for no bound")
 	f.Int64("event-retention-entries", int64(db.DefaultRetention.Entries), "changes in this many of the newest entries of the log are kept; 0 for no bound")
+	f.Duration("task-retention", db.DefaultTaskRetention.Age, "how long tasks are kept once they have ended, and with them the effect of their request_id; 0 for no bound")
+	f.Int64("task-retention-count", db.DefaultTaskRetention.Tasks, "of the tasks that have ended this many are kept, those that ended last; 0 for no bound")
 	f.String("log-level", "info", "debug, info, warn or error")
 	f.String("log-format", "text", "text or json")
 }
@@ -85,6 +91,7 @@ func loadServeConfig(v *viper.Viper) (*serveConfig, error) {
 		TokenFile: v.GetString("token-file"), TLSCert: v.GetString("tls-cert"), TLSKey: v.GetString("tls-key"), TLSCA: v.GetString("tls-ca"),
 		CORSOrigins: list(v, "cors-origin"),
 		KeepEvents:  v.GetDuration("event-retention"), KeepEntries: v.GetInt64("event-retention-entries"),
+		KeepTasks: v.GetDuration("task-retention"), KeepTasksCount: v.GetInt64("task-retention-count"),
 		LogLevel: v.GetString("log-level"), LogFormat: v.GetString("log-format"),
 	}
 	if port := os.Getenv("PORT"); port != "" && !v.IsSet("listen") {
@@ -254,7 +261,7 @@ func (c *serveConfig) checkOrigins() error {
 }
 
 // checkRetention refuses bounds so tight that a watcher could not go on after the
-// loss of its member.
+// loss of its member, or a submitter not read the result.
 func (c *serveConfig) checkRetention() error {
 	var errs []error
 	if c.KeepEvents != 0 && c.KeepEvents < minKeepEvents {
@@ -263,11 +270,21 @@ func (c *serveConfig) checkRetention() error {
 	if c.KeepEntries != 0 && c.KeepEntries < minKeepEntries {
 		errs = append(errs, fmt.Errorf("--event-retention-entries %d: give at least %d, such as %d, or 0 for no bound", c.KeepEntries, minKeepEntries, db.DefaultRetention.Entries))
 	}
+	if c.KeepTasks != 0 && c.KeepTasks < minKeepTasks {
+		errs = append(errs, fmt.Errorf("--task-retention %s: give at least %s, such as 168h, or 0 for no bound", c.KeepTasks, minKeepTasks))
+	}
+	if c.KeepTasksCount != 0 && c.KeepTasksCount < minKeepCount {
+		errs = append(errs, fmt.Errorf("--task-retention-count %d: give at least %d, such as %d, or 0 for no bound", c.KeepTasksCount, minKeepCount, db.DefaultTaskRetention.Tasks))
+	}
 	return errors.Join(errs...)
 }
 
 func (c *serveConfig) retention() db.Retention {
 	return db.Retention{Age: c.KeepEvents, Entries: uint64(c.KeepEntries)}
+}
+
+func (c *serveConfig) taskRetention() db.TaskRetention {
+	return db.TaskRetention{Age: c.KeepTasks, Tasks: c.KeepTasksCount}
 }
 
 func (c *serveConfig) checkLog() error {

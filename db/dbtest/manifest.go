@@ -24,6 +24,7 @@ func runManifest(t *testing.T, open func(t *testing.T) db.Engine) {
 		{"Events", eventTests},
 		{"NodeEvents", nodeEventTests},
 		{"Retention", retentionTests},
+		{"TaskRetention", taskRetentionTests},
 		{"Attempts", attemptTests},
 		{"Concurrent", concurrentTests},
 	}

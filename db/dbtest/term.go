@@ -14,6 +14,7 @@ import (
 )
 
 var termTests = map[string]func(*testing.T, db.Engine){
+	"no key of a deleted task returns":           testPrunedSeq,
 	"writes need a leader that runs":             testNotRunning,
 	"a later term goes on where the last ended":  testSecondTerm,
 	"a group that fails leaves nothing behind":   testFailedGroup,

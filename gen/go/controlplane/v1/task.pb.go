@@ -670,7 +670,8 @@ type SubmitTaskRequest struct {
 	// The task; its output fields are ignored.
 	Task *Task `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
 	// Key that makes a retry safe, at most 128 bytes: of two submissions with the
-	// same key only the first counts. It may be left out when task.id is given.
+	// same key only the first counts, for as long as its task is kept (`serve
+	// --task-retention`). It may be left out when task.id is given.
 	RequestId     string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -355,7 +355,8 @@ export declare type SubmitTaskRequest = Message<"controlplane.v1.SubmitTaskReque
 
   /**
    * Key that makes a retry safe, at most 128 bytes: of two submissions with the
-   * same key only the first counts. It may be left out when task.id is given.
+   * same key only the first counts, for as long as its task is kept (`serve
+   * --task-retention`). It may be left out when task.id is given.
    *
    * @generated from field: string request_id = 2;
    */

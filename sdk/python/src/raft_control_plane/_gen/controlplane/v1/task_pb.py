@@ -422,7 +422,8 @@ class SubmitTaskRequest(Message[_SubmitTaskRequestFields]):
             ```
         request_id:
             Key that makes a retry safe, at most 128 bytes: of two submissions with the
-            same key only the first counts. It may be left out when task.id is given.
+            same key only the first counts, for as long as its task is kept (`serve
+            --task-retention`). It may be left out when task.id is given.
 
             ```proto
             string request_id = 2;

@@ -1,0 +1,2 @@
+-- Forgets a set of requirements that no task has. Primary key.
+DELETE FROM task_classes WHERE id = ?1
