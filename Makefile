@@ -29,6 +29,7 @@ TEST_TIMEOUT ?= 15m
 FUZZ_TIME ?= 20s
 DURATION ?= 600
 BENCH ?= .
+TASKS ?= 200000
 
 ##@ Work
 
@@ -119,6 +120,10 @@ soak: build ## Lose power, kill, stop and part members for DURATION seconds
 .PHONY: bench
 bench: ## Run the Go benchmarks that match BENCH
 	go test -run '^$$' -bench '$(BENCH)' -benchmem $(PKG)
+
+.PHONY: turnover
+turnover: ## Complete and delete TASKS tasks (5,000,000 take some ten minutes) and show that the disk stays bounded
+	go run ./scripts/turnover --tasks $(TASKS)
 
 ##@ Verify
 
