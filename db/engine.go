@@ -43,6 +43,10 @@ type Engine interface {
 	// AwaitApplied blocks until AppliedIndex is at least index.
 	AwaitApplied(ctx context.Context, index uint64) error
 
+	// ClusterID is the random id made when the cluster was formed, or restored from a
+	// backup; "" before.
+	ClusterID() string
+
 	// Cluster describes the members, asking each for at most a second.
 	Cluster(ctx context.Context) (controlplane.Cluster, error)
 }

@@ -2,7 +2,6 @@ package service
 
 import (
 	"github.com/raft-control-plane/control-plane"
-	"github.com/raft-control-plane/control-plane/db"
 	v1 "github.com/raft-control-plane/control-plane/gen/go/controlplane/v1"
 )
 
@@ -24,11 +23,8 @@ var eventTypeToProto = map[controlplane.EventType]v1.EventType{
 
 var eventTypeFromProto = inverse(eventTypeToProto)
 
-func eventToProto(e *controlplane.Event) *v1.Event {
-	out := &v1.Event{
-		Cursor: db.EventCursor{Index: e.Index, Ordinal: e.Ordinal}.String(),
-		Type:   eventTypeToProto[e.Type], Time: timeToProto(e.Time),
-	}
+func eventToProto(e *controlplane.Event, cursor string) *v1.Event {
+	out := &v1.Event{Cursor: cursor, Type: eventTypeToProto[e.Type], Time: timeToProto(e.Time)}
 	if e.OfTask() {
 		out.Subject = &v1.Event_Task{Task: taskEventToProto(e)}
 		return out

@@ -30,18 +30,19 @@ func (s *server) ListEvents(ctx context.Context, req *connect.Request[v1.ListEve
 	}
 	filter := newEventFilter(req.Msg)
 	filter.setTypes(req.Msg.GetTypes())
-	p := &eventPage{filter: filter, cursor: from, limit: pageSize(req.Msg.GetPageSize()), left: countdown(req.Msg.GetWait())}
-	if err := p.fill(ctx, s); err != nil && (len(p.events) == 0 || !isClosing(ctx)) {
+	p := &eventPage{s: s, filter: filter, cursor: from, limit: pageSize(req.Msg.GetPageSize()), left: countdown(req.Msg.GetWait())}
+	if err := p.fill(ctx); err != nil && (len(p.events) == 0 || !isClosing(ctx)) {
 		if isClosing(ctx) {
 			err = errWatchStopping
 		}
 		return nil, err
 	}
-	return connect.NewResponse(&v1.ListEventsResponse{Events: p.events, NextCursor: p.cursor.String()}), nil
+	return connect.NewResponse(&v1.ListEventsResponse{Events: p.events, NextCursor: s.cursorText(p.cursor)}), nil
 }
 
 // eventPage is an answer of ListEvents in the making.
 type eventPage struct {
+	s      *server
 	filter eventFilter
 	cursor db.EventCursor // behind what was looked at
 	limit  int
@@ -52,11 +53,12 @@ type eventPage struct {
 
 // fill gathers changes until the page is full, or it has some and there are no more,
 // or the wait is over.
-func (p *eventPage) fill(ctx context.Context, s *server) error {
+func (p *eventPage) fill(ctx context.Context) error {
+	s := p.s
 	begun := time.Now()
 	for {
 		applied := s.engine.AppliedIndex()
-		events, err := s.Tasks.Events(ctx, p.cursor, min(p.limit, watchBatch))
+		events, err := s.events(ctx, p.cursor, min(p.limit, watchBatch))
 		if err != nil || p.add(events) {
 			return err
 		}
@@ -91,15 +93,16 @@ func awaitUpTo(ctx context.Context, engine db.Engine, index uint64, d time.Durat
 func (p *eventPage) add(events []controlplane.Event) (full bool) {
 	for i := range events {
 		e := &events[i]
+		at := db.EventCursor{Index: e.Index, Ordinal: e.Ordinal}
 		if p.filter.matches(e) {
-			msg := eventToProto(e)
+			msg := eventToProto(e, p.s.cursorText(at))
 			p.size += proto.Size(msg) + 8
 			if len(p.events) == p.limit || len(p.events) > 0 && p.size > maxMessageBytes-minCompressBytes {
 				return true
 			}
 			p.events = append(p.events, msg)
 		}
-		p.cursor = db.EventCursor{Index: e.Index, Ordinal: e.Ordinal}
+		p.cursor = at
 	}
 	return len(p.events) == p.limit
 }
@@ -108,9 +111,10 @@ func (p *eventPage) add(events []controlplane.Event) (full bool) {
 // now on" means, and tells a cursor of another cluster from one of this.
 func (s *server) eventStart(ctx context.Context, text string, opts db.ReadOptions) (db.EventCursor, error) {
 	var asked, now db.EventCursor
+	var tag string
 	if text != "" {
 		var err error
-		if asked, err = db.ParseCursor(text); err != nil {
+		if asked, tag, err = parseCursor(text); err != nil {
 			return asked, err
 		}
 	}
@@ -122,10 +126,12 @@ func (s *server) eventStart(ctx context.Context, text string, opts db.ReadOption
 	switch {
 	case err != nil || text == "":
 		return now, err
+	case s.isForeign(tag):
+		return asked, foreignCursor(text)
 	case asked.Index > now.Index && opts.Level == db.Stale: // this member may be behind
 		return s.eventStart(ctx, text, db.ReadOptions{})
 	case asked.Index > now.Index:
-		return asked, controlplane.FieldErrorf("cursor", "%q is beyond the newest change: it comes from another cluster; leave it empty, or give 0 for all changes", text)
+		return asked, foreignCursor(text)
 	}
 	return asked, nil
 }

@@ -47,7 +47,7 @@ func (s *server) WatchEvents(ctx context.Context, req *connect.Request[v1.WatchE
 	return s.watch(ctx, req.Msg.GetCursor(), filter, func(cursor string, e *controlplane.Event) error {
 		msg := &v1.WatchEventsResponse{Cursor: cursor}
 		if e != nil {
-			msg.Event = eventToProto(e)
+			msg.Event = eventToProto(e, cursor)
 		}
 		return stream.Send(msg)
 	})
@@ -93,7 +93,7 @@ func (w *watch) run(ctx context.Context) error {
 	}
 	for {
 		applied := w.s.engine.AppliedIndex()
-		events, err := w.s.Tasks.Events(ctx, w.cursor, watchBatch)
+		events, err := w.s.events(ctx, w.cursor, watchBatch)
 		if err != nil {
 			return err
 		}
@@ -164,12 +164,12 @@ func (w *watch) beat(ctx context.Context) error {
 func (w *watch) message(ctx context.Context, e *controlplane.Event) error {
 	begun := time.Now()
 	w.extend(ctx, begun)
-	if err := w.send(w.cursor.String(), e); err != nil {
+	if err := w.send(w.s.cursorText(w.cursor), e); err != nil {
 		return err
 	}
 	w.sent = time.Now()
 	if took := w.sent.Sub(begun); took > w.s.watchTimes.slow {
-		return &controlplane.Error{Code: controlplane.CodeUnavailable, Reason: reasonSlowReader, Metadata: map[string]string{cursorKey: w.cursor.String()},
+		return &controlplane.Error{Code: controlplane.CodeUnavailable, Reason: reasonSlowReader, Metadata: map[string]string{cursorKey: w.s.cursorText(w.cursor)},
 			Message: "a message was not read for more than " + w.s.watchTimes.slow.String() + ": go on with the cursor of the last message that was read"}
 	}
 	return nil

@@ -117,7 +117,7 @@ func TestWatchShowsThatItLives(t *testing.T) {
 
 func TestWatchRefusesBadCursors(t *testing.T) {
 	m := solo(t)
-	for _, cursor := range []string{"x", "1-", "-1", "1-x", "99999999999-0", "18446744073709551615-0"} {
+	for _, cursor := range []string{"x", "1-", "-1", "1-x", "99999999999-0", "18446744073709551615-0", "0-0-", "0-0-x", "0-0-00000000-0", "0-00000000"} {
 		stream, err := m.taskClient().WatchTasks(testContext(t), connect.NewRequest(&v1.WatchTasksRequest{Cursor: cursor}))
 		if err == nil {
 			if stream.Receive() {
@@ -128,6 +128,37 @@ func TestWatchRefusesBadCursors(t *testing.T) {
 		}
 		if connect.CodeOf(err) != connect.CodeInvalidArgument || !strings.Contains(err.Error(), "cursor: ") {
 			t.Errorf("%s: %v", cursor, err)
+		}
+	}
+}
+
+// TestACursorOfAnotherCluster: a cluster that was restored counts on from its backup, so
+// that only the id tells a cursor of the one before.
+func TestACursorOfAnotherCluster(t *testing.T) {
+	m, other := solo(t), solo(t)
+	for i := range 3 {
+		m.submit(fmt.Sprintf("t%d", i))
+		other.submit(fmt.Sprintf("t%d", i))
+	}
+	_, cursor := next(t, other.watchTasks(&v1.WatchTasksRequest{Cursor: "0"}), 1)
+	stream, err := m.taskClient().WatchTasks(testContext(t), connect.NewRequest(&v1.WatchTasksRequest{Cursor: cursor}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if stream.Receive() {
+		t.Errorf("%s of another cluster: %v", cursor, stream.Msg())
+	}
+	_, err = m.eventClient().ListEvents(testContext(t), connect.NewRequest(&v1.ListEventsRequest{Cursor: cursor}))
+	for _, err := range []error{err, stream.Err()} {
+		if connect.CodeOf(err) != connect.CodeInvalidArgument || !strings.Contains(err.Error(), "comes from another cluster") {
+			t.Errorf("%s of another cluster: %v", cursor, err)
+		}
+	}
+	_, own := next(t, m.watchTasks(&v1.WatchTasksRequest{Cursor: "0"}), 1)
+	place, _, _ := strings.Cut(own, "-"+m.engine.ClusterID()[:8])
+	for _, cursor := range []string{own, place} {
+		if got, _ := next(t, m.watchTasks(&v1.WatchTasksRequest{Cursor: cursor}), 2); fmt.Sprint(got) != "[t1 PENDING t2 PENDING]" {
+			t.Errorf("from %s: %v", cursor, got)
 		}
 	}
 }

@@ -75,8 +75,8 @@ func isGRPCTimeout(text string) bool {
 	if text == "" {
 		return true
 	}
-	digits, unit := text[:len(text)-1], text[len(text)-1:]
-	return digits != "" && len(digits) <= 8 && strings.Trim(digits, "0123456789") == "" && strings.Contains("HMSmun", unit)
+	digits := strings.TrimRight(text, "HMSmun")
+	return digits != "" && len(digits) <= 8 && len(text) == len(digits)+1 && strings.Trim(digits, "0123456789") == ""
 }
 
 // watchBody puts our words in place of Connect's.

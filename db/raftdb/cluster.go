@@ -9,6 +9,9 @@ import (
 	"github.com/raft-control-plane/control-plane"
 )
 
+// ClusterID implements db.Engine.
+func (e *Engine) ClusterID() string { return e.fsm.cluster() }
+
 // Cluster implements db.Engine.
 func (e *Engine) Cluster(ctx context.Context) (controlplane.Cluster, error) {
 	_, leader := e.raft.LeaderWithID()

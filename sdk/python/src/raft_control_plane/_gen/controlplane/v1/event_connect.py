@@ -37,15 +37,17 @@ class EventService(Protocol):
 
     A place in that order is a cursor. It is good at every member, so whoever loses
     a member goes on at another with the cursor that came last. Cursors have an
-    order of their own: number before the '-', then the number after it.
+    order of their own: the first number, then the second; behind them stands the
+    beginning of the cluster's id, since a cluster that is restored from a backup is
+    another one.
 
     Changes are kept for as long as the members are told to (by default 7 days, in
     the newest 1,000,000 entries of the log). Errors of both methods:
     OUT_OF_RANGE with the reason CURSOR_EXPIRED (changes after the cursor are no
     longer kept; the metadata `oldest_cursor` and `newest_cursor` are places to go
     on from, after reading the present state anew), INVALID_ARGUMENT (no cursor, or
-    one beyond the newest change: it comes from another cluster), UNAVAILABLE (go
-    on at another member).
+    one of another cluster, or of this one before it was restored: read the present
+    state anew), UNAVAILABLE (go on at another member).
     """
     def watch_events(self, request: WatchEventsRequest, ctx: RequestContext[WatchEventsRequest, WatchEventsResponse], /) -> AsyncIterator[WatchEventsResponse]:
         """
@@ -127,15 +129,17 @@ class EventServiceClient(ConnectClient):
 
     A place in that order is a cursor. It is good at every member, so whoever loses
     a member goes on at another with the cursor that came last. Cursors have an
-    order of their own: number before the '-', then the number after it.
+    order of their own: the first number, then the second; behind them stands the
+    beginning of the cluster's id, since a cluster that is restored from a backup is
+    another one.
 
     Changes are kept for as long as the members are told to (by default 7 days, in
     the newest 1,000,000 entries of the log). Errors of both methods:
     OUT_OF_RANGE with the reason CURSOR_EXPIRED (changes after the cursor are no
     longer kept; the metadata `oldest_cursor` and `newest_cursor` are places to go
     on from, after reading the present state anew), INVALID_ARGUMENT (no cursor, or
-    one beyond the newest change: it comes from another cluster), UNAVAILABLE (go
-    on at another member).
+    one of another cluster, or of this one before it was restored: read the present
+    state anew), UNAVAILABLE (go on at another member).
     """
     def watch_events(
         self,
@@ -201,15 +205,17 @@ class EventServiceSync(Protocol):
 
     A place in that order is a cursor. It is good at every member, so whoever loses
     a member goes on at another with the cursor that came last. Cursors have an
-    order of their own: number before the '-', then the number after it.
+    order of their own: the first number, then the second; behind them stands the
+    beginning of the cluster's id, since a cluster that is restored from a backup is
+    another one.
 
     Changes are kept for as long as the members are told to (by default 7 days, in
     the newest 1,000,000 entries of the log). Errors of both methods:
     OUT_OF_RANGE with the reason CURSOR_EXPIRED (changes after the cursor are no
     longer kept; the metadata `oldest_cursor` and `newest_cursor` are places to go
     on from, after reading the present state anew), INVALID_ARGUMENT (no cursor, or
-    one beyond the newest change: it comes from another cluster), UNAVAILABLE (go
-    on at another member).
+    one of another cluster, or of this one before it was restored: read the present
+    state anew), UNAVAILABLE (go on at another member).
     """
     def watch_events(self, request: WatchEventsRequest, ctx: RequestContext[WatchEventsRequest, WatchEventsResponse], /) -> Iterator[WatchEventsResponse]:
         """
@@ -289,15 +295,17 @@ class EventServiceClientSync(ConnectClientSync):
 
     A place in that order is a cursor. It is good at every member, so whoever loses
     a member goes on at another with the cursor that came last. Cursors have an
-    order of their own: number before the '-', then the number after it.
+    order of their own: the first number, then the second; behind them stands the
+    beginning of the cluster's id, since a cluster that is restored from a backup is
+    another one.
 
     Changes are kept for as long as the members are told to (by default 7 days, in
     the newest 1,000,000 entries of the log). Errors of both methods:
     OUT_OF_RANGE with the reason CURSOR_EXPIRED (changes after the cursor are no
     longer kept; the metadata `oldest_cursor` and `newest_cursor` are places to go
     on from, after reading the present state anew), INVALID_ARGUMENT (no cursor, or
-    one beyond the newest change: it comes from another cluster), UNAVAILABLE (go
-    on at another member).
+    one of another cluster, or of this one before it was restored: read the present
+    state anew), UNAVAILABLE (go on at another member).
     """
     def watch_events(
         self,
