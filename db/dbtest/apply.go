@@ -26,6 +26,7 @@ var applyTests = map[string]func(*testing.T, *rig){
 	"a script that fails is undone":                testScriptUndone,
 	"a large entry":                                testLargeEntry,
 	"statements that SQLite cannot run":            testBadSQL,
+	"parameters too few or too many":               testParameterCount,
 	"texts of the same statement in later entries": testSameText,
 }
 
@@ -212,6 +213,19 @@ func testBadSQL(t *testing.T, r *rig) {
 			t.Errorf("%q went well", sql)
 		}
 		equal(t, sql, r.pairs(t), "1=1 2=2")
+		r.reset(t)
+	}
+}
+
+// What is not given must not be what the statement was given before: another member,
+// started anew, would not know that.
+func testParameterCount(t *testing.T, r *rig) {
+	for _, args := range [][]db.Value{nil, {db.Int(2)}, {db.Int(2), db.Str("a"), db.Str("too many")}} {
+		a := r.apply(t, put(1, db.Str("before")), &db.Op{Steps: []db.Step{{SQL: sqlPut, Args: args}}}, put(3, db.Str("after")))
+		if a.Results[1].Err == nil {
+			t.Errorf("%d values for two parameters went well", len(args))
+		}
+		equal(t, fmt.Sprintf("%d values", len(args)), r.pairs(t), "1=before 3=after")
 		r.reset(t)
 	}
 }

@@ -157,10 +157,11 @@ func (m *meta) servers() raft.Configuration {
 	return raft.DecodeConfiguration(m.configuration)
 }
 
-// prepared is a statement, and whether it changes rows.
+// prepared is a statement, whether it changes rows, and how many parameters it takes.
 type prepared struct {
 	stmt   *sqlite.Stmt
 	counts bool
+	params int
 }
 
 // prepare returns the prepared statement of a text, kept for as long as the
@@ -177,7 +178,7 @@ func (d *database) prepare(sql string) (prepared, error) {
 		_ = s.Finalize()
 		return prepared{}, fmt.Errorf("more than one statement: %q", sql)
 	}
-	p := prepared{stmt: s, counts: changesRows(sql, s)}
+	p := prepared{stmt: s, counts: changesRows(sql, s), params: s.BindParamCount()}
 	d.stmts[sql] = p
 	return p, nil
 }
