@@ -76,11 +76,11 @@ clean: ## Remove what was built and installed here
 test: test/go test/examples test/stubs test/fuzz conformance ## Run every test, with all set-up (PKG=./db/... for some)
 
 .PHONY: test/go
-test/go: build deps/clients ## Run the Go tests, the end-to-end ones against bin/raft-node
+test/go: build deps/clients deps/rqlited ## Run the Go tests, the end-to-end ones against bin/raft-node
 	RAFT_NODE_BINARY=$(CURDIR)/$(BINARY) go test -timeout $(TEST_TIMEOUT) $(PKG)
 
 .PHONY: test-race
-test-race: build deps/clients ## Run the Go tests with the race detector (needs a C compiler)
+test-race: build deps/clients deps/rqlited ## Run the Go tests with the race detector (needs a C compiler)
 	@command -v "$$(go env CC)" >/dev/null || \
 		{ echo "test-race: no C compiler: install gcc, or set CC" >&2; exit 1; }
 	RAFT_NODE_BINARY=$(CURDIR)/$(BINARY) CGO_ENABLED=1 go test -race -timeout $(TEST_TIMEOUT) $(PKG)
@@ -177,6 +177,10 @@ deps/clients: deps/stubs examples/clients/node/dist/client.js ## Build the clien
 	@go tool -modfile=tools/grpc/go.mod -n grpcurl >/dev/null
 	@go tool -modfile=tools/grpc/go.mod -n grpc-health-probe >/dev/null
 	@go tool -modfile=tools/buf/go.mod -n buf >/dev/null
+
+.PHONY: deps/rqlited
+deps/rqlited: ## Build rqlited, with which tests compare the engine (needs a C compiler)
+	scripts/rqlited.sh
 
 # The stubs are copied at the installation.
 examples/clients/node/node_modules/.package-lock.json: examples/clients/node/package.json examples/clients/node/package-lock.json $(shell find gen/ts -type f)
