@@ -12,6 +12,7 @@ import (
 	"time"
 
 	controlplanev1 "github.com/raft-control-plane/control-plane/gen/go/controlplane/v1"
+	"github.com/raft-control-plane/control-plane/internal/session"
 )
 
 // Config is what an agent needs to know. Zero values stand for the defaults named.
@@ -159,6 +160,6 @@ func (c Config) spec(ctx context.Context) (*controlplanev1.NodeSpec, error) {
 		Capacity:   &controlplanev1.Resources{CpuMillis: cpuMillis, MemoryBytes: memoryBytes, Gpus: int32(len(gpus))}, //nolint:gosec // at most maxGPUs
 		GpuDevices: gpus, Labels: c.Labels,
 		Provider: c.Provider, Region: c.Region, Zone: c.Zone, InstanceType: c.InstanceType,
-		Version: cutString(c.Version, 63), Spot: c.Spot, PriceMicrosPerHour: c.PriceMicrosPerHour, Exec: true,
+		Version: session.CutString(c.Version, 63), Spot: c.Spot, PriceMicrosPerHour: c.PriceMicrosPerHour, Exec: true,
 	}, nil
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	controlplanev1 "github.com/raft-control-plane/control-plane/gen/go/controlplane/v1"
+	"github.com/raft-control-plane/control-plane/internal/session"
 )
 
 const (
@@ -120,14 +121,8 @@ func parseNvidiaSMI(out string) (gpus []*controlplanev1.GpuDevice, err error) {
 			mib = 0
 		}
 		gpus = append(gpus, &controlplanev1.GpuDevice{
-			Index: int32(index), Model: cutString(strings.TrimSpace(line[first+1:last]), maxGPUModelBytes), MemoryBytes: mib << 20,
+			Index: int32(index), Model: session.CutString(strings.TrimSpace(line[first+1:last]), maxGPUModelBytes), MemoryBytes: mib << 20,
 		})
 	}
 	return gpus, lines.Err()
-}
-
-// cutString cuts s to at most n bytes, between characters, and drops what is no
-// text: a message cannot carry it.
-func cutString(s string, n int) string {
-	return strings.ToValidUTF8(s[:min(n, len(s))], "")
 }

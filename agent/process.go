@@ -10,6 +10,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/raft-control-plane/control-plane/internal/session"
 )
 
 const (
@@ -60,7 +62,7 @@ func startProcess(supervisor []string, spec jobSpec) (*process, error) {
 		closeAll(p.orders, p.events, p.stdout, p.stderr)
 		return nil, fmt.Errorf("start supervisor: %w", err)
 	}
-	p.watchdog = time.AfterFunc(spec.Lease.Kill-bootClock()+ordersPatience, p.destroy)
+	p.watchdog = time.AfterFunc(spec.Lease.Kill-session.BootClock()+ordersPatience, p.destroy)
 	go p.write(spec)
 	p.readers.Go(func() { drain(p.stdout, p.output.stdout) })
 	p.readers.Go(func() { drain(p.stderr, p.output.stderr) })
@@ -134,24 +136,24 @@ func (p *process) write(spec jobSpec) {
 	}
 }
 
-// extend moves the deadlines of the process.
-func (p *process) extend(lease deadlines) {
+// Extend implements session.Running: it moves the deadlines of the process.
+func (p *process) Extend(lease session.Deadlines) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.over {
 		return
 	}
-	p.watchdog.Reset(lease.Kill - bootClock() + ordersPatience)
+	p.watchdog.Reset(lease.Kill - session.BootClock() + ordersPatience)
 	p.pending.Lease = &lease
 	p.signal()
 }
 
 // stop tells the process to end, and kills it after the grace period. Of several
 // stops the one that kills first counts.
-func (p *process) stop(grace time.Duration) {
+func (p *process) Stop(grace time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	killAt := bootClock() + grace
+	killAt := session.BootClock() + grace
 	if p.over || p.stopTimer != nil && killAt >= p.killAt {
 		return
 	}

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/raft-control-plane/control-plane/internal/session"
 )
 
 const (
@@ -72,7 +74,7 @@ func Supervise(args []string) int {
 // supervisor watches over one command.
 type supervisor struct {
 	spec  jobSpec
-	lease deadlines
+	lease session.Deadlines
 	out   *json.Encoder
 
 	pid     int
@@ -92,7 +94,7 @@ func (s *supervisor) run(in *json.Decoder) exit {
 	if err := becomeReaper(); err != nil {
 		return exit{StartError: err.Error()}
 	}
-	if bootClock() >= s.lease.Stop {
+	if session.BootClock() >= s.lease.Stop {
 		return exit{Cause: leaseEnded, StartError: "the lease is over"}
 	}
 	if err := s.start(); err != nil {
@@ -143,7 +145,7 @@ func (s *supervisor) start() error {
 	if err != nil {
 		return err
 	}
-	s.pid, s.begun = p.Pid, bootClock()
+	s.pid, s.begun = p.Pid, session.BootClock()
 	return p.Release() // reap waits for it, and for the orphans that it leaves
 }
 
@@ -214,7 +216,7 @@ func (s *supervisor) reap() {
 // grace period is over.
 func (s *supervisor) done() bool {
 	switch {
-	case s.stopping && bootClock() >= s.killAt:
+	case s.stopping && session.BootClock() >= s.killAt:
 		return true
 	case s.status == nil:
 		return false
@@ -240,7 +242,7 @@ func (s *supervisor) step() {
 	case <-s.child:
 	case <-timer.C:
 	}
-	s.check(bootClock())
+	s.check(session.BootClock())
 }
 
 func (s *supervisor) untilDue() time.Duration {
@@ -251,7 +253,7 @@ func (s *supervisor) untilDue() time.Duration {
 	if s.spec.Timeout > 0 {
 		due = min(due, s.begun+s.spec.Timeout)
 	}
-	return max(0, min(due-bootClock(), superviseIdle))
+	return max(0, min(due-session.BootClock(), superviseIdle))
 }
 
 func (s *supervisor) obey(o order) {
@@ -275,7 +277,7 @@ func (s *supervisor) check(now time.Duration) {
 // stop begins to stop the command; the first cause counts, and the shortest grace
 // period. Without one SIGKILL comes at once.
 func (s *supervisor) stop(cause exitCause, grace time.Duration) {
-	killAt := bootClock() + grace
+	killAt := session.BootClock() + grace
 	if !s.stopping {
 		s.stopping, s.cause, s.killAt = true, cause, killAt
 		if grace > 0 {
@@ -290,7 +292,7 @@ func (s *supervisor) stop(cause exitCause, grace time.Duration) {
 // process table.
 func (s *supervisor) killRest() bool {
 	wait := time.Millisecond
-	for end := bootClock() + killPatience; bootClock() < end; wait = superviseTick {
+	for end := session.BootClock() + killPatience; session.BootClock() < end; wait = superviseTick {
 		select {
 		case ws := <-s.ended:
 			s.status = &ws

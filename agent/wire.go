@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"syscall"
 	"time"
+
+	"github.com/raft-control-plane/control-plane/internal/session"
 )
 
 // The agent talks to a supervisor in JSON, one value after the other: a jobSpec
 // and then orders on the supervisor's standard input, events back on its
-// descriptor 3. Times are on bootClock.
+// descriptor 3. Times are on session.BootClock.
 
 // jobSpec is what a supervisor is to run.
 type jobSpec struct {
@@ -21,20 +23,14 @@ type jobSpec struct {
 	// Timeout is the longest run time; none if 0. Grace lies between SIGTERM and
 	// SIGKILL when it is exceeded.
 	Timeout, Grace time.Duration
-	Lease          deadlines
-}
-
-// deadlines are when a process must end unless its lease is renewed before: at
-// Stop it gets SIGTERM, at Kill it is killed.
-type deadlines struct {
-	Stop, Kill time.Duration
+	Lease          session.Deadlines
 }
 
 // order is what the agent tells a supervisor. Closing the pipe is the order to
 // kill everything at once.
 type order struct {
-	Lease *deadlines `json:",omitempty"`
-	Stop  *stopOrder `json:",omitempty"`
+	Lease *session.Deadlines `json:",omitempty"`
+	Stop  *stopOrder         `json:",omitempty"`
 }
 
 // stopOrder is to stop the process, by SIGKILL after the grace period.

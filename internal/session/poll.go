@@ -1,4 +1,4 @@
-package agent
+package session
 
 import (
 	"context"
@@ -22,15 +22,15 @@ const (
 
 // pollLoop fetches tasks for free slots until ctx ends; it ends the session when
 // that was replaced.
-func (a *agent) pollLoop(ctx context.Context, end context.CancelCauseFunc) {
+func (s *session) pollLoop(ctx context.Context, end context.CancelCauseFunc) {
 	var wait backoff
 	for {
-		n := a.held.reserve(ctx)
+		n := s.held.reserve(ctx)
 		if n == 0 {
 			return
 		}
-		err := a.poll(ctx, n, pollWait)
-		a.held.release(n)
+		err := s.poll(ctx, n, pollWait)
+		s.held.release(n)
 		switch code := connect.CodeOf(err); {
 		case err == nil:
 			wait = backoff{}
@@ -41,9 +41,9 @@ func (a *agent) pollLoop(ctx context.Context, end context.CancelCauseFunc) {
 			end(fmt.Errorf("%w (%s)", ErrReplaced, err.Error()))
 			return
 		case code == connect.CodeNotFound:
-			a.askToRegister()
+			s.askToRegister()
 		default:
-			a.log.Debug("poll failed", "error", err)
+			s.log.Debug("poll failed", "error", err)
 		}
 		if !wait.sleep(ctx) {
 			return
@@ -51,43 +51,43 @@ func (a *agent) pollLoop(ctx context.Context, end context.CancelCauseFunc) {
 	}
 }
 
-func (a *agent) askToRegister() {
+func (s *session) askToRegister() {
 	select {
-	case a.registerAgain <- struct{}{}:
+	case s.registerAgain <- struct{}{}:
 	default:
 	}
 }
 
 // poll fetches up to n tasks and starts them.
-func (a *agent) poll(ctx context.Context, n int, wait time.Duration) error {
+func (s *session) poll(ctx context.Context, n int, wait time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, wait+pollSlack)
 	defer cancel()
-	complete := a.held.takeUncertain()
+	complete := s.held.takeUncertain()
 	req := &controlplanev1.PollTaskRequest{
-		NodeId: a.cfg.Name, SessionId: a.session, MaxTasks: int32(n), Wait: durationpb.New(wait), //nolint:gosec // at most maxPollTasks
-		Held: a.held.list(), HeldComplete: complete,
+		NodeId: s.cfg.Name, SessionId: s.id, MaxTasks: int32(n), Wait: durationpb.New(wait), //nolint:gosec // at most maxPollTasks
+		Held: s.held.list(), HeldComplete: complete,
 	}
-	sent := bootClock()
-	resp, err := a.cfg.ControlPlane.PollTask(ctx, req)
+	sent := BootClock()
+	resp, err := s.cfg.ControlPlane.PollTask(ctx, req)
 	if err != nil {
-		a.held.setUncertain()
+		s.held.setUncertain()
 		return err
 	}
-	a.renewed(sent, resp.GetLease())
-	a.begin(a.held.add(resp.GetTasks()))
-	a.obey(resp.GetStop())
+	s.renewed(sent, resp.GetLease())
+	s.begin(s.held.add(resp.GetTasks()))
+	s.obey(resp.GetStop())
 	return nil
 }
 
 // lastPoll asks, when the agent stops, for what the poll that was cut off may have
 // been given: handed back, it is not counted as lost.
-func (a *agent) lastPoll(ctx context.Context) {
-	if !a.held.isUncertain() {
+func (s *session) lastPoll(ctx context.Context) {
+	if !s.held.isUncertain() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, lastPollTime)
 	defer cancel()
-	if err := a.poll(ctx, min(a.cfg.Slots, maxPollTasks), 0); err != nil {
-		a.log.Debug("last poll failed", "error", err)
+	if err := s.poll(ctx, min(int(s.cfg.Spec.GetSlots()), maxPollTasks), 0); err != nil {
+		s.log.Debug("last poll failed", "error", err)
 	}
 }

@@ -1,6 +1,6 @@
 //go:build !linux
 
-package agent
+package session
 
 import (
 	"time"
@@ -8,9 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// bootClock counts leases and time limits. On macOS CLOCK_MONOTONIC goes on while
+// BootClock counts leases and time limits. On macOS CLOCK_MONOTONIC goes on while
 // the machine sleeps, and is the same for all processes: see clock_linux.go.
-func bootClock() time.Duration {
+func BootClock() time.Duration {
 	var ts unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
 		panic("read CLOCK_MONOTONIC: " + err.Error())

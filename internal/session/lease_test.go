@@ -1,4 +1,4 @@
-package agent
+package session
 
 import (
 	"testing"
@@ -29,7 +29,7 @@ func TestLeaseCountsFromSending(t *testing.T) {
 }
 
 func TestBootClockGoesOn(t *testing.T) {
-	if first := bootClock(); first <= 0 || bootClock() < first {
+	if first := BootClock(); first <= 0 || BootClock() < first {
 		t.Errorf("the clock reads %v", first)
 	}
 }

@@ -1,4 +1,4 @@
-package agent
+package session
 
 import (
 	"context"
@@ -18,6 +18,7 @@ type attemptKey struct {
 // outcome has not been answered yet. Each takes a slot until then, by which the
 // report that frees it can fill it again in the same call.
 type held struct {
+	lease    *lease
 	mu       sync.Mutex
 	slots    int
 	reserved int // slots that a poll under way may fill
@@ -25,13 +26,13 @@ type held struct {
 	// uncertain says that an answer may have been lost, and tasks with it: the next
 	// poll gives the whole list, by which they are delivered again.
 	uncertain bool
-	byTask    map[string]*attempt
+	byTask    map[string]*Attempt
 	answered  recent
 	changed   chan struct{} // closed, and replaced, at each change
 }
 
-func newHeld(slots int) *held {
-	return &held{slots: slots, uncertain: true, byTask: map[string]*attempt{}, changed: make(chan struct{})}
+func newHeld(slots int, l *lease) *held {
+	return &held{lease: l, slots: slots, uncertain: true, byTask: map[string]*Attempt{}, changed: make(chan struct{})}
 }
 
 // broadcast wakes all that wait for a change. mu is held.
@@ -74,7 +75,7 @@ func (h *held) release(n int) {
 // add takes in tasks that were delivered, and returns the attempts to start. What
 // the node holds already, or has already been answered about, was delivered twice.
 // An older attempt of the same task is stopped, and the new one waits for its end.
-func (h *held) add(tasks []*controlplanev1.Task) (fresh []*attempt) {
+func (h *held) add(tasks []*controlplanev1.Task) (fresh []*Attempt) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, t := range tasks {
@@ -82,12 +83,12 @@ func (h *held) add(tasks []*controlplanev1.Task) (fresh []*attempt) {
 		if older != nil && older.key.number >= t.GetAttempt() || h.answered.has(keyOf(t)) {
 			continue
 		}
-		a := newAttempt(t, older)
+		a := newAttempt(t, older, h.lease)
 		if older != nil {
-			older.stop(dropped, 0)
+			older.stop(Dropped, 0)
 		}
 		if h.draining {
-			a.stop(handedBack, 0)
+			a.stop(HandedBack, 0)
 		}
 		h.byTask[t.GetId()] = a
 		fresh = append(fresh, a)
@@ -98,7 +99,7 @@ func (h *held) add(tasks []*controlplanev1.Task) (fresh []*attempt) {
 
 // remove ends the holding of an attempt; answered says that the control plane
 // knows how it ended.
-func (h *held) remove(a *attempt, answered bool) {
+func (h *held) remove(a *Attempt, answered bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if answered {
@@ -111,7 +112,7 @@ func (h *held) remove(a *attempt, answered bool) {
 }
 
 // get returns the attempt if it is held.
-func (h *held) get(k attemptKey) *attempt {
+func (h *held) get(k attemptKey) *Attempt {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if a := h.byTask[k.task]; a != nil && a.key == k {
@@ -126,7 +127,7 @@ func (h *held) list() []*controlplanev1.HeldAttempt {
 	defer h.mu.Unlock()
 	list := make([]*controlplanev1.HeldAttempt, 0, len(h.byTask))
 	for _, a := range h.byTask {
-		if !a.isDropped() {
+		if !a.IsDropped() {
 			list = append(list, &controlplanev1.HeldAttempt{TaskId: a.key.task, Attempt: a.key.number})
 		}
 	}
@@ -134,10 +135,10 @@ func (h *held) list() []*controlplanev1.HeldAttempt {
 }
 
 // all returns the attempts held.
-func (h *held) all() []*attempt {
+func (h *held) all() []*Attempt {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	list := make([]*attempt, 0, len(h.byTask))
+	list := make([]*Attempt, 0, len(h.byTask))
 	for _, a := range h.byTask {
 		list = append(list, a)
 	}
@@ -180,7 +181,7 @@ func (h *held) takeUncertain() bool {
 }
 
 // stopAll stops all attempts and returns how many there are.
-func (h *held) stopAll(f fate, grace time.Duration) int {
+func (h *held) stopAll(f Fate, grace time.Duration) int {
 	list := h.all()
 	for _, a := range list {
 		a.stop(f, grace)

@@ -1,4 +1,4 @@
-package agent
+package session
 
 import (
 	"context"
@@ -21,7 +21,7 @@ const (
 
 // report is the outcome of an attempt, kept until it is answered.
 type report struct {
-	at     *attempt
+	at     *Attempt
 	result *controlplanev1.TaskResult
 	// bare says that the outcome was refused as malformed and cut to its error.
 	bare bool
@@ -37,7 +37,7 @@ type reports struct {
 
 func newReports() *reports { return &reports{wake: make(chan struct{}, 1)} }
 
-func (r *reports) add(at *attempt, res *controlplanev1.TaskResult) {
+func (r *reports) add(at *Attempt, res *controlplanev1.TaskResult) {
 	r.mu.Lock()
 	r.queue = append(r.queue, &report{at: at, result: res})
 	r.mu.Unlock()
@@ -77,27 +77,27 @@ func (r *reports) take(maxItems int) []*report {
 // reportLoop reports outcomes until ctx ends. Each is tried until it is answered:
 // by any member, across changes of the leader, and also when the lease is over,
 // because only the control plane knows whether the attempt is still this node's.
-func (a *agent) reportLoop(ctx context.Context) {
+func (s *session) reportLoop(ctx context.Context) {
 	var wait backoff
 	maxItems := maxReportItems
 	for {
-		batch := a.reports.take(maxItems)
+		batch := s.reports.take(maxItems)
 		if len(batch) == 0 {
 			select {
-			case <-a.reports.wake:
+			case <-s.reports.wake:
 				continue
 			case <-ctx.Done():
 				return
 			}
 		}
-		if batch = a.undropped(batch); len(batch) == 0 {
+		if batch = s.undropped(batch); len(batch) == 0 {
 			continue
 		}
-		left, err := a.send(ctx, batch)
+		left, err := s.send(ctx, batch)
 		maxItems = maxReportItems
 		if err != nil && connect.CodeOf(err) == connect.CodeInvalidArgument {
 			if len(batch) == 1 {
-				left = a.malformed(batch[0], err)
+				left = s.malformed(batch[0], err)
 			}
 			maxItems = 1 // find the one that is malformed
 		}
@@ -105,7 +105,7 @@ func (a *agent) reportLoop(ctx context.Context) {
 			wait = backoff{}
 			continue
 		}
-		a.reports.putBack(left)
+		s.reports.putBack(left)
 		if !wait.sleep(ctx) {
 			return
 		}
@@ -113,12 +113,12 @@ func (a *agent) reportLoop(ctx context.Context) {
 }
 
 // undropped leaves out reports of attempts that are no longer this node's.
-func (a *agent) undropped(batch []*report) []*report {
+func (s *session) undropped(batch []*report) []*report {
 	return slices.DeleteFunc(batch, func(r *report) bool {
-		if !r.at.isDropped() {
+		if !r.at.IsDropped() {
 			return false
 		}
-		a.held.remove(r.at, false)
+		s.held.remove(r.at, false)
 		return true
 	})
 }
@@ -126,59 +126,59 @@ func (a *agent) undropped(batch []*report) []*report {
 // send reports a batch and returns what was not answered. The call polls for the
 // slots that the batch makes free, without waiting, so that a node with work
 // queued needs one call for each task; other slots are the poll loop's.
-func (a *agent) send(ctx context.Context, batch []*report) (left []*report, err error) {
+func (s *session) send(ctx context.Context, batch []*report) (left []*report, err error) {
 	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
 	defer cancel()
-	req := &controlplanev1.ReportTaskResultsRequest{NodeId: a.cfg.Name, SessionId: a.session}
+	req := &controlplanev1.ReportTaskResultsRequest{NodeId: s.cfg.Name, SessionId: s.id}
 	for _, r := range batch {
 		req.Results = append(req.Results, r.result)
 	}
-	if !a.held.isDraining() {
+	if !s.held.isDraining() {
 		req.MaxTasks = int32(len(batch)) //nolint:gosec // at most maxReportItems
 	}
-	sent := bootClock()
-	resp, err := a.cfg.ControlPlane.ReportTaskResults(ctx, req)
+	sent := BootClock()
+	resp, err := s.cfg.ControlPlane.ReportTaskResults(ctx, req)
 	if err != nil {
-		a.held.setUncertain()
-		return a.refused(batch, err), err
+		s.held.setUncertain()
+		return s.refused(batch, err), err
 	}
-	a.renewed(sent, resp.GetLease())
-	a.begin(a.held.add(resp.GetTasks())) // before the batch gives up its slots
+	s.renewed(sent, resp.GetLease())
+	s.begin(s.held.add(resp.GetTasks())) // before the batch gives up its slots
 	for i, r := range batch {
-		if i >= len(resp.GetOutcomes()) || !a.answered(r, resp.GetOutcomes()[i]) {
+		if i >= len(resp.GetOutcomes()) || !s.answered(r, resp.GetOutcomes()[i]) {
 			left = append(left, r)
 		}
 	}
-	a.obey(resp.GetStop())
+	s.obey(resp.GetStop())
 	return left, nil
 }
 
 // refused returns what to try again after a call that failed as a whole.
-func (a *agent) refused(batch []*report, err error) (left []*report) {
+func (s *session) refused(batch []*report, err error) (left []*report) {
 	switch connect.CodeOf(err) {
 	case connect.CodeFailedPrecondition, connect.CodeNotFound:
 		for _, r := range batch {
-			a.drop(r, err.Error())
+			s.drop(r, err.Error())
 		}
 		return nil
 	default:
-		a.log.Debug("report failed: trying on", "reports", len(batch), "error", err)
+		s.log.Debug("report failed: trying on", "reports", len(batch), "error", err)
 		return batch
 	}
 }
 
 // answered takes in the outcome of one report, and reports false if it has to be
 // tried again.
-func (a *agent) answered(r *report, o *controlplanev1.ReportOutcome) bool {
+func (s *session) answered(r *report, o *controlplanev1.ReportOutcome) bool {
 	switch o.GetError().GetCode() {
 	case "":
-		a.held.remove(r.at, true)
+		s.held.remove(r.at, true)
 	case connect.CodeFailedPrecondition.String(), connect.CodeNotFound.String():
-		a.drop(r, o.GetError().GetMessage())
+		s.drop(r, o.GetError().GetMessage())
 	case connect.CodeInvalidArgument.String():
-		return len(a.malformed(r, textError(o.GetError().GetMessage()))) == 0
+		return len(s.malformed(r, textError(o.GetError().GetMessage()))) == 0
 	default:
-		a.log.Debug("report not recorded: trying on", "task", r.at.key.task, "code", o.GetError().GetCode(), "error", o.GetError().GetMessage())
+		s.log.Debug("report not recorded: trying on", "task", r.at.key.task, "code", o.GetError().GetCode(), "error", o.GetError().GetMessage())
 		return false
 	}
 	return true
@@ -189,18 +189,18 @@ type textError string
 func (e textError) Error() string { return string(e) }
 
 // drop gives up a report that was refused for good.
-func (a *agent) drop(r *report, why string) {
-	a.log.Warn("report refused and dropped", "task", r.at.key.task, "attempt", r.at.key.number, "status", r.result.GetStatus(), "error", why)
-	a.held.remove(r.at, true)
+func (s *session) drop(r *report, why string) {
+	s.log.Warn("report refused and dropped", "task", r.at.key.task, "attempt", r.at.key.number, "status", r.result.GetStatus(), "error", why)
+	s.held.remove(r.at, true)
 }
 
 // malformed replaces a report that the control plane finds malformed by a plain
 // failure, and gives up one that is a plain failure already.
-func (a *agent) malformed(r *report, err error) (left []*report) {
+func (s *session) malformed(r *report, err error) (left []*report) {
 	if r.bare {
-		a.drop(r, err.Error())
+		s.drop(r, err.Error())
 		return nil
 	}
-	a.log.Error("report refused as malformed: reporting a failure instead", "task", r.at.key.task, "attempt", r.at.key.number, "error", err)
-	return []*report{{at: r.at, result: r.at.failed("the control plane refused the outcome of the attempt: " + err.Error()), bare: true}}
+	s.log.Error("report refused as malformed: reporting a failure instead", "task", r.at.key.task, "attempt", r.at.key.number, "error", err)
+	return []*report{{at: r.at, result: r.at.Failed("the control plane refused the outcome of the attempt: " + err.Error()), bare: true}}
 }

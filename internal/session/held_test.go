@@ -1,4 +1,4 @@
-package agent
+package session
 
 import (
 	"context"
@@ -16,7 +16,7 @@ func task(id string, attempt int32) *controlplanev1.Task {
 
 func TestSlots(t *testing.T) {
 	ctx := context.Background()
-	h := newHeld(3)
+	h := newHeld(3, &lease{})
 	if n := h.reserve(ctx); n != 3 {
 		t.Fatalf("reserved %d of 3 free slots", n)
 	}
@@ -28,7 +28,7 @@ func TestSlots(t *testing.T) {
 	got := make(chan int)
 	go func() { got <- h.reserve(ctx) }()
 	h.remove(fresh[0], true)
-	if n := receive(t, "a slot", got); n != 1 {
+	if n := <-got; n != 1 {
 		t.Errorf("reserved %d after one was freed", n)
 	}
 	ended, cancel := context.WithCancel(ctx)
@@ -39,13 +39,13 @@ func TestSlots(t *testing.T) {
 }
 
 func TestHeldByAttempt(t *testing.T) {
-	h := newHeld(10)
+	h := newHeld(10, &lease{})
 	first := h.add([]*controlplanev1.Task{task("a", 2)})[0]
 	if again := h.add([]*controlplanev1.Task{task("a", 2), task("a", 1)}); len(again) != 0 {
 		t.Errorf("started %v again", again)
 	}
 	second := h.add([]*controlplanev1.Task{task("a", 3)})[0]
-	if !first.isDropped() || second.older != first {
+	if !first.IsDropped() || second.older != first {
 		t.Error("the older attempt was not stopped first")
 	}
 	if list := h.list(); len(list) != 1 || list[0].GetAttempt() != 3 {
