@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -182,13 +183,29 @@ func prepare(t *testing.T, n int, extra ...string) *cluster {
 		all = append(all, c.addresses[name])
 	}
 	for _, name := range c.names {
-		args := []string{"serve", "--name", name, "--listen", c.addresses[name], "--data-dir", filepath.Join(t.TempDir(), name)}
+		var args []string
 		if n > 1 {
-			args = append(args, "--bootstrap-expect", fmt.Sprint(n), "--join", strings.Join(all, ","))
+			args = []string{"--bootstrap-expect", fmt.Sprint(n), "--join", strings.Join(all, ",")}
 		}
-		c.members[name] = newProcess(t, name, append(args, extra...)...)
+		c.members[name] = c.member(name, c.addresses[name], args...)
 	}
 	return c
+}
+
+// member prepares a process that serves at an address, with an empty data directory.
+func (c *cluster) member(name, address string, args ...string) *process {
+	c.t.Helper()
+	all := []string{"serve", "--name", name, "--listen", address, "--data-dir", filepath.Join(c.t.TempDir(), name)}
+	return newProcess(c.t, name, slices.Concat(all, args, c.extra)...)
+}
+
+// addresses of all members, as --join takes them.
+func (c *cluster) join() string {
+	var all []string
+	for _, name := range c.names {
+		all = append(all, c.addresses[name])
+	}
+	return strings.Join(all, ",")
 }
 
 // freeAddress returns an address that was free a moment ago.

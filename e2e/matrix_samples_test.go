@@ -6,7 +6,8 @@ import (
 )
 
 // sample is a call of a method: the request in JSON, and what the answer must hold.
-// $ID stands for an id that no other call has.
+// $ID stands for an id that no other call has, $LEADER and $ADDRESS for the name and
+// the address of the member that leads.
 type sample struct {
 	// prepare makes what the call is about, if that is used up by it.
 	prepare  func(c *cluster, member, id string) error
@@ -16,6 +17,17 @@ type sample struct {
 // matrixSamples has one sample for each method of the contract.
 var matrixSamples = map[string]sample{
 	"ClusterService/GetCluster": {in: `{}`, want: `"role":"MEMBER_ROLE_LEADER"`},
+	"ClusterService/JoinMember": {in: `{"address":"$ADDRESS"}`, want: `"name":"$LEADER"`},
+	"ClusterService/RemoveMember": {
+		prepare: joinAndDie,
+		in:      `{"name":"$ID"}`,
+		want:    `{}`,
+	},
+	"ClusterService/PromoteMember":      {in: `{"name":"$LEADER"}`, want: `{}`},
+	"ClusterService/TransferLeadership": {in: `{"name":"$LEADER"}`, want: `{"leader":"$LEADER"}`},
+	"ClusterService/Snapshot":           {in: `{"name":"$LEADER"}`, want: `{"name":"$LEADER","index":"`},
+	"ClusterService/Verify":             {in: `{}`, want: `"equal":true`},
+	"ClusterService/Backup":             {in: `{}`, want: `"sha256":"`},
 
 	"EventService/ListEvents":  {in: `{"cursor":"0"}`, want: `"type":"EVENT_TYPE_TASK_SUBMITTED"`},
 	"EventService/WatchEvents": {in: `{"cursor":"0"}`, want: `"type":"EVENT_TYPE_TASK_SUBMITTED"`},
@@ -73,6 +85,25 @@ func seedMatrix(t *testing.T, wires []*wire) {
 // submitFunction stores a task that only a node of the same id can run.
 func submitFunction(c *cluster, member, id string) error {
 	return c.try(member, "TaskService/SubmitTask", m{"task": m{"id": id, "function": m{"name": id}}}, &m{})
+}
+
+// joinAndDie leaves a dead member.
+func joinAndDie(c *cluster, member, id string) error {
+	p := c.member(id, freeAddress(c.t), "--join", c.join()).start()
+	defer p.kill()
+	until(c.t, "member "+id+" has joined", func() bool {
+		var a struct{ Members []struct{ Name string } }
+		if c.try(member, "ClusterService/GetCluster", m{}, &a) != nil {
+			return false
+		}
+		for _, m := range a.Members {
+			if m.Name == id {
+				return true
+			}
+		}
+		return false
+	})
+	return nil
 }
 
 func registerAndSubmit(c *cluster, member, id string) error {

@@ -26,6 +26,7 @@ type wire struct {
 	c       *cluster
 	secrets *secrets // nil in plaintext
 	member  string
+	leader  string
 	client  *http.Client
 }
 
@@ -125,12 +126,12 @@ func checkSamples(t *testing.T, methods []protoreflect.MethodDescriptor) {
 func newWires(t *testing.T) []*wire {
 	plain := newCluster(t, 3)
 	secure, sec := newSecureCluster(t, 3)
-	_, plainFollowers := plain.leader()
-	_, secureFollowers := secure.leader()
+	plainLeader, plainFollowers := plain.leader()
+	secureLeader, secureFollowers := secure.leader()
 	return []*wire{
-		newWire(t, &wire{name: "1.1", c: plain, member: plainFollowers[0]}, "HTTP/1.1"),
-		newWire(t, &wire{name: "h2c", c: plain, member: plainFollowers[0]}, "HTTP/2.0"),
-		newWire(t, &wire{name: "h2-TLS", c: secure, secrets: sec, member: secureFollowers[0]}, "HTTP/2.0"),
+		newWire(t, &wire{name: "1.1", c: plain, member: plainFollowers[0], leader: plainLeader}, "HTTP/1.1"),
+		newWire(t, &wire{name: "h2c", c: plain, member: plainFollowers[0], leader: plainLeader}, "HTTP/2.0"),
+		newWire(t, &wire{name: "h2-TLS", c: secure, secrets: sec, member: secureFollowers[0], leader: secureLeader}, "HTTP/2.0"),
 	}
 }
 
@@ -183,10 +184,11 @@ func (s sample) run(w *wire, p protocol, method protoreflect.MethodDescriptor, i
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	want := strings.ReplaceAll(s.want, "$ID", id)
+	fill := strings.NewReplacer("$ID", id, "$LEADER", w.leader, "$ADDRESS", w.c.addresses[w.leader])
+	want := fill.Replace(s.want)
 	var found bool
 	var last string
-	err := p.call(ctx, w, method, strings.ReplaceAll(s.in, "$ID", id), func(text string) bool {
+	err := p.call(ctx, w, method, fill.Replace(s.in), func(text string) bool {
 		last = withoutSpaces(text)
 		found = strings.Contains(last, want)
 		return found

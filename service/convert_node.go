@@ -85,12 +85,3 @@ func resultFromProto(r *v1.TaskResult) controlplane.Result {
 		Result: r.GetResult(), Error: r.GetError(), ExitCode: r.ExitCode, LogTail: r.GetLogTail(),
 	}
 }
-
-func clusterToProto(c *controlplane.Cluster) *v1.GetClusterResponse {
-	out := &v1.GetClusterResponse{ClusterId: c.ID, Leader: c.Leader, Term: c.Term, AppliedIndex: c.AppliedIndex, Version: c.Version}
-	for _, m := range c.Members {
-		out.Members = append(out.Members, &v1.Member{
-			Name: m.Name, Address: m.Address, Role: memberRoleToProto[m.Role], AppliedIndex: m.AppliedIndex, Version: m.Version})
-	}
-	return out
-}

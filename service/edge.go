@@ -167,14 +167,20 @@ type wait struct {
 }
 
 func newWait(ctx context.Context) (*wait, context.CancelFunc) {
+	inner, cancel := inTime(ctx, defaultWait)
+	return &wait{ctx: inner, outer: ctx}, cancel
+}
+
+// inTime ends shortly before ctx does, so that the answer still arrives, or after
+// usual if ctx has no deadline.
+func inTime(ctx context.Context, usual time.Duration) (context.Context, context.CancelFunc) {
 	end, ok := ctx.Deadline()
 	if !ok {
-		end = time.Now().Add(defaultWait)
+		end = time.Now().Add(usual)
 	} else {
 		end = end.Add(-min(100*time.Millisecond, time.Until(end)/10))
 	}
-	inner, cancel := context.WithDeadline(ctx, end)
-	return &wait{ctx: inner, outer: ctx}, cancel
+	return context.WithDeadline(ctx, end)
 }
 
 // pause waits a little, longer each time; false if the time is over.

@@ -29,6 +29,8 @@ type call[Res any] struct {
 	there func(ctx context.Context, leader *peer) (*connect.Response[Res], error)
 	// key is the field by which a repeat of the call is safe; "" if none makes it so.
 	key string
+	// safe is set for calls of which a repeat is safe as it stands.
+	safe bool
 	// poll is set for calls that wait for work and change nothing that a repeat
 	// would not: once begun they are not tried again here, the caller polls again.
 	poll bool
@@ -42,7 +44,7 @@ func (c call[Res]) do(ctx context.Context, s *server) (*connect.Response[Res], e
 	for {
 		res, again, err := c.try(ctx, s, w)
 		if !again {
-			return res, withRetryKey(err, c.key)
+			return res, c.doubt(err)
 		}
 		if !w.pause() {
 			if ctx.Err() != nil {
@@ -62,7 +64,7 @@ func (c call[Res]) try(ctx context.Context, s *server, w *wait) (res *connect.Re
 			return nil, true, nil
 		}
 		msg, err := c.here(ctx)
-		again := !hop && !c.poll && controlplane.CodeOf(err) == controlplane.CodeUnavailable
+		again := !hop && !c.poll && isUnavailable(err)
 		if err != nil {
 			return nil, again, err
 		}
@@ -77,7 +79,21 @@ func (c call[Res]) try(ctx context.Context, s *server, w *wait) (res *connect.Re
 		again, err := s.sort(ctx, err, address, c.poll)
 		return nil, again, err
 	}
-	return nil, s.engine.AwaitLeader(w.ctx) == nil, noLeader()
+	if err = s.engine.AwaitLeader(w.ctx); err == nil || !hasReason(err) {
+		return nil, err == nil, noLeader()
+	}
+	return nil, false, err
+}
+
+// isUnavailable reports whether a call may be tried again: an error with a reason of
+// its own says what to do instead.
+func isUnavailable(err error) bool {
+	return controlplane.CodeOf(err) == controlplane.CodeUnavailable && !hasReason(err)
+}
+
+func hasReason(err error) bool {
+	e, ok := errors.AsType[*controlplane.Error](err)
+	return ok && e.Reason != ""
 }
 
 // passOn returns a fresh response with what of the leader's header is the
@@ -102,6 +118,15 @@ func (s *server) awaitWritable(ctx context.Context) bool {
 			return false
 		}
 	}
+}
+
+// doubt tells the caller what to do when the outcome is not known.
+func (c call[Res]) doubt(err error) error {
+	if c.safe && controlplane.CodeOf(err) == controlplane.CodeUnknownOutcome {
+		return controlplane.Errorf(controlplane.CodeUnknownOutcome,
+			"the leader was lost while the call was under way, so it may or may not take effect: see by 'raft-node cluster status', or repeat it, which is safe")
+	}
+	return withRetryKey(err, c.key)
 }
 
 // withRetryKey tells, where the outcome of a write is not known, by which key a

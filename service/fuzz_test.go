@@ -170,7 +170,15 @@ var seedBodies = map[string][]string{
 	"ListNodes":         {`{"statuses":["NODE_STATUS_HEALTHY"],"page_size":1}`, `{"page_token":"?"}`},
 	"GetNode":           {`{"id":"n1"}`},
 	"GetCluster":        {`{}`},
-	"Query":             {`{"sql":"SELECT id, ?1 FROM tasks","params":["x"]}`, `{"sql":"SELECT 1; DROP TABLE tasks"}`, `{"sql":"SELECT ?1, ?2, ?3","params":[null,true,1e300]}`},
+	// Nobody listens at port 1, and the only member is not removed.
+	"JoinMember":         {`{"address":"127.0.0.1:1"}`, `{"address":"nowhere"}`, `{"address":""}`},
+	"RemoveMember":       {`{"name":"solo"}`, `{"name":"nobody"}`, `{"name":"a b"}`},
+	"PromoteMember":      {`{"name":"solo"}`, `{}`},
+	"TransferLeadership": {`{"name":"solo"}`, `{}`},
+	"Snapshot":           {`{"name":"solo"}`, `{}`, `{"name":"nobody"}`},
+	"Verify":             {`{}`},
+	"Backup":             {`{}`, `{"consistency":"CONSISTENCY_STALE"}`, `{"consistency":7}`},
+	"Query":              {`{"sql":"SELECT id, ?1 FROM tasks","params":["x"]}`, `{"sql":"SELECT 1; DROP TABLE tasks"}`, `{"sql":"SELECT ?1, ?2, ?3","params":[null,true,1e300]}`},
 }
 
 // eachSeed calls add with every seed and the number of its method.

@@ -89,7 +89,7 @@ func (m *member) start() *member {
 	m.engine = engine
 	m.tasks = db.NewTaskManifest(engine)
 	m.tasks.SetLogger(m.cfg.Logger)
-	m.conf.Tasks, m.conf.Raft = m.tasks, engine.Handler()
+	m.conf.Tasks, m.conf.Admin, m.conf.Raft = m.tasks, engine, engine.Handler()
 	if m.conf.Scheduler == nil {
 		m.conf.Scheduler = signalling{scheduler.NewWithOptions(m.tasks, m.cfg.Logger, m.schedule), m.polls}
 	}

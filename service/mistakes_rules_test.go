@@ -32,6 +32,9 @@ var goodParts = map[string]string{
 	"ReportTaskResultRequest":  `{"node_id":"n9","session_id":"s9","task_id":"x","attempt":1,"status":"TASK_STATUS_COMPLETED"}`,
 	"ReportTaskResultsRequest": `{"node_id":"n9","session_id":"s9"}`,
 	"GetNodeRequest":           `{"id":"n1"}`,
+	"JoinMemberRequest":        `{"address":"127.0.0.1:1"}`,
+	"RemoveMemberRequest":      `{"name":"solo"}`,
+	"PromoteMemberRequest":     `{"name":"solo"}`,
 	"QueryRequest":             `{"sql":"SELECT 1"}`,
 }
 

@@ -23,8 +23,9 @@ const (
 
 // peer is another member as a server of calls.
 type peer struct {
-	tasks controlplanev1connect.TaskServiceClient
-	nodes controlplanev1connect.NodeServiceClient
+	tasks   controlplanev1connect.TaskServiceClient
+	nodes   controlplanev1connect.NodeServiceClient
+	cluster controlplanev1connect.ClusterServiceClient
 }
 
 // peers keeps a client for each member that was called. There are few.
@@ -77,8 +78,9 @@ func (p *peers) get(address string) *peer {
 	if c == nil {
 		url := p.scheme + "://" + address
 		c = &peer{
-			tasks: controlplanev1connect.NewTaskServiceClient(p.http, url, p.opts...),
-			nodes: controlplanev1connect.NewNodeServiceClient(p.http, url, p.opts...),
+			tasks:   controlplanev1connect.NewTaskServiceClient(p.http, url, p.opts...),
+			nodes:   controlplanev1connect.NewNodeServiceClient(p.http, url, p.opts...),
+			cluster: controlplanev1connect.NewClusterServiceClient(p.http, url, p.opts...),
 		}
 		p.all[address] = c
 	}

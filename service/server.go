@@ -137,7 +137,7 @@ Calls, by gRPC, gRPC-Web, and Connect in Protobuf or JSON:
   /controlplane.v1.TaskService/     SubmitTask SubmitTasks GetTask ListTasks CancelTask WatchTasks
   /controlplane.v1.NodeService/     Heartbeat PollTask ReportTaskResult ReportTaskResults GetNode ListNodes
   /controlplane.v1.EventService/    ListEvents WatchEvents
-  /controlplane.v1.ClusterService/  GetCluster
+  /controlplane.v1.ClusterService/  GetCluster JoinMember RemoveMember PromoteMember TransferLeadership Snapshot Verify Backup
   /controlplane.v1.QueryService/    Query
 
 For example:

@@ -57,6 +57,7 @@ type Scheduler interface {
 type Config struct {
 	Tasks     *db.TaskManifest
 	Scheduler Scheduler
+	Admin     Admin
 	// Raft takes the traffic of other members at /raft and /raft/. It authenticates
 	// by itself.
 	Raft http.Handler
@@ -111,8 +112,8 @@ func New(cfg Config) (http.Handler, error) {
 }
 
 func newServer(cfg Config) (*server, error) {
-	if cfg.Tasks == nil || cfg.Scheduler == nil || cfg.Raft == nil {
-		return nil, errors.New("service: Tasks, Scheduler and Raft must be set")
+	if cfg.Tasks == nil || cfg.Scheduler == nil || cfg.Admin == nil || cfg.Raft == nil {
+		return nil, errors.New("service: Tasks, Scheduler, Admin and Raft must be set")
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()

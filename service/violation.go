@@ -119,6 +119,7 @@ func rulesOf(field protoreflect.FieldDescriptor, path *validate.FieldPath) *vali
 // patternWords are the patterns of the contract in words.
 var patternWords = map[string]string{
 	`^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$`: "1 to 64 letters, digits, '.', '_' or '-', beginning with a letter or digit; or leave it empty",
+	`^([A-Za-z0-9][A-Za-z0-9._-]{0,62})?$`: "up to 63 letters, digits, '.', '_' or '-', beginning with a letter or digit",
 	`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`:    "1 to 63 letters, digits, '.', '_' or '-', beginning with a letter or digit",
 	`^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$`: "1 to 128 letters, digits, '.', '_', '-', '/' or ':', beginning with a letter or digit",
 }

@@ -104,7 +104,7 @@ func runMember(ctx context.Context, engine *raftdb.Engine, ln net.Listener, cfg 
 	tasks.SetRetention(cfg.retention())
 	tasks.SetTaskRetention(cfg.taskRetention())
 	handler, err := service.New(service.Config{
-		Tasks: tasks, Scheduler: scheduler.New(tasks, log), Raft: engine.Handler(), Ready: tasks.CaughtUp,
+		Tasks: tasks, Scheduler: scheduler.New(tasks, log), Admin: engine, Raft: engine.Handler(), Ready: tasks.CaughtUp,
 		Token: cfg.token, CORSOrigins: cfg.CORSOrigins, PeerTLS: cfg.peerTLS, Loopback: isLoopback(ln.Addr()),
 		Version: version, Logger: log,
 	})

@@ -3,6 +3,7 @@ package raftdb
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 	"unsafe"
@@ -83,12 +84,27 @@ func (d *database) applyLog(m *meta, l *raft.Log) (outcome, error) {
 	if env.kind == kindVerify { // the FSM does it, once this is committed
 		return outcome{}, nil
 	}
+	if env.kind == kindRemove {
+		return outcome{}, d.applyRemove(m, raft.ServerID(env.body), l.Index)
+	}
 	entry, err := db.DecodeEntry(env.body)
 	if err != nil {
 		return outcome{}, err
 	}
 	m.clockMs = max(m.clockMs, entry.StampMs)
 	return d.applyEntry(entry, l.Index, m.clockMs)
+}
+
+// applyRemove notes that a server is taken out.
+func (d *database) applyRemove(m *meta, id raft.ServerID, index uint64) error {
+	if m.removed[id] > 0 {
+		return nil
+	}
+	removed := maps.Clone(m.removed)
+	removed[id] = index
+	m.removed = removed
+	_, err := d.step(&db.Step{SQL: sqlRemovedAdd, Args: []db.Value{db.Str(string(id)), db.Int(int64(index))}})
+	return err
 }
 
 // applyEntry runs the operations of an entry under a savepoint of its own.

@@ -1,13 +1,15 @@
 package raftdb
 
 import (
-	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/raft-control-plane/control-plane"
 	"github.com/raft-control-plane/control-plane/db"
@@ -24,16 +26,28 @@ func register(t *testing.T, m *member, node string) {
 // backup takes a backup into a file.
 func backup(t *testing.T, m *member) (path string, index uint64) {
 	t.Helper()
-	var buf bytes.Buffer
-	index, err := m.engine.Backup(testContext(t), &buf)
+	state, file, err := m.engine.Backup(testContext(t), db.ReadOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	path = filepath.Join(t.TempDir(), "backup.db")
-	if err := os.WriteFile(path, buf.Bytes(), 0o600); err != nil {
+	if _, _, err := m.engine.Backup(testContext(t), db.ReadOptions{}); controlplane.CodeOf(err) != controlplane.CodeExhausted {
+		t.Errorf("a second backup meanwhile: %v", err)
+	}
+	content, err := io.ReadAll(file)
+	if err := errors.Join(err, file.Close()); err != nil {
 		t.Fatal(err)
 	}
-	return path, index
+	if left, err := filepath.Glob(filepath.Join(m.cfg.Dir, backupPrefix+"*")); err != nil || len(left) > 0 {
+		t.Errorf("a backup leaves %v, %v", left, err)
+	}
+	path = filepath.Join(t.TempDir(), "backup.db")
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if again, err := CheckBackup(path); err != nil || again != state {
+		t.Errorf("the file is %+v, %v; it was announced as %+v", again, err, state)
+	}
+	return path, state.Index
 }
 
 func TestABackupBecomesANewCluster(t *testing.T) {
@@ -186,7 +200,7 @@ func TestVerifyFindsAMemberThatDiffers(t *testing.T) {
 	}()
 	for range 5 {
 		v, err := lead.engine.Verify(testContext(t))
-		if err != nil || len(v.Differ) > 0 || len(v.Members) != 3 {
+		if err != nil || !v.Equal() || len(v.Members) != 3 {
 			t.Fatalf("%+v, %v", v, err)
 		}
 		for _, m := range v.Members {
@@ -208,8 +222,21 @@ func TestVerifyFindsAMemberThatDiffers(t *testing.T) {
 		t.Fatal(err)
 	}
 	v, err := lead.engine.Verify(testContext(t))
-	if err != nil || fmt.Sprint(v.Differ) != "[tasks]" {
-		t.Errorf("after one member's task was changed: %+v, %v", v.Differ, err)
+	if want := "[{tasks [" + bad.cfg.Name + "]}]"; err != nil || v.Equal() || fmt.Sprint(v.Differences()) != want {
+		t.Errorf("after one member's task was changed: %+v, %v, want %s", v.Differences(), err, want)
+	}
+	// A member that is away is told from one that differs.
+	bad.close()
+	ctx, cancel := context.WithTimeout(testContext(t), 5*time.Second)
+	defer cancel()
+	v, err = lead.engine.Verify(ctx)
+	if err != nil || v.Equal() || len(v.Differences()) > 0 {
+		t.Errorf("while a member is away: %+v, %v", v, err)
+	}
+	for _, m := range v.Members {
+		if (m.Err != nil) != (m.Name == bad.cfg.Name) {
+			t.Errorf("while %s is away, %s: %v", bad.cfg.Name, m.Name, m.Err)
+		}
 	}
 }
 
@@ -224,16 +251,16 @@ func TestMembersAreRemovedPromotedAndLeadInTurn(t *testing.T) {
 	if err := lead.engine.RemoveMember(ctx, "nobody"); controlplane.CodeOf(err) != controlplane.CodeNotFound {
 		t.Errorf("an unknown member: %v", err)
 	}
-	if err := lead.engine.TransferLeadership(ctx, other.cfg.Name); err != nil {
-		t.Fatal(err)
+	if name, err := lead.engine.TransferLeadership(ctx, other.cfg.Name); err != nil || name != other.cfg.Name {
+		t.Fatalf("%s leads, %v; %s was to", name, err, other.cfg.Name)
 	}
 	for other.engine.leader.serving() == nil {
 		if err := other.tasks.AwaitWritable(ctx); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := other.engine.SnapshotNow(ctx); err != nil {
-		t.Errorf("snapshot: %v", err)
+	if index, err := other.engine.SnapshotNow(ctx); err != nil || index == 0 {
+		t.Errorf("snapshot at %d: %v", index, err)
 	}
 	if err := other.engine.RemoveMember(ctx, lead.cfg.Name); err != nil {
 		t.Fatal(err)

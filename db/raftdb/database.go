@@ -35,6 +35,9 @@ type meta struct {
 	configurationIndex uint64
 	clusterID          string
 	clockMs            int64
+	// removed are the servers that were taken out, and the index at which that was
+	// noted. Never changed in place.
+	removed map[raft.ServerID]uint64
 }
 
 const (
@@ -48,6 +51,16 @@ const (
   clock_ms            INTEGER NOT NULL,
   sqlite_version      TEXT NOT NULL
 ) STRICT`
+	// The servers that were taken out of the cluster. Incarnations do not come twice, so
+	// that whoever is in here can be refused without knowing the present configuration.
+	sqlRemovedTable = `CREATE TABLE raft_removed (
+  server_id TEXT PRIMARY KEY,
+  log_index INTEGER NOT NULL
+) STRICT, WITHOUT ROWID`
+	sqlRemovedRead  = `SELECT server_id, log_index FROM raft_removed ORDER BY server_id`
+	sqlRemovedAdd   = `INSERT OR IGNORE INTO raft_removed VALUES (?1, ?2)`
+	sqlRemovedClear = `DELETE FROM raft_removed`
+
 	sqlMetaInit  = `INSERT INTO raft_state SELECT 1, 0, 0, NULL, 0, '', 0, sqlite_version()`
 	sqlMetaRead  = `SELECT applied_index, applied_term, configuration, configuration_index, cluster_id, clock_ms FROM raft_state`
 	sqlMetaWrite = `UPDATE raft_state SET applied_index = ?1, applied_term = ?2, configuration = ?3, configuration_index = ?4, cluster_id = ?5, clock_ms = ?6`
@@ -67,7 +80,7 @@ func createDatabase(g generation) error {
 	if err != nil {
 		return err
 	}
-	for _, sql := range []string{"BEGIN", sqlMetaTable, sqlMetaInit, "COMMIT"} {
+	for _, sql := range []string{"BEGIN", sqlMetaTable, sqlRemovedTable, sqlMetaInit, "COMMIT"} {
 		if err == nil {
 			err = script(conn, sql)
 		}
@@ -132,7 +145,23 @@ func (d *database) readMeta() error {
 		appliedIndex: uint64(s.ColumnInt64(0)), appliedTerm: uint64(s.ColumnInt64(1)), configuration: columnBytes(s, 2),
 		configurationIndex: uint64(s.ColumnInt64(3)), clusterID: s.ColumnText(4), clockMs: s.ColumnInt64(5),
 	}
-	return nil
+	return d.readRemoved()
+}
+
+func (d *database) readRemoved() error {
+	s, err := d.stmt(sqlRemovedRead)
+	if err != nil {
+		return err
+	}
+	defer s.Reset()
+	d.meta.removed = map[raft.ServerID]uint64{}
+	for {
+		row, err := s.Step()
+		if err != nil || !row {
+			return err
+		}
+		d.meta.removed[raft.ServerID(s.ColumnText(0))] = uint64(s.ColumnInt64(1))
+	}
 }
 
 func (d *database) writeMeta(m *meta) error {

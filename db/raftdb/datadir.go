@@ -97,7 +97,7 @@ func (g generation) name() string     { return filepath.Base(g.path) }
 const generationPrefix = "state-"
 
 // current returns the generation in use, makes the first one if there is none,
-// and removes what an interrupted install has left.
+// and removes what an interrupted install or backup has left.
 func (d *dataDir) current() (generation, error) {
 	text, err := os.ReadFile(filepath.Join(d.path, "CURRENT"))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -154,7 +154,8 @@ func (d *dataDir) removeOthers(keep generation) error {
 		return err
 	}
 	for _, entry := range entries {
-		if strings.HasPrefix(entry.Name(), generationPrefix) && (keep.path == "" || entry.Name() != keep.name()) {
+		other := strings.HasPrefix(entry.Name(), generationPrefix) && (keep.path == "" || entry.Name() != keep.name())
+		if other || strings.HasPrefix(entry.Name(), backupPrefix) {
 			if err := os.RemoveAll(filepath.Join(d.path, entry.Name())); err != nil {
 				return err
 			}

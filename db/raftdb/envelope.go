@@ -29,6 +29,8 @@ const (
 	kindLead = 2
 	// kindVerify has every member hash its content at this index; it has no body.
 	kindVerify = 3
+	// kindRemove notes that the server whose id is its body is taken out for good.
+	kindRemove = 4
 
 	envelopeHeader = 13
 )
@@ -54,7 +56,7 @@ func openEnvelope(b []byte) (envelope, error) {
 		return envelope{}, fmt.Errorf("%w: checksum of the envelope differs", db.ErrCorruptEntry)
 	}
 	e := envelope{kind: b[0], term: binary.LittleEndian.Uint64(b[1:]), body: b[envelopeHeader:]}
-	if e.kind < kindEntry || e.kind > kindVerify {
+	if e.kind < kindEntry || e.kind > kindRemove {
 		return e, fmt.Errorf("log entry of kind %d is unknown to this release: upgrade this member", e.kind)
 	}
 	return e, nil

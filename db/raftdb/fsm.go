@@ -30,8 +30,9 @@ type fsm struct {
 	holds  holds
 	hashes hashes
 
-	idMu      sync.Mutex
+	knownMu   sync.Mutex
 	clusterID string
+	removed   map[raft.ServerID]uint64
 }
 
 var (
@@ -40,7 +41,7 @@ var (
 )
 
 func newFSM(e *Engine, state *database) *fsm {
-	f := &fsm{e: e, state: state, clusterID: state.meta.clusterID}
+	f := &fsm{e: e, state: state, clusterID: state.meta.clusterID, removed: state.meta.removed}
 	f.applied.store(state.meta.appliedIndex)
 	return f
 }
@@ -85,7 +86,7 @@ func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 		return out
 	}
 	f.handed = logs[len(logs)-1].Index
-	f.learnClusterID(f.state.meta.clusterID)
+	f.learn(&f.state.meta)
 	f.applied.store(f.state.meta.appliedIndex)
 	return out
 }
@@ -105,16 +106,24 @@ func isVerify(l *raft.Log) bool {
 	return l.Type == raft.LogCommand && len(l.Data) > 0 && l.Data[0] == kindVerify
 }
 
-func (f *fsm) learnClusterID(id string) {
-	f.idMu.Lock()
-	defer f.idMu.Unlock()
-	f.clusterID = id
+// learn lets other goroutines know what the state says of the cluster.
+func (f *fsm) learn(m *meta) {
+	f.knownMu.Lock()
+	defer f.knownMu.Unlock()
+	f.clusterID, f.removed = m.clusterID, m.removed
 }
 
 func (f *fsm) cluster() string {
-	f.idMu.Lock()
-	defer f.idMu.Unlock()
+	f.knownMu.Lock()
+	defer f.knownMu.Unlock()
 	return f.clusterID
+}
+
+// removedAt is the index at which a server was taken out, 0 if it was not.
+func (f *fsm) removedAt(id raft.ServerID) uint64 {
+	f.knownMu.Lock()
+	defer f.knownMu.Unlock()
+	return f.removed[id]
 }
 
 // Snapshot implements raft.FSM: a complete checkpoint, after which the main file
@@ -153,7 +162,7 @@ func (f *fsm) Restore(io.ReadCloser) error {
 	f.state = next
 	f.mu.Unlock()
 	f.handed, f.installed = next.meta.appliedIndex, next.meta.appliedIndex
-	f.learnClusterID(next.meta.clusterID)
+	f.learn(&next.meta)
 	f.applied.store(next.meta.appliedIndex)
 	f.e.log.Info("received the state from the leader", "applied_index", next.meta.appliedIndex)
 	if err := errors.Join(old.close(), os.RemoveAll(old.gen.path)); err != nil { // the new state is in use all the same

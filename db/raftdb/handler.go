@@ -24,7 +24,8 @@ func (e *Engine) Handler() http.Handler {
 	return e.onlyMembers(mux)
 }
 
-// onlyMembers refuses strangers and members of other clusters.
+// onlyMembers refuses strangers, members of other clusters and those that were
+// removed.
 func (e *Engine) onlyMembers(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if e.cfg.Token != "" {
@@ -38,6 +39,11 @@ func (e *Engine) onlyMembers(next http.Handler) http.Handler {
 		if theirs != "" && ours != "" && theirs != ours {
 			w.Header().Set(headerCluster, ours)
 			refuse(w, http.StatusConflict, "this member is of cluster "+ours+", the caller of "+theirs+": one of the two has another cluster's data directory or address")
+			return
+		}
+		if why := e.removedFrom(r); why != "" {
+			w.Header().Set(headerRemoved, "1")
+			refuse(w, http.StatusGone, why)
 			return
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, 64<<10)

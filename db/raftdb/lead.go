@@ -235,6 +235,9 @@ func (e *Engine) AwaitLeader(ctx context.Context) error {
 		if _, _, ok := e.Leader(); ok {
 			return nil
 		}
+		if err := e.removal.err(); err != nil {
+			return err
+		}
 		select {
 		case <-changed:
 		case <-ctx.Done():

@@ -33,12 +33,13 @@ func (e *Engine) runMembership(ctx context.Context) {
 			return
 		}
 	}
-	for !e.settled() {
+	for !e.settled() && e.removal.err() == nil {
 		why.say("waiting to be a voter of the cluster", e.join(ctx))
 		if !pause(ctx, retryJoin) {
 			return
 		}
 	}
+	e.watchRemoval(ctx)
 }
 
 // warnOfOthers says so if a member that has state is told to join another cluster than
@@ -269,6 +270,9 @@ func (e *Engine) admit(ctx context.Context, req joinRequest) (joinAnswer, error)
 	if there, err := e.peers.info(ctx, req.Address); err != nil || there.ID != req.ID {
 		return joinAnswer{}, fmt.Errorf("join: member %s cannot be reached at %s from here (%v): check its --advertise", name, req.Address, errors.Join(err, idMismatch(there, req)))
 	}
+	if at := e.fsm.removedAt(id); at > 0 && !e.isMember(id) {
+		return joinAnswer{}, errors.New("join: " + removedText(id, at))
+	}
 	own, err := e.clear(ctx, id, name, req.Address)
 	if err != nil {
 		return joinAnswer{}, err
@@ -300,7 +304,7 @@ func (e *Engine) clear(ctx context.Context, id raft.ServerID, name, address stri
 			continue
 		}
 		e.log.Warn("removing a member whose place is taken", "removed", s.ID, "by", id, "address", address)
-		if err := e.raft.RemoveServer(s.ID, 0, changeTimeout).Error(); err != nil {
+		if err := e.expel(ctx, s.ID); err != nil {
 			return nil, fmt.Errorf("join: remove the former member %s: %w", s.ID, err)
 		}
 	}

@@ -22,6 +22,8 @@ import (
 const (
 	headerCluster = "Raft-Cluster-Id"
 	headerTo      = "Raft-To"
+	headerFrom    = "Raft-From"
+	headerRemoved = "Raft-Removed" // on the refusal of a member that was removed
 	scheme        = "Bearer "
 	// maxAnswerBytes bounds what a member reads of another's answer.
 	maxAnswerBytes = 1 << 20
@@ -96,6 +98,7 @@ func (p *peers) url(address, path string) string {
 
 // sign adds what shows another member that we are one.
 func (e *Engine) sign(h http.Header) {
+	h.Set(headerFrom, string(e.self.serverID()))
 	if e.cfg.Token != "" {
 		h.Set("Authorization", scheme+e.cfg.Token)
 	}
@@ -131,6 +134,7 @@ func (p *peers) call(ctx context.Context, address, method, path string, in, out 
 	if resp.StatusCode == http.StatusConflict && resp.Header.Get(headerCluster) != "" {
 		return fmt.Errorf("%s: %w: %s", address, errOtherCluster, refusal(resp.StatusCode, text))
 	}
+	p.e.hearRefusal(resp, text)
 	if resp.StatusCode != http.StatusOK {
 		return fmt.Errorf("%s: %s", address, refusal(resp.StatusCode, text))
 	}

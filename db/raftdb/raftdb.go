@@ -141,6 +141,8 @@ type Engine struct {
 	index     *coalescer
 	started   chan struct{} // closed once raft is set: Raft dials before Open ends
 	admitMu   sync.Mutex
+	backups   chan struct{} // holds a token while no backup is being taken
+	removal   removal       // of this member, once it has heard of it
 
 	stop    context.CancelFunc
 	done    sync.WaitGroup
@@ -163,7 +165,8 @@ func Open(cfg Config) (*Engine, error) {
 		cfg.Logger = slog.Default()
 	}
 	cfg.Timing = cfg.Timing.withDefaults()
-	e := &Engine{cfg: cfg, log: cfg.Logger.With("member", cfg.Name), failed: make(chan struct{}), started: make(chan struct{}), leader: newLeaderWatch()}
+	e := &Engine{cfg: cfg, log: cfg.Logger.With("member", cfg.Name), failed: make(chan struct{}), started: make(chan struct{}), leader: newLeaderWatch(), backups: make(chan struct{}, 1)}
+	e.backups <- struct{}{}
 	if err := e.openState(); err != nil {
 		return nil, errors.Join(err, e.release())
 	}
@@ -242,6 +245,7 @@ func (e *Engine) raftConfig() *raft.Config {
 	c.NoSnapshotRestoreOnStart = true // the database is at or above it: see reconcile
 	c.NotifyCh = e.leader.notify
 	c.NoLegacyTelemetry = true
+	c.ShutdownOnRemove = false // a leader that removes itself goes on to answer, that it was removed
 	return c
 }
 

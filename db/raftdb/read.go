@@ -71,6 +71,9 @@ func deadline(ctx context.Context, err error) error {
 func (e *Engine) freshen(ctx context.Context, opts db.ReadOptions) error {
 	index := opts.MinIndex
 	if opts.Level == db.Linearizable {
+		if err := e.removal.err(); err != nil {
+			return err
+		}
 		read, err := e.readIndex(ctx)
 		if err != nil {
 			return err

@@ -24,7 +24,8 @@ func Restore(cfg Config, backup string) (index uint64, err error) {
 	if err := cfg.check(); err != nil {
 		return 0, err
 	}
-	if index, err = checkBackup(backup); err != nil {
+	state, err := CheckBackup(backup)
+	if err != nil {
 		return 0, err
 	}
 	if entries, err := os.ReadDir(cfg.Dir); err == nil && len(entries) > 0 {
@@ -58,7 +59,7 @@ func Restore(cfg Config, backup string) (index uint64, err error) {
 	if err == nil {
 		err = dir.use(g) // last: before it there is no state
 	}
-	return index, err
+	return state.Index, err
 }
 
 // Recover makes a cluster of one out of a member whose cluster has lost its
@@ -134,7 +135,11 @@ func (d *database) begin(cfg Config, self identity, steps []db.Step) (err error)
 			return errors.Join(err, d.exec("ROLLBACK"))
 		}
 	}
+	if err := d.exec(sqlRemovedClear); err != nil { // incarnations of another cluster
+		return errors.Join(err, d.exec("ROLLBACK"))
+	}
 	next := d.meta
+	next.removed = map[raft.ServerID]uint64{}
 	next.clusterID = randomID(8)
 	next.configuration = raft.EncodeConfiguration(raft.Configuration{Servers: []raft.Server{{ID: self.serverID(), Address: raft.ServerAddress(cfg.Advertise)}}})
 	next.configurationIndex = next.appliedIndex

@@ -196,6 +196,7 @@ func (l *streamLayer) handshake(conn net.Conn, address raft.ServerAddress) (io.R
 	}
 	if resp.StatusCode != http.StatusSwitchingProtocols {
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBytes))
+		l.e.hearRefusal(resp, text)
 		return nil, errors.New(refusal(resp.StatusCode, text))
 	}
 	return r, nil

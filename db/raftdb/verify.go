@@ -15,43 +15,30 @@ import (
 
 	"zombiezen.com/go/sqlite"
 
+	"github.com/raft-control-plane/control-plane"
 	"github.com/raft-control-plane/control-plane/db"
 )
 
-// TableHashes are the hashes of all tables, by name.
-type TableHashes map[string]string
-
-// MemberHash is what one member's content hashes to.
-type MemberHash struct {
-	Name   string
-	Tables TableHashes
-	Err    error // it did not answer in time
-}
-
-// Verification compares the members' content at one index.
-type Verification struct {
-	Index   uint64
-	Members []MemberHash
-	// Differ are the tables in which members differ; none if all that answered agree.
-	Differ []string
-}
+// tableHashes are the hashes of all tables, by name.
+type tableHashes = map[string]string
 
 // Verify has every member hash its content at one and the same log index, while
-// writes go on, and compares. It works on the leader only.
-func (e *Engine) Verify(ctx context.Context) (Verification, error) {
+// writes go on. It waits for all members until ctx ends. It works on the leader
+// only.
+func (e *Engine) Verify(ctx context.Context) (controlplane.Verification, error) {
 	s := e.leader.serving()
 	if s == nil {
-		return Verification{}, e.notLeading()
+		return controlplane.Verification{}, e.notLeading()
 	}
 	out, index, err := e.commit(ctx, envelope{kind: kindVerify, term: s.term})
 	if err == nil && out.err != nil {
 		err = e.notLeading()
 	}
 	if err != nil {
-		return Verification{}, err
+		return controlplane.Verification{}, err
 	}
 	servers := e.servers()
-	v := Verification{Index: index, Members: make([]MemberHash, len(servers))}
+	v := controlplane.Verification{Index: index, Members: make([]controlplane.MemberContent, len(servers))}
 	var wg sync.WaitGroup
 	for i, server := range servers {
 		wg.Go(func() {
@@ -65,26 +52,8 @@ func (e *Engine) Verify(ctx context.Context) (Verification, error) {
 		})
 	}
 	wg.Wait()
-	v.compare()
+	slices.SortFunc(v.Members, func(a, b controlplane.MemberContent) int { return strings.Compare(a.Name, b.Name) })
 	return v, nil
-}
-
-func (v *Verification) compare() {
-	slices.SortFunc(v.Members, func(a, b MemberHash) int { return strings.Compare(a.Name, b.Name) })
-	seen := TableHashes{}
-	for _, m := range v.Members {
-		if m.Err != nil {
-			continue
-		}
-		for table, sum := range m.Tables {
-			if first, ok := seen[table]; ok && first != sum && !slices.Contains(v.Differ, table) {
-				v.Differ = append(v.Differ, table)
-			} else if !ok {
-				seen[table] = sum
-			}
-		}
-	}
-	slices.Sort(v.Differ)
 }
 
 // hashes are those that this member has computed or is computing.
@@ -95,7 +64,7 @@ type hashes struct {
 
 type contentSum struct {
 	done   chan struct{}
-	tables TableHashes
+	tables tableHashes
 	err    error
 }
 
@@ -152,14 +121,14 @@ func (h *hashes) forget(index uint64) {
 	delete(h.all, index)
 }
 
-func (s *contentSum) finish(tables TableHashes, err error) {
+func (s *contentSum) finish(tables tableHashes, err error) {
 	s.tables, s.err = tables, err
 	close(s.done)
 }
 
 // await waits for the hash of an index, which this member may not have applied
 // yet.
-func (h *hashes) await(ctx context.Context, index uint64) (TableHashes, error) {
+func (h *hashes) await(ctx context.Context, index uint64) (tableHashes, error) {
 	s := h.get(index)
 	select {
 	case <-s.done:
@@ -170,12 +139,12 @@ func (h *hashes) await(ctx context.Context, index uint64) (TableHashes, error) {
 }
 
 // hashTables hashes every table. Of raft_state only what replicas share counts.
-func hashTables(conn *sqlite.Conn) (TableHashes, error) {
+func hashTables(conn *sqlite.Conn) (tableHashes, error) {
 	names, err := texts(conn, "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name")
 	if err != nil {
 		return nil, err
 	}
-	sums := TableHashes{}
+	sums := tableHashes{}
 	for _, name := range names {
 		sum := sha256.New()
 		if err := hashRows(conn, name, sum); err != nil {

@@ -147,7 +147,7 @@ func (m member) authorize(next http.Handler) http.Handler {
 
 func (m member) config(engine *raftdb.Engine, tasks *db.TaskManifest) service.Config {
 	cfg := service.Config{
-		Tasks: tasks, Scheduler: scheduler.New(tasks, m.log), Raft: engine.Handler(), Ready: tasks.CaughtUp,
+		Tasks: tasks, Scheduler: scheduler.New(tasks, m.log), Admin: engine, Raft: engine.Handler(), Ready: tasks.CaughtUp,
 		Token: m.token, Loopback: true, Version: "conformance", Logger: m.log, Mount: m.mount,
 	}
 	if m.token != "" {

@@ -93,7 +93,7 @@ func (m *member) work(j *job) error {
 		fmt.Println("ack", id)
 		if (i+1)%j.SnapshotEvery == 0 {
 			// Without one the member goes on; that the disk is off shows at the next write.
-			if err := m.engine.SnapshotNow(context.Background()); err != nil {
+			if _, err := m.engine.SnapshotNow(context.Background()); err != nil {
 				fmt.Fprintln(os.Stderr, err)
 			}
 		}
@@ -106,7 +106,7 @@ func (m *member) work(j *job) error {
 // follow takes a snapshot for each line of the input, and says that it did.
 func (m *member) follow(snapshots bool) error {
 	for in := bufio.NewScanner(os.Stdin); in.Scan() && snapshots; {
-		if err := m.engine.SnapshotNow(context.Background()); err != nil {
+		if _, err := m.engine.SnapshotNow(context.Background()); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 		}
 		fmt.Println("snapshot")

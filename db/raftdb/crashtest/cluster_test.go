@@ -110,7 +110,7 @@ func (c *cluster) addOne(ctx context.Context, m1 *member, id string) error {
 	defer cancel()
 	if m1.tasks.AwaitWritable(soon) != nil {
 		for _, m := range c.running {
-			_ = m.engine.TransferLeadership(ctx, "m1") // refused by those that do not lead
+			_, _ = m.engine.TransferLeadership(ctx, "m1") // refused by those that do not lead
 		}
 	}
 	return m1.add(ctx, id)
@@ -261,7 +261,7 @@ func received(t *testing.T, ignore func(path string) bool) *cluster {
 	c.start("m2")
 	c.add(12)
 	for _, m := range c.running {
-		if err := m.engine.SnapshotNow(t.Context()); err != nil {
+		if _, err := m.engine.SnapshotNow(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}

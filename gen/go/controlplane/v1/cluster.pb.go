@@ -7,6 +7,7 @@
 package controlplanev1
 
 import (
+	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
@@ -288,11 +289,877 @@ func (x *Member) GetVersion() string {
 	return ""
 }
 
+// JoinMemberRequest names the address of a member.
+type JoinMemberRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "host:port" at which the members reach it, 1 to 300 bytes.
+	Address       string `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JoinMemberRequest) Reset() {
+	*x = JoinMemberRequest{}
+	mi := &file_controlplane_v1_cluster_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JoinMemberRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JoinMemberRequest) ProtoMessage() {}
+
+func (x *JoinMemberRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_controlplane_v1_cluster_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JoinMemberRequest.ProtoReflect.Descriptor instead.
+func (*JoinMemberRequest) Descriptor() ([]byte, []int) {
+	return file_controlplane_v1_cluster_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *JoinMemberRequest) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+// JoinMemberResponse describes the member.
+type JoinMemberResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The member as the cluster has it now.
+	Member        *Member `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JoinMemberResponse) Reset() {
+	*x = JoinMemberResponse{}
+	mi := &file_controlplane_v1_cluster_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JoinMemberResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JoinMemberResponse) ProtoMessage() {}
+
+func (x *JoinMemberResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_controlplane_v1_cluster_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JoinMemberResponse.ProtoReflect.Descriptor instead.
+func (*JoinMemberResponse) Descriptor() ([]byte, []int) {
+	return file_controlplane_v1_cluster_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *JoinMemberResponse) GetMember() *Member {
+	if x != nil {
+		return x.Member
+	}
+	return nil
+}
+
+// RemoveMemberRequest names a member.
+type RemoveMemberRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its name.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveMemberRequest) Reset() {
+	*x = RemoveMemberRequest{}
+	mi := &file_controlplane_v1_cluster_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveMemberRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveMemberRequest) ProtoMessage() {}
+
+func (x *RemoveMemberRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_controlplane_v1_cluster_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveMemberRequest.ProtoReflect.Descriptor instead.
+func (*RemoveMemberRequest) Descriptor() ([]byte, []int) {
+	return file_controlplane_v1_cluster_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *RemoveMemberRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// RemoveMemberResponse is empty.
+type RemoveMemberResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveMemberResponse) Reset() {
+	*x = RemoveMemberResponse{}
+	mi := &file_controlplane_v1_cluster_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveMemberResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveMemberResponse) ProtoMessage() {}
+
+func (x *RemoveMemberResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_controlplane_v1_cluster_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveMemberResponse.ProtoReflect.Descriptor instead.
+func (*RemoveMemberResponse) Descriptor() ([]byte, []int) {
+	return file_controlplane_v1_cluster_proto_rawDescGZIP(), []int{6}
+}
+
+// PromoteMemberRequest names a member.
+type PromoteMemberRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its name.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PromoteMemberRequest) Reset() {
+	*x = PromoteMemberRequest{}
+	mi := &file_controlplane_v1_cluster_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PromoteMemberRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PromoteMemberRequest) ProtoMessage() {}
+
+func (x *PromoteMemberRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_controlplane_v1_cluster_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PromoteMemberRequest.ProtoReflect.Descriptor instead.
+func (*PromoteMemberRequest) Descriptor() ([]byte, []int) {
+	return file_controlplane_v1_cluster_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *PromoteMemberRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// PromoteMemberResponse is empty.
+type PromoteMemberResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PromoteMemberResponse) Reset() {
+	*x = PromoteMemberResponse{}
+	mi := &file_controlplane_v1_cluster_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PromoteMemberResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PromoteMemberResponse) ProtoMessage() {}
+
+func (x *PromoteMemberResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_controlplane_v1_cluster_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PromoteMemberResponse.ProtoReflect.Descriptor instead.
+func (*PromoteMemberResponse) Descriptor() ([]byte, []int) {
+	return file_controlplane_v1_cluster_proto_rawDescGZIP(), []int{8}
+}
+
+// TransferLeadershipRequest says who is to lead.
+type TransferLeadershipRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of a member; the one that is the furthest if empty.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TransferLeadershipRequest) Reset() {
+	*x = TransferLeadershipRequest{}
+	mi := &file_controlplane_v1_cluster_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TransferLeadershipRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TransferLeadershipRequest) ProtoMessage() {}
+
+func (x *TransferLeadershipRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_controlplane_v1_cluster_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TransferLeadershipRequest.ProtoReflect.Descriptor instead.
+func (*TransferLeadershipRequest) Descriptor() ([]byte, []int) {
+	return file_controlplane_v1_cluster_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *TransferLeadershipRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// TransferLeadershipResponse says who leads.
+type TransferLeadershipResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the leader; empty if the election is still under way.
+	Leader        string `protobuf:"bytes,1,opt,name=leader,proto3" json:"leader,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TransferLeadershipResponse) Reset() {
+	*x = TransferLeadershipResponse{}
+	mi := &file_controlplane_v1_cluster_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TransferLeadershipResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TransferLeadershipResponse) ProtoMessage() {}
+
+func (x *TransferLeadershipResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_controlplane_v1_cluster_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TransferLeadershipResponse.ProtoReflect.Descriptor instead.
+func (*TransferLeadershipResponse) Descriptor() ([]byte, []int) {
+	return file_controlplane_v1_cluster_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *TransferLeadershipResponse) GetLeader() string {
+	if x != nil {
+		return x.Leader
+	}
+	return ""
+}
+
+// SnapshotRequest says whose state is meant.
+type SnapshotRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of a member; the one that is asked if empty.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SnapshotRequest) Reset() {
+	*x = SnapshotRequest{}
+	mi := &file_controlplane_v1_cluster_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SnapshotRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SnapshotRequest) ProtoMessage() {}
+
+func (x *SnapshotRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_controlplane_v1_cluster_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SnapshotRequest.ProtoReflect.Descriptor instead.
+func (*SnapshotRequest) Descriptor() ([]byte, []int) {
+	return file_controlplane_v1_cluster_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *SnapshotRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// SnapshotResponse tells what was made.
+type SnapshotResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the member.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Log index of the snapshot.
+	Index         uint64 `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SnapshotResponse) Reset() {
+	*x = SnapshotResponse{}
+	mi := &file_controlplane_v1_cluster_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SnapshotResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SnapshotResponse) ProtoMessage() {}
+
+func (x *SnapshotResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_controlplane_v1_cluster_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SnapshotResponse.ProtoReflect.Descriptor instead.
+func (*SnapshotResponse) Descriptor() ([]byte, []int) {
+	return file_controlplane_v1_cluster_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *SnapshotResponse) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SnapshotResponse) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+// VerifyRequest is empty.
+type VerifyRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VerifyRequest) Reset() {
+	*x = VerifyRequest{}
+	mi := &file_controlplane_v1_cluster_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VerifyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VerifyRequest) ProtoMessage() {}
+
+func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_controlplane_v1_cluster_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VerifyRequest.ProtoReflect.Descriptor instead.
+func (*VerifyRequest) Descriptor() ([]byte, []int) {
+	return file_controlplane_v1_cluster_proto_rawDescGZIP(), []int{13}
+}
+
+// VerifyResponse tells whether the members hold the same.
+type VerifyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Log index at which all hashed.
+	Index uint64 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	// Every member answered, and all tables are equal.
+	Equal bool `protobuf:"varint,2,opt,name=equal,proto3" json:"equal,omitempty"`
+	// All members, by name.
+	Members []*MemberContent `protobuf:"bytes,3,rep,name=members,proto3" json:"members,omitempty"`
+	// Tables that are not equal, by name.
+	Differences   []*TableDifference `protobuf:"bytes,4,rep,name=differences,proto3" json:"differences,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VerifyResponse) Reset() {
+	*x = VerifyResponse{}
+	mi := &file_controlplane_v1_cluster_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VerifyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VerifyResponse) ProtoMessage() {}
+
+func (x *VerifyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_controlplane_v1_cluster_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VerifyResponse.ProtoReflect.Descriptor instead.
+func (*VerifyResponse) Descriptor() ([]byte, []int) {
+	return file_controlplane_v1_cluster_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *VerifyResponse) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *VerifyResponse) GetEqual() bool {
+	if x != nil {
+		return x.Equal
+	}
+	return false
+}
+
+func (x *VerifyResponse) GetMembers() []*MemberContent {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+func (x *VerifyResponse) GetDifferences() []*TableDifference {
+	if x != nil {
+		return x.Differences
+	}
+	return nil
+}
+
+// MemberContent is what one member holds.
+type MemberContent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its name.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Hash of each table, by the table's name, in hexadecimal digits; empty if it did
+	// not answer.
+	Tables map[string]string `protobuf:"bytes,2,rep,name=tables,proto3" json:"tables,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Why it did not answer; empty if it did.
+	Error         string `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MemberContent) Reset() {
+	*x = MemberContent{}
+	mi := &file_controlplane_v1_cluster_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MemberContent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MemberContent) ProtoMessage() {}
+
+func (x *MemberContent) ProtoReflect() protoreflect.Message {
+	mi := &file_controlplane_v1_cluster_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MemberContent.ProtoReflect.Descriptor instead.
+func (*MemberContent) Descriptor() ([]byte, []int) {
+	return file_controlplane_v1_cluster_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *MemberContent) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *MemberContent) GetTables() map[string]string {
+	if x != nil {
+		return x.Tables
+	}
+	return nil
+}
+
+func (x *MemberContent) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+// TableDifference is a table that is not the same on all members.
+type TableDifference struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the table.
+	Table string `protobuf:"bytes,1,opt,name=table,proto3" json:"table,omitempty"`
+	// Names of the members whose table is not that of the majority of the members that
+	// answered; of all of them if there is no majority.
+	Members       []string `protobuf:"bytes,2,rep,name=members,proto3" json:"members,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TableDifference) Reset() {
+	*x = TableDifference{}
+	mi := &file_controlplane_v1_cluster_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TableDifference) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TableDifference) ProtoMessage() {}
+
+func (x *TableDifference) ProtoReflect() protoreflect.Message {
+	mi := &file_controlplane_v1_cluster_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TableDifference.ProtoReflect.Descriptor instead.
+func (*TableDifference) Descriptor() ([]byte, []int) {
+	return file_controlplane_v1_cluster_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *TableDifference) GetTable() string {
+	if x != nil {
+		return x.Table
+	}
+	return ""
+}
+
+func (x *TableDifference) GetMembers() []string {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+// BackupRequest says how fresh the state must be.
+type BackupRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// LINEARIZABLE (the default): everything acknowledged before the call is in it.
+	// STALE: what the member has, also when the cluster has no leader.
+	Consistency   Consistency `protobuf:"varint,1,opt,name=consistency,proto3,enum=controlplane.v1.Consistency" json:"consistency,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupRequest) Reset() {
+	*x = BackupRequest{}
+	mi := &file_controlplane_v1_cluster_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupRequest) ProtoMessage() {}
+
+func (x *BackupRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_controlplane_v1_cluster_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupRequest.ProtoReflect.Descriptor instead.
+func (*BackupRequest) Descriptor() ([]byte, []int) {
+	return file_controlplane_v1_cluster_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *BackupRequest) GetConsistency() Consistency {
+	if x != nil {
+		return x.Consistency
+	}
+	return Consistency_CONSISTENCY_UNSPECIFIED
+}
+
+// BackupResponse is one message of a backup.
+type BackupResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What is sent, in the first message only.
+	Info *BackupInfo `protobuf:"bytes,1,opt,name=info,proto3" json:"info,omitempty"`
+	// The next bytes of the file, 256 KiB at most.
+	Data          []byte `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupResponse) Reset() {
+	*x = BackupResponse{}
+	mi := &file_controlplane_v1_cluster_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupResponse) ProtoMessage() {}
+
+func (x *BackupResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_controlplane_v1_cluster_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupResponse.ProtoReflect.Descriptor instead.
+func (*BackupResponse) Descriptor() ([]byte, []int) {
+	return file_controlplane_v1_cluster_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *BackupResponse) GetInfo() *BackupInfo {
+	if x != nil {
+		return x.Info
+	}
+	return nil
+}
+
+func (x *BackupResponse) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+// BackupInfo describes a backup.
+type BackupInfo struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the cluster.
+	ClusterId string `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	// Name of the member that took it.
+	Member string `protobuf:"bytes,2,opt,name=member,proto3" json:"member,omitempty"`
+	// Log index at which it was taken.
+	Index uint64 `protobuf:"varint,3,opt,name=index,proto3" json:"index,omitempty"`
+	// Size of the file.
+	SizeBytes int64 `protobuf:"varint,4,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
+	// SHA-256 of the file, in hexadecimal digits.
+	Sha256        string `protobuf:"bytes,5,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupInfo) Reset() {
+	*x = BackupInfo{}
+	mi := &file_controlplane_v1_cluster_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupInfo) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupInfo) ProtoMessage() {}
+
+func (x *BackupInfo) ProtoReflect() protoreflect.Message {
+	mi := &file_controlplane_v1_cluster_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupInfo.ProtoReflect.Descriptor instead.
+func (*BackupInfo) Descriptor() ([]byte, []int) {
+	return file_controlplane_v1_cluster_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *BackupInfo) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
+func (x *BackupInfo) GetMember() string {
+	if x != nil {
+		return x.Member
+	}
+	return ""
+}
+
+func (x *BackupInfo) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *BackupInfo) GetSizeBytes() int64 {
+	if x != nil {
+		return x.SizeBytes
+	}
+	return 0
+}
+
+func (x *BackupInfo) GetSha256() string {
+	if x != nil {
+		return x.Sha256
+	}
+	return ""
+}
+
 var File_controlplane_v1_cluster_proto protoreflect.FileDescriptor
 
 const file_controlplane_v1_cluster_proto_rawDesc = "" +
 	"\n" +
-	"\x1dcontrolplane/v1/cluster.proto\x12\x0fcontrolplane.v1\"\x13\n" +
+	"\x1dcontrolplane/v1/cluster.proto\x12\x0fcontrolplane.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1acontrolplane/v1/task.proto\"\x13\n" +
 	"\x11GetClusterRequest\"\xd1\x01\n" +
 	"\x12GetClusterResponse\x12\x1d\n" +
 	"\n" +
@@ -307,16 +1174,74 @@ const file_controlplane_v1_cluster_proto_rawDesc = "" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12/\n" +
 	"\x04role\x18\x03 \x01(\x0e2\x1b.controlplane.v1.MemberRoleR\x04role\x12#\n" +
 	"\rapplied_index\x18\x04 \x01(\x04R\fappliedIndex\x12\x18\n" +
-	"\aversion\x18\x05 \x01(\tR\aversion*v\n" +
+	"\aversion\x18\x05 \x01(\tR\aversion\"9\n" +
+	"\x11JoinMemberRequest\x12$\n" +
+	"\aaddress\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05 \x01(\xac\x02R\aaddress\"E\n" +
+	"\x12JoinMemberResponse\x12/\n" +
+	"\x06member\x18\x01 \x01(\v2\x17.controlplane.v1.MemberR\x06member\"S\n" +
+	"\x13RemoveMemberRequest\x12<\n" +
+	"\x04name\x18\x01 \x01(\tB(\xbaH%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$R\x04name\"\x16\n" +
+	"\x14RemoveMemberResponse\"T\n" +
+	"\x14PromoteMemberRequest\x12<\n" +
+	"\x04name\x18\x01 \x01(\tB(\xbaH%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$R\x04name\"\x17\n" +
+	"\x15PromoteMemberResponse\"\\\n" +
+	"\x19TransferLeadershipRequest\x12?\n" +
+	"\x04name\x18\x01 \x01(\tB+\xbaH(r&2$^([A-Za-z0-9][A-Za-z0-9._-]{0,62})?$R\x04name\"4\n" +
+	"\x1aTransferLeadershipResponse\x12\x16\n" +
+	"\x06leader\x18\x01 \x01(\tR\x06leader\"R\n" +
+	"\x0fSnapshotRequest\x12?\n" +
+	"\x04name\x18\x01 \x01(\tB+\xbaH(r&2$^([A-Za-z0-9][A-Za-z0-9._-]{0,62})?$R\x04name\"<\n" +
+	"\x10SnapshotResponse\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05index\x18\x02 \x01(\x04R\x05index\"\x0f\n" +
+	"\rVerifyRequest\"\xba\x01\n" +
+	"\x0eVerifyResponse\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x14\n" +
+	"\x05equal\x18\x02 \x01(\bR\x05equal\x128\n" +
+	"\amembers\x18\x03 \x03(\v2\x1e.controlplane.v1.MemberContentR\amembers\x12B\n" +
+	"\vdifferences\x18\x04 \x03(\v2 .controlplane.v1.TableDifferenceR\vdifferences\"\xb8\x01\n" +
+	"\rMemberContent\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12B\n" +
+	"\x06tables\x18\x02 \x03(\v2*.controlplane.v1.MemberContent.TablesEntryR\x06tables\x12\x14\n" +
+	"\x05error\x18\x03 \x01(\tR\x05error\x1a9\n" +
+	"\vTablesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"A\n" +
+	"\x0fTableDifference\x12\x14\n" +
+	"\x05table\x18\x01 \x01(\tR\x05table\x12\x18\n" +
+	"\amembers\x18\x02 \x03(\tR\amembers\"Y\n" +
+	"\rBackupRequest\x12H\n" +
+	"\vconsistency\x18\x01 \x01(\x0e2\x1c.controlplane.v1.ConsistencyB\b\xbaH\x05\x82\x01\x02\x10\x01R\vconsistency\"U\n" +
+	"\x0eBackupResponse\x12/\n" +
+	"\x04info\x18\x01 \x01(\v2\x1b.controlplane.v1.BackupInfoR\x04info\x12\x12\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data\"\x90\x01\n" +
+	"\n" +
+	"BackupInfo\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x16\n" +
+	"\x06member\x18\x02 \x01(\tR\x06member\x12\x14\n" +
+	"\x05index\x18\x03 \x01(\x04R\x05index\x12\x1d\n" +
+	"\n" +
+	"size_bytes\x18\x04 \x01(\x03R\tsizeBytes\x12\x16\n" +
+	"\x06sha256\x18\x05 \x01(\tR\x06sha256*v\n" +
 	"\n" +
 	"MemberRole\x12\x1b\n" +
 	"\x17MEMBER_ROLE_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12MEMBER_ROLE_LEADER\x10\x01\x12\x18\n" +
 	"\x14MEMBER_ROLE_FOLLOWER\x10\x02\x12\x19\n" +
-	"\x15MEMBER_ROLE_NON_VOTER\x10\x032l\n" +
+	"\x15MEMBER_ROLE_NON_VOTER\x10\x032\xd8\x05\n" +
 	"\x0eClusterService\x12Z\n" +
 	"\n" +
-	"GetCluster\x12\".controlplane.v1.GetClusterRequest\x1a#.controlplane.v1.GetClusterResponse\"\x03\x90\x02\x01B\xd3\x01\n" +
+	"GetCluster\x12\".controlplane.v1.GetClusterRequest\x1a#.controlplane.v1.GetClusterResponse\"\x03\x90\x02\x01\x12U\n" +
+	"\n" +
+	"JoinMember\x12\".controlplane.v1.JoinMemberRequest\x1a#.controlplane.v1.JoinMemberResponse\x12[\n" +
+	"\fRemoveMember\x12$.controlplane.v1.RemoveMemberRequest\x1a%.controlplane.v1.RemoveMemberResponse\x12^\n" +
+	"\rPromoteMember\x12%.controlplane.v1.PromoteMemberRequest\x1a&.controlplane.v1.PromoteMemberResponse\x12m\n" +
+	"\x12TransferLeadership\x12*.controlplane.v1.TransferLeadershipRequest\x1a+.controlplane.v1.TransferLeadershipResponse\x12O\n" +
+	"\bSnapshot\x12 .controlplane.v1.SnapshotRequest\x1a!.controlplane.v1.SnapshotResponse\x12I\n" +
+	"\x06Verify\x12\x1e.controlplane.v1.VerifyRequest\x1a\x1f.controlplane.v1.VerifyResponse\x12K\n" +
+	"\x06Backup\x12\x1e.controlplane.v1.BackupRequest\x1a\x1f.controlplane.v1.BackupResponse0\x01B\xd3\x01\n" +
 	"\x13com.controlplane.v1B\fClusterProtoP\x01ZQgithub.com/raft-control-plane/control-plane/gen/go/controlplane/v1;controlplanev1\xa2\x02\x03CXX\xaa\x02\x0fControlplane.V1\xca\x02\x0fControlplane\\V1\xe2\x02\x1bControlplane\\V1\\GPBMetadata\xea\x02\x10Controlplane::V1b\x06proto3"
 
 var (
@@ -332,23 +1257,62 @@ func file_controlplane_v1_cluster_proto_rawDescGZIP() []byte {
 }
 
 var file_controlplane_v1_cluster_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_controlplane_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_controlplane_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_controlplane_v1_cluster_proto_goTypes = []any{
-	(MemberRole)(0),            // 0: controlplane.v1.MemberRole
-	(*GetClusterRequest)(nil),  // 1: controlplane.v1.GetClusterRequest
-	(*GetClusterResponse)(nil), // 2: controlplane.v1.GetClusterResponse
-	(*Member)(nil),             // 3: controlplane.v1.Member
+	(MemberRole)(0),                    // 0: controlplane.v1.MemberRole
+	(*GetClusterRequest)(nil),          // 1: controlplane.v1.GetClusterRequest
+	(*GetClusterResponse)(nil),         // 2: controlplane.v1.GetClusterResponse
+	(*Member)(nil),                     // 3: controlplane.v1.Member
+	(*JoinMemberRequest)(nil),          // 4: controlplane.v1.JoinMemberRequest
+	(*JoinMemberResponse)(nil),         // 5: controlplane.v1.JoinMemberResponse
+	(*RemoveMemberRequest)(nil),        // 6: controlplane.v1.RemoveMemberRequest
+	(*RemoveMemberResponse)(nil),       // 7: controlplane.v1.RemoveMemberResponse
+	(*PromoteMemberRequest)(nil),       // 8: controlplane.v1.PromoteMemberRequest
+	(*PromoteMemberResponse)(nil),      // 9: controlplane.v1.PromoteMemberResponse
+	(*TransferLeadershipRequest)(nil),  // 10: controlplane.v1.TransferLeadershipRequest
+	(*TransferLeadershipResponse)(nil), // 11: controlplane.v1.TransferLeadershipResponse
+	(*SnapshotRequest)(nil),            // 12: controlplane.v1.SnapshotRequest
+	(*SnapshotResponse)(nil),           // 13: controlplane.v1.SnapshotResponse
+	(*VerifyRequest)(nil),              // 14: controlplane.v1.VerifyRequest
+	(*VerifyResponse)(nil),             // 15: controlplane.v1.VerifyResponse
+	(*MemberContent)(nil),              // 16: controlplane.v1.MemberContent
+	(*TableDifference)(nil),            // 17: controlplane.v1.TableDifference
+	(*BackupRequest)(nil),              // 18: controlplane.v1.BackupRequest
+	(*BackupResponse)(nil),             // 19: controlplane.v1.BackupResponse
+	(*BackupInfo)(nil),                 // 20: controlplane.v1.BackupInfo
+	nil,                                // 21: controlplane.v1.MemberContent.TablesEntry
+	(Consistency)(0),                   // 22: controlplane.v1.Consistency
 }
 var file_controlplane_v1_cluster_proto_depIdxs = []int32{
-	3, // 0: controlplane.v1.GetClusterResponse.members:type_name -> controlplane.v1.Member
-	0, // 1: controlplane.v1.Member.role:type_name -> controlplane.v1.MemberRole
-	1, // 2: controlplane.v1.ClusterService.GetCluster:input_type -> controlplane.v1.GetClusterRequest
-	2, // 3: controlplane.v1.ClusterService.GetCluster:output_type -> controlplane.v1.GetClusterResponse
-	3, // [3:4] is the sub-list for method output_type
-	2, // [2:3] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	3,  // 0: controlplane.v1.GetClusterResponse.members:type_name -> controlplane.v1.Member
+	0,  // 1: controlplane.v1.Member.role:type_name -> controlplane.v1.MemberRole
+	3,  // 2: controlplane.v1.JoinMemberResponse.member:type_name -> controlplane.v1.Member
+	16, // 3: controlplane.v1.VerifyResponse.members:type_name -> controlplane.v1.MemberContent
+	17, // 4: controlplane.v1.VerifyResponse.differences:type_name -> controlplane.v1.TableDifference
+	21, // 5: controlplane.v1.MemberContent.tables:type_name -> controlplane.v1.MemberContent.TablesEntry
+	22, // 6: controlplane.v1.BackupRequest.consistency:type_name -> controlplane.v1.Consistency
+	20, // 7: controlplane.v1.BackupResponse.info:type_name -> controlplane.v1.BackupInfo
+	1,  // 8: controlplane.v1.ClusterService.GetCluster:input_type -> controlplane.v1.GetClusterRequest
+	4,  // 9: controlplane.v1.ClusterService.JoinMember:input_type -> controlplane.v1.JoinMemberRequest
+	6,  // 10: controlplane.v1.ClusterService.RemoveMember:input_type -> controlplane.v1.RemoveMemberRequest
+	8,  // 11: controlplane.v1.ClusterService.PromoteMember:input_type -> controlplane.v1.PromoteMemberRequest
+	10, // 12: controlplane.v1.ClusterService.TransferLeadership:input_type -> controlplane.v1.TransferLeadershipRequest
+	12, // 13: controlplane.v1.ClusterService.Snapshot:input_type -> controlplane.v1.SnapshotRequest
+	14, // 14: controlplane.v1.ClusterService.Verify:input_type -> controlplane.v1.VerifyRequest
+	18, // 15: controlplane.v1.ClusterService.Backup:input_type -> controlplane.v1.BackupRequest
+	2,  // 16: controlplane.v1.ClusterService.GetCluster:output_type -> controlplane.v1.GetClusterResponse
+	5,  // 17: controlplane.v1.ClusterService.JoinMember:output_type -> controlplane.v1.JoinMemberResponse
+	7,  // 18: controlplane.v1.ClusterService.RemoveMember:output_type -> controlplane.v1.RemoveMemberResponse
+	9,  // 19: controlplane.v1.ClusterService.PromoteMember:output_type -> controlplane.v1.PromoteMemberResponse
+	11, // 20: controlplane.v1.ClusterService.TransferLeadership:output_type -> controlplane.v1.TransferLeadershipResponse
+	13, // 21: controlplane.v1.ClusterService.Snapshot:output_type -> controlplane.v1.SnapshotResponse
+	15, // 22: controlplane.v1.ClusterService.Verify:output_type -> controlplane.v1.VerifyResponse
+	19, // 23: controlplane.v1.ClusterService.Backup:output_type -> controlplane.v1.BackupResponse
+	16, // [16:24] is the sub-list for method output_type
+	8,  // [8:16] is the sub-list for method input_type
+	8,  // [8:8] is the sub-list for extension type_name
+	8,  // [8:8] is the sub-list for extension extendee
+	0,  // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_controlplane_v1_cluster_proto_init() }
@@ -356,13 +1320,14 @@ func file_controlplane_v1_cluster_proto_init() {
 	if File_controlplane_v1_cluster_proto != nil {
 		return
 	}
+	file_controlplane_v1_task_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_controlplane_v1_cluster_proto_rawDesc), len(file_controlplane_v1_cluster_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   3,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -4,6 +4,7 @@
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
+import type { Consistency } from "./task_pb.js";
 
 /**
  * Describes the file controlplane/v1/cluster.proto.
@@ -128,6 +129,415 @@ export declare type Member = Message<"controlplane.v1.Member"> & {
 export declare const MemberSchema: GenMessage<Member>;
 
 /**
+ * JoinMemberRequest names the address of a member.
+ *
+ * @generated from message controlplane.v1.JoinMemberRequest
+ */
+export declare type JoinMemberRequest = Message<"controlplane.v1.JoinMemberRequest"> & {
+  /**
+   * "host:port" at which the members reach it, 1 to 300 bytes.
+   *
+   * @generated from field: string address = 1;
+   */
+  address: string;
+};
+
+/**
+ * Describes the message controlplane.v1.JoinMemberRequest.
+ * Use `create(JoinMemberRequestSchema)` to create a new message.
+ */
+export declare const JoinMemberRequestSchema: GenMessage<JoinMemberRequest>;
+
+/**
+ * JoinMemberResponse describes the member.
+ *
+ * @generated from message controlplane.v1.JoinMemberResponse
+ */
+export declare type JoinMemberResponse = Message<"controlplane.v1.JoinMemberResponse"> & {
+  /**
+   * The member as the cluster has it now.
+   *
+   * @generated from field: controlplane.v1.Member member = 1;
+   */
+  member?: Member | undefined;
+};
+
+/**
+ * Describes the message controlplane.v1.JoinMemberResponse.
+ * Use `create(JoinMemberResponseSchema)` to create a new message.
+ */
+export declare const JoinMemberResponseSchema: GenMessage<JoinMemberResponse>;
+
+/**
+ * RemoveMemberRequest names a member.
+ *
+ * @generated from message controlplane.v1.RemoveMemberRequest
+ */
+export declare type RemoveMemberRequest = Message<"controlplane.v1.RemoveMemberRequest"> & {
+  /**
+   * Its name.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+};
+
+/**
+ * Describes the message controlplane.v1.RemoveMemberRequest.
+ * Use `create(RemoveMemberRequestSchema)` to create a new message.
+ */
+export declare const RemoveMemberRequestSchema: GenMessage<RemoveMemberRequest>;
+
+/**
+ * RemoveMemberResponse is empty.
+ *
+ * @generated from message controlplane.v1.RemoveMemberResponse
+ */
+export declare type RemoveMemberResponse = Message<"controlplane.v1.RemoveMemberResponse"> & {
+};
+
+/**
+ * Describes the message controlplane.v1.RemoveMemberResponse.
+ * Use `create(RemoveMemberResponseSchema)` to create a new message.
+ */
+export declare const RemoveMemberResponseSchema: GenMessage<RemoveMemberResponse>;
+
+/**
+ * PromoteMemberRequest names a member.
+ *
+ * @generated from message controlplane.v1.PromoteMemberRequest
+ */
+export declare type PromoteMemberRequest = Message<"controlplane.v1.PromoteMemberRequest"> & {
+  /**
+   * Its name.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+};
+
+/**
+ * Describes the message controlplane.v1.PromoteMemberRequest.
+ * Use `create(PromoteMemberRequestSchema)` to create a new message.
+ */
+export declare const PromoteMemberRequestSchema: GenMessage<PromoteMemberRequest>;
+
+/**
+ * PromoteMemberResponse is empty.
+ *
+ * @generated from message controlplane.v1.PromoteMemberResponse
+ */
+export declare type PromoteMemberResponse = Message<"controlplane.v1.PromoteMemberResponse"> & {
+};
+
+/**
+ * Describes the message controlplane.v1.PromoteMemberResponse.
+ * Use `create(PromoteMemberResponseSchema)` to create a new message.
+ */
+export declare const PromoteMemberResponseSchema: GenMessage<PromoteMemberResponse>;
+
+/**
+ * TransferLeadershipRequest says who is to lead.
+ *
+ * @generated from message controlplane.v1.TransferLeadershipRequest
+ */
+export declare type TransferLeadershipRequest = Message<"controlplane.v1.TransferLeadershipRequest"> & {
+  /**
+   * Name of a member; the one that is the furthest if empty.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+};
+
+/**
+ * Describes the message controlplane.v1.TransferLeadershipRequest.
+ * Use `create(TransferLeadershipRequestSchema)` to create a new message.
+ */
+export declare const TransferLeadershipRequestSchema: GenMessage<TransferLeadershipRequest>;
+
+/**
+ * TransferLeadershipResponse says who leads.
+ *
+ * @generated from message controlplane.v1.TransferLeadershipResponse
+ */
+export declare type TransferLeadershipResponse = Message<"controlplane.v1.TransferLeadershipResponse"> & {
+  /**
+   * Name of the leader; empty if the election is still under way.
+   *
+   * @generated from field: string leader = 1;
+   */
+  leader: string;
+};
+
+/**
+ * Describes the message controlplane.v1.TransferLeadershipResponse.
+ * Use `create(TransferLeadershipResponseSchema)` to create a new message.
+ */
+export declare const TransferLeadershipResponseSchema: GenMessage<TransferLeadershipResponse>;
+
+/**
+ * SnapshotRequest says whose state is meant.
+ *
+ * @generated from message controlplane.v1.SnapshotRequest
+ */
+export declare type SnapshotRequest = Message<"controlplane.v1.SnapshotRequest"> & {
+  /**
+   * Name of a member; the one that is asked if empty.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+};
+
+/**
+ * Describes the message controlplane.v1.SnapshotRequest.
+ * Use `create(SnapshotRequestSchema)` to create a new message.
+ */
+export declare const SnapshotRequestSchema: GenMessage<SnapshotRequest>;
+
+/**
+ * SnapshotResponse tells what was made.
+ *
+ * @generated from message controlplane.v1.SnapshotResponse
+ */
+export declare type SnapshotResponse = Message<"controlplane.v1.SnapshotResponse"> & {
+  /**
+   * Name of the member.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * Log index of the snapshot.
+   *
+   * @generated from field: uint64 index = 2;
+   */
+  index: bigint;
+};
+
+/**
+ * Describes the message controlplane.v1.SnapshotResponse.
+ * Use `create(SnapshotResponseSchema)` to create a new message.
+ */
+export declare const SnapshotResponseSchema: GenMessage<SnapshotResponse>;
+
+/**
+ * VerifyRequest is empty.
+ *
+ * @generated from message controlplane.v1.VerifyRequest
+ */
+export declare type VerifyRequest = Message<"controlplane.v1.VerifyRequest"> & {
+};
+
+/**
+ * Describes the message controlplane.v1.VerifyRequest.
+ * Use `create(VerifyRequestSchema)` to create a new message.
+ */
+export declare const VerifyRequestSchema: GenMessage<VerifyRequest>;
+
+/**
+ * VerifyResponse tells whether the members hold the same.
+ *
+ * @generated from message controlplane.v1.VerifyResponse
+ */
+export declare type VerifyResponse = Message<"controlplane.v1.VerifyResponse"> & {
+  /**
+   * Log index at which all hashed.
+   *
+   * @generated from field: uint64 index = 1;
+   */
+  index: bigint;
+
+  /**
+   * Every member answered, and all tables are equal.
+   *
+   * @generated from field: bool equal = 2;
+   */
+  equal: boolean;
+
+  /**
+   * All members, by name.
+   *
+   * @generated from field: repeated controlplane.v1.MemberContent members = 3;
+   */
+  members: MemberContent[];
+
+  /**
+   * Tables that are not equal, by name.
+   *
+   * @generated from field: repeated controlplane.v1.TableDifference differences = 4;
+   */
+  differences: TableDifference[];
+};
+
+/**
+ * Describes the message controlplane.v1.VerifyResponse.
+ * Use `create(VerifyResponseSchema)` to create a new message.
+ */
+export declare const VerifyResponseSchema: GenMessage<VerifyResponse>;
+
+/**
+ * MemberContent is what one member holds.
+ *
+ * @generated from message controlplane.v1.MemberContent
+ */
+export declare type MemberContent = Message<"controlplane.v1.MemberContent"> & {
+  /**
+   * Its name.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * Hash of each table, by the table's name, in hexadecimal digits; empty if it did
+   * not answer.
+   *
+   * @generated from field: map<string, string> tables = 2;
+   */
+  tables: { [key: string]: string };
+
+  /**
+   * Why it did not answer; empty if it did.
+   *
+   * @generated from field: string error = 3;
+   */
+  error: string;
+};
+
+/**
+ * Describes the message controlplane.v1.MemberContent.
+ * Use `create(MemberContentSchema)` to create a new message.
+ */
+export declare const MemberContentSchema: GenMessage<MemberContent>;
+
+/**
+ * TableDifference is a table that is not the same on all members.
+ *
+ * @generated from message controlplane.v1.TableDifference
+ */
+export declare type TableDifference = Message<"controlplane.v1.TableDifference"> & {
+  /**
+   * Name of the table.
+   *
+   * @generated from field: string table = 1;
+   */
+  table: string;
+
+  /**
+   * Names of the members whose table is not that of the majority of the members that
+   * answered; of all of them if there is no majority.
+   *
+   * @generated from field: repeated string members = 2;
+   */
+  members: string[];
+};
+
+/**
+ * Describes the message controlplane.v1.TableDifference.
+ * Use `create(TableDifferenceSchema)` to create a new message.
+ */
+export declare const TableDifferenceSchema: GenMessage<TableDifference>;
+
+/**
+ * BackupRequest says how fresh the state must be.
+ *
+ * @generated from message controlplane.v1.BackupRequest
+ */
+export declare type BackupRequest = Message<"controlplane.v1.BackupRequest"> & {
+  /**
+   * LINEARIZABLE (the default): everything acknowledged before the call is in it.
+   * STALE: what the member has, also when the cluster has no leader.
+   *
+   * @generated from field: controlplane.v1.Consistency consistency = 1;
+   */
+  consistency: Consistency;
+};
+
+/**
+ * Describes the message controlplane.v1.BackupRequest.
+ * Use `create(BackupRequestSchema)` to create a new message.
+ */
+export declare const BackupRequestSchema: GenMessage<BackupRequest>;
+
+/**
+ * BackupResponse is one message of a backup.
+ *
+ * @generated from message controlplane.v1.BackupResponse
+ */
+export declare type BackupResponse = Message<"controlplane.v1.BackupResponse"> & {
+  /**
+   * What is sent, in the first message only.
+   *
+   * @generated from field: controlplane.v1.BackupInfo info = 1;
+   */
+  info?: BackupInfo | undefined;
+
+  /**
+   * The next bytes of the file, 256 KiB at most.
+   *
+   * @generated from field: bytes data = 2;
+   */
+  data: Uint8Array;
+};
+
+/**
+ * Describes the message controlplane.v1.BackupResponse.
+ * Use `create(BackupResponseSchema)` to create a new message.
+ */
+export declare const BackupResponseSchema: GenMessage<BackupResponse>;
+
+/**
+ * BackupInfo describes a backup.
+ *
+ * @generated from message controlplane.v1.BackupInfo
+ */
+export declare type BackupInfo = Message<"controlplane.v1.BackupInfo"> & {
+  /**
+   * Id of the cluster.
+   *
+   * @generated from field: string cluster_id = 1;
+   */
+  clusterId: string;
+
+  /**
+   * Name of the member that took it.
+   *
+   * @generated from field: string member = 2;
+   */
+  member: string;
+
+  /**
+   * Log index at which it was taken.
+   *
+   * @generated from field: uint64 index = 3;
+   */
+  index: bigint;
+
+  /**
+   * Size of the file.
+   *
+   * @generated from field: int64 size_bytes = 4;
+   */
+  sizeBytes: bigint;
+
+  /**
+   * SHA-256 of the file, in hexadecimal digits.
+   *
+   * @generated from field: string sha256 = 5;
+   */
+  sha256: string;
+};
+
+/**
+ * Describes the message controlplane.v1.BackupInfo.
+ * Use `create(BackupInfoSchema)` to create a new message.
+ */
+export declare const BackupInfoSchema: GenMessage<BackupInfo>;
+
+/**
  * MemberRole is a member's part in the Raft cluster.
  *
  * @generated from enum controlplane.v1.MemberRole
@@ -168,7 +578,12 @@ export enum MemberRole {
 export declare const MemberRoleSchema: GenEnum<MemberRole>;
 
 /**
- * ClusterService tells about the members that replicate the state.
+ * ClusterService tells about the members that replicate the state, and changes
+ * which there are.
+ *
+ * Every method may be repeated: one that finds its work done says so. A change of
+ * the membership is refused (FAILED_PRECONDITION) if the members that answer would
+ * be no majority after it, since nothing could be committed any more.
  *
  * @generated from service controlplane.v1.ClusterService
  */
@@ -183,6 +598,95 @@ export declare const ClusterService: GenService<{
     methodKind: "unary";
     input: typeof GetClusterRequestSchema;
     output: typeof GetClusterResponseSchema;
+  },
+  /**
+   * JoinMember takes in a member that runs and is part of no cluster yet, such as
+   * one that was started with a --join at which nobody answers. It has no vote at
+   * first, and gets one by itself once it has caught up. Members that are told by
+   * --join where the cluster is need no such call.
+   *
+   * Errors: FAILED_PRECONDITION (nobody answers at the address, or a member of
+   * another cluster, or one that was removed).
+   *
+   * @generated from rpc controlplane.v1.ClusterService.JoinMember
+   */
+  joinMember: {
+    methodKind: "unary";
+    input: typeof JoinMemberRequestSchema;
+    output: typeof JoinMemberResponseSchema;
+  },
+  /**
+   * RemoveMember takes a member out for good, dead or alive: what its data
+   * directory holds is refused from then on. A member of the same name may join
+   * with an empty one. Errors: NOT_FOUND, FAILED_PRECONDITION (it is the only voter).
+   *
+   * @generated from rpc controlplane.v1.ClusterService.RemoveMember
+   */
+  removeMember: {
+    methodKind: "unary";
+    input: typeof RemoveMemberRequestSchema;
+    output: typeof RemoveMemberResponseSchema;
+  },
+  /**
+   * PromoteMember gives a vote to a member that has none, however far it has caught
+   * up. Members that join get theirs by themselves. Errors: NOT_FOUND,
+   * FAILED_PRECONDITION (it does not answer).
+   *
+   * @generated from rpc controlplane.v1.ClusterService.PromoteMember
+   */
+  promoteMember: {
+    methodKind: "unary";
+    input: typeof PromoteMemberRequestSchema;
+    output: typeof PromoteMemberResponseSchema;
+  },
+  /**
+   * TransferLeadership lets another member lead. It ends within 10 s, also if
+   * leadership stays where it is (UNAVAILABLE or DEADLINE_EXCEEDED). Errors:
+   * NOT_FOUND, FAILED_PRECONDITION (it has no vote, or there is no other voter).
+   *
+   * @generated from rpc controlplane.v1.ClusterService.TransferLeadership
+   */
+  transferLeadership: {
+    methodKind: "unary";
+    input: typeof TransferLeadershipRequestSchema;
+    output: typeof TransferLeadershipResponseSchema;
+  },
+  /**
+   * Snapshot makes a member move all of its state into the database's main file
+   * and drop log that it no longer needs. Members do so by themselves from time to
+   * time. Errors: NOT_FOUND, UNAVAILABLE (reads or a backup hold it up: try again).
+   *
+   * @generated from rpc controlplane.v1.ClusterService.Snapshot
+   */
+  snapshot: {
+    methodKind: "unary";
+    input: typeof SnapshotRequestSchema;
+    output: typeof SnapshotResponseSchema;
+  },
+  /**
+   * Verify has every member hash all of its tables at one and the same log index,
+   * while writes go on, and compares. A member that does not answer in the time
+   * allowed is listed with the reason.
+   *
+   * @generated from rpc controlplane.v1.ClusterService.Verify
+   */
+  verify: {
+    methodKind: "unary";
+    input: typeof VerifyRequestSchema;
+    output: typeof VerifyResponseSchema;
+  },
+  /**
+   * Backup streams the state of the member that is asked, as one SQLite database
+   * file, while writes go on. The first message describes the file and has no data;
+   * the data of the others is the file. One at a time at each member
+   * (RESOURCE_EXHAUSTED: try again, or another member).
+   *
+   * @generated from rpc controlplane.v1.ClusterService.Backup
+   */
+  backup: {
+    methodKind: "server_streaming";
+    input: typeof BackupRequestSchema;
+    output: typeof BackupResponseSchema;
   },
 }>;
 

@@ -3,12 +3,14 @@
 /* eslint-disable */
 
 import { enumDesc, fileDesc, messageDesc, serviceDesc, tsEnum } from "@bufbuild/protobuf/codegenv2";
+import { file_buf_validate_validate } from "../../buf/validate/validate_pb.js";
+import { file_controlplane_v1_task } from "./task_pb.js";
 
 /**
  * Describes the file controlplane/v1/cluster.proto.
  */
 export const file_controlplane_v1_cluster = /*@__PURE__*/
-  fileDesc("Ch1jb250cm9scGxhbmUvdjEvY2x1c3Rlci5wcm90bxIPY29udHJvbHBsYW5lLnYxIhMKEUdldENsdXN0ZXJSZXF1ZXN0IpgBChJHZXRDbHVzdGVyUmVzcG9uc2USEgoKY2x1c3Rlcl9pZBgBIAEoCRIOCgZsZWFkZXIYAiABKAkSDAoEdGVybRgDIAEoBBIVCg1hcHBsaWVkX2luZGV4GAQgASgEEg8KB3ZlcnNpb24YBSABKAkSKAoHbWVtYmVycxgGIAMoCzIXLmNvbnRyb2xwbGFuZS52MS5NZW1iZXIiegoGTWVtYmVyEgwKBG5hbWUYASABKAkSDwoHYWRkcmVzcxgCIAEoCRIpCgRyb2xlGAMgASgOMhsuY29udHJvbHBsYW5lLnYxLk1lbWJlclJvbGUSFQoNYXBwbGllZF9pbmRleBgEIAEoBBIPCgd2ZXJzaW9uGAUgASgJKnYKCk1lbWJlclJvbGUSGwoXTUVNQkVSX1JPTEVfVU5TUEVDSUZJRUQQABIWChJNRU1CRVJfUk9MRV9MRUFERVIQARIYChRNRU1CRVJfUk9MRV9GT0xMT1dFUhACEhkKFU1FTUJFUl9ST0xFX05PTl9WT1RFUhADMmwKDkNsdXN0ZXJTZXJ2aWNlEloKCkdldENsdXN0ZXISIi5jb250cm9scGxhbmUudjEuR2V0Q2x1c3RlclJlcXVlc3QaIy5jb250cm9scGxhbmUudjEuR2V0Q2x1c3RlclJlc3BvbnNlIgOQAgFC0wEKE2NvbS5jb250cm9scGxhbmUudjFCDENsdXN0ZXJQcm90b1ABWlFnaXRodWIuY29tL3JhZnQtY29udHJvbC1wbGFuZS9jb250cm9sLXBsYW5lL2dlbi9nby9jb250cm9scGxhbmUvdjE7Y29udHJvbHBsYW5ldjGiAgNDWFiqAg9Db250cm9scGxhbmUuVjHKAg9Db250cm9scGxhbmVcVjHiAhtDb250cm9scGxhbmVcVjFcR1BCTWV0YWRhdGHqAhBDb250cm9scGxhbmU6OlYxYgZwcm90bzM");
+  fileDesc("Ch1jb250cm9scGxhbmUvdjEvY2x1c3Rlci5wcm90bxIPY29udHJvbHBsYW5lLnYxIhMKEUdldENsdXN0ZXJSZXF1ZXN0IpgBChJHZXRDbHVzdGVyUmVzcG9uc2USEgoKY2x1c3Rlcl9pZBgBIAEoCRIOCgZsZWFkZXIYAiABKAkSDAoEdGVybRgDIAEoBBIVCg1hcHBsaWVkX2luZGV4GAQgASgEEg8KB3ZlcnNpb24YBSABKAkSKAoHbWVtYmVycxgGIAMoCzIXLmNvbnRyb2xwbGFuZS52MS5NZW1iZXIiegoGTWVtYmVyEgwKBG5hbWUYASABKAkSDwoHYWRkcmVzcxgCIAEoCRIpCgRyb2xlGAMgASgOMhsuY29udHJvbHBsYW5lLnYxLk1lbWJlclJvbGUSFQoNYXBwbGllZF9pbmRleBgEIAEoBBIPCgd2ZXJzaW9uGAUgASgJIjAKEUpvaW5NZW1iZXJSZXF1ZXN0EhsKB2FkZHJlc3MYASABKAlCCrpIB3IFIAEorAIiPQoSSm9pbk1lbWJlclJlc3BvbnNlEicKBm1lbWJlchgBIAEoCzIXLmNvbnRyb2xwbGFuZS52MS5NZW1iZXIiTQoTUmVtb3ZlTWVtYmVyUmVxdWVzdBI2CgRuYW1lGAEgASgJQii6SCVyIzIhXltBLVphLXowLTldW0EtWmEtejAtOS5fLV17MCw2Mn0kIhYKFFJlbW92ZU1lbWJlclJlc3BvbnNlIk4KFFByb21vdGVNZW1iZXJSZXF1ZXN0EjYKBG5hbWUYASABKAlCKLpIJXIjMiFeW0EtWmEtejAtOV1bQS1aYS16MC05Ll8tXXswLDYyfSQiFwoVUHJvbW90ZU1lbWJlclJlc3BvbnNlIlYKGVRyYW5zZmVyTGVhZGVyc2hpcFJlcXVlc3QSOQoEbmFtZRgBIAEoCUIrukgociYyJF4oW0EtWmEtejAtOV1bQS1aYS16MC05Ll8tXXswLDYyfSk/JCIsChpUcmFuc2ZlckxlYWRlcnNoaXBSZXNwb25zZRIOCgZsZWFkZXIYASABKAkiTAoPU25hcHNob3RSZXF1ZXN0EjkKBG5hbWUYASABKAlCK7pIKHImMiReKFtBLVphLXowLTldW0EtWmEtejAtOS5fLV17MCw2Mn0pPyQiLwoQU25hcHNob3RSZXNwb25zZRIMCgRuYW1lGAEgASgJEg0KBWluZGV4GAIgASgEIg8KDVZlcmlmeVJlcXVlc3QilgEKDlZlcmlmeVJlc3BvbnNlEg0KBWluZGV4GAEgASgEEg0KBWVxdWFsGAIgASgIEi8KB21lbWJlcnMYAyADKAsyHi5jb250cm9scGxhbmUudjEuTWVtYmVyQ29udGVudBI1CgtkaWZmZXJlbmNlcxgEIAMoCzIgLmNvbnRyb2xwbGFuZS52MS5UYWJsZURpZmZlcmVuY2UilwEKDU1lbWJlckNvbnRlbnQSDAoEbmFtZRgBIAEoCRI6CgZ0YWJsZXMYAiADKAsyKi5jb250cm9scGxhbmUudjEuTWVtYmVyQ29udGVudC5UYWJsZXNFbnRyeRINCgVlcnJvchgDIAEoCRotCgtUYWJsZXNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIjEKD1RhYmxlRGlmZmVyZW5jZRINCgV0YWJsZRgBIAEoCRIPCgdtZW1iZXJzGAIgAygJIkwKDUJhY2t1cFJlcXVlc3QSOwoLY29uc2lzdGVuY3kYASABKA4yHC5jb250cm9scGxhbmUudjEuQ29uc2lzdGVuY3lCCLpIBYIBAhABIkkKDkJhY2t1cFJlc3BvbnNlEikKBGluZm8YASABKAsyGy5jb250cm9scGxhbmUudjEuQmFja3VwSW5mbxIMCgRkYXRhGAIgASgMImMKCkJhY2t1cEluZm8SEgoKY2x1c3Rlcl9pZBgBIAEoCRIOCgZtZW1iZXIYAiABKAkSDQoFaW5kZXgYAyABKAQSEgoKc2l6ZV9ieXRlcxgEIAEoAxIOCgZzaGEyNTYYBSABKAkqdgoKTWVtYmVyUm9sZRIbChdNRU1CRVJfUk9MRV9VTlNQRUNJRklFRBAAEhYKEk1FTUJFUl9ST0xFX0xFQURFUhABEhgKFE1FTUJFUl9ST0xFX0ZPTExPV0VSEAISGQoVTUVNQkVSX1JPTEVfTk9OX1ZPVEVSEAMy2AUKDkNsdXN0ZXJTZXJ2aWNlEloKCkdldENsdXN0ZXISIi5jb250cm9scGxhbmUudjEuR2V0Q2x1c3RlclJlcXVlc3QaIy5jb250cm9scGxhbmUudjEuR2V0Q2x1c3RlclJlc3BvbnNlIgOQAgESVQoKSm9pbk1lbWJlchIiLmNvbnRyb2xwbGFuZS52MS5Kb2luTWVtYmVyUmVxdWVzdBojLmNvbnRyb2xwbGFuZS52MS5Kb2luTWVtYmVyUmVzcG9uc2USWwoMUmVtb3ZlTWVtYmVyEiQuY29udHJvbHBsYW5lLnYxLlJlbW92ZU1lbWJlclJlcXVlc3QaJS5jb250cm9scGxhbmUudjEuUmVtb3ZlTWVtYmVyUmVzcG9uc2USXgoNUHJvbW90ZU1lbWJlchIlLmNvbnRyb2xwbGFuZS52MS5Qcm9tb3RlTWVtYmVyUmVxdWVzdBomLmNvbnRyb2xwbGFuZS52MS5Qcm9tb3RlTWVtYmVyUmVzcG9uc2USbQoSVHJhbnNmZXJMZWFkZXJzaGlwEiouY29udHJvbHBsYW5lLnYxLlRyYW5zZmVyTGVhZGVyc2hpcFJlcXVlc3QaKy5jb250cm9scGxhbmUudjEuVHJhbnNmZXJMZWFkZXJzaGlwUmVzcG9uc2USTwoIU25hcHNob3QSIC5jb250cm9scGxhbmUudjEuU25hcHNob3RSZXF1ZXN0GiEuY29udHJvbHBsYW5lLnYxLlNuYXBzaG90UmVzcG9uc2USSQoGVmVyaWZ5Eh4uY29udHJvbHBsYW5lLnYxLlZlcmlmeVJlcXVlc3QaHy5jb250cm9scGxhbmUudjEuVmVyaWZ5UmVzcG9uc2USSwoGQmFja3VwEh4uY29udHJvbHBsYW5lLnYxLkJhY2t1cFJlcXVlc3QaHy5jb250cm9scGxhbmUudjEuQmFja3VwUmVzcG9uc2UwAULTAQoTY29tLmNvbnRyb2xwbGFuZS52MUIMQ2x1c3RlclByb3RvUAFaUWdpdGh1Yi5jb20vcmFmdC1jb250cm9sLXBsYW5lL2NvbnRyb2wtcGxhbmUvZ2VuL2dvL2NvbnRyb2xwbGFuZS92MTtjb250cm9scGxhbmV2MaICA0NYWKoCD0NvbnRyb2xwbGFuZS5WMcoCD0NvbnRyb2xwbGFuZVxWMeICG0NvbnRyb2xwbGFuZVxWMVxHUEJNZXRhZGF0YeoCEENvbnRyb2xwbGFuZTo6VjFiBnByb3RvMw", [file_buf_validate_validate, file_controlplane_v1_task]);
 
 /**
  * Describes the message controlplane.v1.GetClusterRequest.
@@ -32,6 +34,125 @@ export const MemberSchema = /*@__PURE__*/
   messageDesc(file_controlplane_v1_cluster, 2);
 
 /**
+ * Describes the message controlplane.v1.JoinMemberRequest.
+ * Use `create(JoinMemberRequestSchema)` to create a new message.
+ */
+export const JoinMemberRequestSchema = /*@__PURE__*/
+  messageDesc(file_controlplane_v1_cluster, 3);
+
+/**
+ * Describes the message controlplane.v1.JoinMemberResponse.
+ * Use `create(JoinMemberResponseSchema)` to create a new message.
+ */
+export const JoinMemberResponseSchema = /*@__PURE__*/
+  messageDesc(file_controlplane_v1_cluster, 4);
+
+/**
+ * Describes the message controlplane.v1.RemoveMemberRequest.
+ * Use `create(RemoveMemberRequestSchema)` to create a new message.
+ */
+export const RemoveMemberRequestSchema = /*@__PURE__*/
+  messageDesc(file_controlplane_v1_cluster, 5);
+
+/**
+ * Describes the message controlplane.v1.RemoveMemberResponse.
+ * Use `create(RemoveMemberResponseSchema)` to create a new message.
+ */
+export const RemoveMemberResponseSchema = /*@__PURE__*/
+  messageDesc(file_controlplane_v1_cluster, 6);
+
+/**
+ * Describes the message controlplane.v1.PromoteMemberRequest.
+ * Use `create(PromoteMemberRequestSchema)` to create a new message.
+ */
+export const PromoteMemberRequestSchema = /*@__PURE__*/
+  messageDesc(file_controlplane_v1_cluster, 7);
+
+/**
+ * Describes the message controlplane.v1.PromoteMemberResponse.
+ * Use `create(PromoteMemberResponseSchema)` to create a new message.
+ */
+export const PromoteMemberResponseSchema = /*@__PURE__*/
+  messageDesc(file_controlplane_v1_cluster, 8);
+
+/**
+ * Describes the message controlplane.v1.TransferLeadershipRequest.
+ * Use `create(TransferLeadershipRequestSchema)` to create a new message.
+ */
+export const TransferLeadershipRequestSchema = /*@__PURE__*/
+  messageDesc(file_controlplane_v1_cluster, 9);
+
+/**
+ * Describes the message controlplane.v1.TransferLeadershipResponse.
+ * Use `create(TransferLeadershipResponseSchema)` to create a new message.
+ */
+export const TransferLeadershipResponseSchema = /*@__PURE__*/
+  messageDesc(file_controlplane_v1_cluster, 10);
+
+/**
+ * Describes the message controlplane.v1.SnapshotRequest.
+ * Use `create(SnapshotRequestSchema)` to create a new message.
+ */
+export const SnapshotRequestSchema = /*@__PURE__*/
+  messageDesc(file_controlplane_v1_cluster, 11);
+
+/**
+ * Describes the message controlplane.v1.SnapshotResponse.
+ * Use `create(SnapshotResponseSchema)` to create a new message.
+ */
+export const SnapshotResponseSchema = /*@__PURE__*/
+  messageDesc(file_controlplane_v1_cluster, 12);
+
+/**
+ * Describes the message controlplane.v1.VerifyRequest.
+ * Use `create(VerifyRequestSchema)` to create a new message.
+ */
+export const VerifyRequestSchema = /*@__PURE__*/
+  messageDesc(file_controlplane_v1_cluster, 13);
+
+/**
+ * Describes the message controlplane.v1.VerifyResponse.
+ * Use `create(VerifyResponseSchema)` to create a new message.
+ */
+export const VerifyResponseSchema = /*@__PURE__*/
+  messageDesc(file_controlplane_v1_cluster, 14);
+
+/**
+ * Describes the message controlplane.v1.MemberContent.
+ * Use `create(MemberContentSchema)` to create a new message.
+ */
+export const MemberContentSchema = /*@__PURE__*/
+  messageDesc(file_controlplane_v1_cluster, 15);
+
+/**
+ * Describes the message controlplane.v1.TableDifference.
+ * Use `create(TableDifferenceSchema)` to create a new message.
+ */
+export const TableDifferenceSchema = /*@__PURE__*/
+  messageDesc(file_controlplane_v1_cluster, 16);
+
+/**
+ * Describes the message controlplane.v1.BackupRequest.
+ * Use `create(BackupRequestSchema)` to create a new message.
+ */
+export const BackupRequestSchema = /*@__PURE__*/
+  messageDesc(file_controlplane_v1_cluster, 17);
+
+/**
+ * Describes the message controlplane.v1.BackupResponse.
+ * Use `create(BackupResponseSchema)` to create a new message.
+ */
+export const BackupResponseSchema = /*@__PURE__*/
+  messageDesc(file_controlplane_v1_cluster, 18);
+
+/**
+ * Describes the message controlplane.v1.BackupInfo.
+ * Use `create(BackupInfoSchema)` to create a new message.
+ */
+export const BackupInfoSchema = /*@__PURE__*/
+  messageDesc(file_controlplane_v1_cluster, 19);
+
+/**
  * Describes the enum controlplane.v1.MemberRole.
  */
 export const MemberRoleSchema = /*@__PURE__*/
@@ -46,7 +167,12 @@ export const MemberRole = /*@__PURE__*/
   tsEnum(MemberRoleSchema);
 
 /**
- * ClusterService tells about the members that replicate the state.
+ * ClusterService tells about the members that replicate the state, and changes
+ * which there are.
+ *
+ * Every method may be repeated: one that finds its work done says so. A change of
+ * the membership is refused (FAILED_PRECONDITION) if the members that answer would
+ * be no majority after it, since nothing could be committed any more.
  *
  * @generated from service controlplane.v1.ClusterService
  */

@@ -36,6 +36,24 @@ const (
 	// ClusterServiceGetClusterProcedure is the fully-qualified name of the ClusterService's GetCluster
 	// RPC.
 	ClusterServiceGetClusterProcedure = "/controlplane.v1.ClusterService/GetCluster"
+	// ClusterServiceJoinMemberProcedure is the fully-qualified name of the ClusterService's JoinMember
+	// RPC.
+	ClusterServiceJoinMemberProcedure = "/controlplane.v1.ClusterService/JoinMember"
+	// ClusterServiceRemoveMemberProcedure is the fully-qualified name of the ClusterService's
+	// RemoveMember RPC.
+	ClusterServiceRemoveMemberProcedure = "/controlplane.v1.ClusterService/RemoveMember"
+	// ClusterServicePromoteMemberProcedure is the fully-qualified name of the ClusterService's
+	// PromoteMember RPC.
+	ClusterServicePromoteMemberProcedure = "/controlplane.v1.ClusterService/PromoteMember"
+	// ClusterServiceTransferLeadershipProcedure is the fully-qualified name of the ClusterService's
+	// TransferLeadership RPC.
+	ClusterServiceTransferLeadershipProcedure = "/controlplane.v1.ClusterService/TransferLeadership"
+	// ClusterServiceSnapshotProcedure is the fully-qualified name of the ClusterService's Snapshot RPC.
+	ClusterServiceSnapshotProcedure = "/controlplane.v1.ClusterService/Snapshot"
+	// ClusterServiceVerifyProcedure is the fully-qualified name of the ClusterService's Verify RPC.
+	ClusterServiceVerifyProcedure = "/controlplane.v1.ClusterService/Verify"
+	// ClusterServiceBackupProcedure is the fully-qualified name of the ClusterService's Backup RPC.
+	ClusterServiceBackupProcedure = "/controlplane.v1.ClusterService/Backup"
 )
 
 // ClusterServiceClient is a client for the controlplane.v1.ClusterService service.
@@ -43,6 +61,39 @@ type ClusterServiceClient interface {
 	// GetCluster returns the members as this member sees them. Members that do not
 	// answer within 1 s are listed without applied index and version.
 	GetCluster(context.Context, *connect.Request[v1.GetClusterRequest]) (*connect.Response[v1.GetClusterResponse], error)
+	// JoinMember takes in a member that runs and is part of no cluster yet, such as
+	// one that was started with a --join at which nobody answers. It has no vote at
+	// first, and gets one by itself once it has caught up. Members that are told by
+	// --join where the cluster is need no such call.
+	//
+	// Errors: FAILED_PRECONDITION (nobody answers at the address, or a member of
+	// another cluster, or one that was removed).
+	JoinMember(context.Context, *connect.Request[v1.JoinMemberRequest]) (*connect.Response[v1.JoinMemberResponse], error)
+	// RemoveMember takes a member out for good, dead or alive: what its data
+	// directory holds is refused from then on. A member of the same name may join
+	// with an empty one. Errors: NOT_FOUND, FAILED_PRECONDITION (it is the only voter).
+	RemoveMember(context.Context, *connect.Request[v1.RemoveMemberRequest]) (*connect.Response[v1.RemoveMemberResponse], error)
+	// PromoteMember gives a vote to a member that has none, however far it has caught
+	// up. Members that join get theirs by themselves. Errors: NOT_FOUND,
+	// FAILED_PRECONDITION (it does not answer).
+	PromoteMember(context.Context, *connect.Request[v1.PromoteMemberRequest]) (*connect.Response[v1.PromoteMemberResponse], error)
+	// TransferLeadership lets another member lead. It ends within 10 s, also if
+	// leadership stays where it is (UNAVAILABLE or DEADLINE_EXCEEDED). Errors:
+	// NOT_FOUND, FAILED_PRECONDITION (it has no vote, or there is no other voter).
+	TransferLeadership(context.Context, *connect.Request[v1.TransferLeadershipRequest]) (*connect.Response[v1.TransferLeadershipResponse], error)
+	// Snapshot makes a member move all of its state into the database's main file
+	// and drop log that it no longer needs. Members do so by themselves from time to
+	// time. Errors: NOT_FOUND, UNAVAILABLE (reads or a backup hold it up: try again).
+	Snapshot(context.Context, *connect.Request[v1.SnapshotRequest]) (*connect.Response[v1.SnapshotResponse], error)
+	// Verify has every member hash all of its tables at one and the same log index,
+	// while writes go on, and compares. A member that does not answer in the time
+	// allowed is listed with the reason.
+	Verify(context.Context, *connect.Request[v1.VerifyRequest]) (*connect.Response[v1.VerifyResponse], error)
+	// Backup streams the state of the member that is asked, as one SQLite database
+	// file, while writes go on. The first message describes the file and has no data;
+	// the data of the others is the file. One at a time at each member
+	// (RESOURCE_EXHAUSTED: try again, or another member).
+	Backup(context.Context, *connect.Request[v1.BackupRequest]) (*connect.ServerStreamForClient[v1.BackupResponse], error)
 }
 
 // NewClusterServiceClient constructs a client for the controlplane.v1.ClusterService service. By
@@ -63,12 +114,61 @@ func NewClusterServiceClient(httpClient connect.HTTPClient, baseURL string, opts
 			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
+		joinMember: connect.NewClient[v1.JoinMemberRequest, v1.JoinMemberResponse](
+			httpClient,
+			baseURL+ClusterServiceJoinMemberProcedure,
+			connect.WithSchema(clusterServiceMethods.ByName("JoinMember")),
+			connect.WithClientOptions(opts...),
+		),
+		removeMember: connect.NewClient[v1.RemoveMemberRequest, v1.RemoveMemberResponse](
+			httpClient,
+			baseURL+ClusterServiceRemoveMemberProcedure,
+			connect.WithSchema(clusterServiceMethods.ByName("RemoveMember")),
+			connect.WithClientOptions(opts...),
+		),
+		promoteMember: connect.NewClient[v1.PromoteMemberRequest, v1.PromoteMemberResponse](
+			httpClient,
+			baseURL+ClusterServicePromoteMemberProcedure,
+			connect.WithSchema(clusterServiceMethods.ByName("PromoteMember")),
+			connect.WithClientOptions(opts...),
+		),
+		transferLeadership: connect.NewClient[v1.TransferLeadershipRequest, v1.TransferLeadershipResponse](
+			httpClient,
+			baseURL+ClusterServiceTransferLeadershipProcedure,
+			connect.WithSchema(clusterServiceMethods.ByName("TransferLeadership")),
+			connect.WithClientOptions(opts...),
+		),
+		snapshot: connect.NewClient[v1.SnapshotRequest, v1.SnapshotResponse](
+			httpClient,
+			baseURL+ClusterServiceSnapshotProcedure,
+			connect.WithSchema(clusterServiceMethods.ByName("Snapshot")),
+			connect.WithClientOptions(opts...),
+		),
+		verify: connect.NewClient[v1.VerifyRequest, v1.VerifyResponse](
+			httpClient,
+			baseURL+ClusterServiceVerifyProcedure,
+			connect.WithSchema(clusterServiceMethods.ByName("Verify")),
+			connect.WithClientOptions(opts...),
+		),
+		backup: connect.NewClient[v1.BackupRequest, v1.BackupResponse](
+			httpClient,
+			baseURL+ClusterServiceBackupProcedure,
+			connect.WithSchema(clusterServiceMethods.ByName("Backup")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // clusterServiceClient implements ClusterServiceClient.
 type clusterServiceClient struct {
-	getCluster *connect.Client[v1.GetClusterRequest, v1.GetClusterResponse]
+	getCluster         *connect.Client[v1.GetClusterRequest, v1.GetClusterResponse]
+	joinMember         *connect.Client[v1.JoinMemberRequest, v1.JoinMemberResponse]
+	removeMember       *connect.Client[v1.RemoveMemberRequest, v1.RemoveMemberResponse]
+	promoteMember      *connect.Client[v1.PromoteMemberRequest, v1.PromoteMemberResponse]
+	transferLeadership *connect.Client[v1.TransferLeadershipRequest, v1.TransferLeadershipResponse]
+	snapshot           *connect.Client[v1.SnapshotRequest, v1.SnapshotResponse]
+	verify             *connect.Client[v1.VerifyRequest, v1.VerifyResponse]
+	backup             *connect.Client[v1.BackupRequest, v1.BackupResponse]
 }
 
 // GetCluster calls controlplane.v1.ClusterService.GetCluster.
@@ -76,11 +176,79 @@ func (c *clusterServiceClient) GetCluster(ctx context.Context, req *connect.Requ
 	return c.getCluster.CallUnary(ctx, req)
 }
 
+// JoinMember calls controlplane.v1.ClusterService.JoinMember.
+func (c *clusterServiceClient) JoinMember(ctx context.Context, req *connect.Request[v1.JoinMemberRequest]) (*connect.Response[v1.JoinMemberResponse], error) {
+	return c.joinMember.CallUnary(ctx, req)
+}
+
+// RemoveMember calls controlplane.v1.ClusterService.RemoveMember.
+func (c *clusterServiceClient) RemoveMember(ctx context.Context, req *connect.Request[v1.RemoveMemberRequest]) (*connect.Response[v1.RemoveMemberResponse], error) {
+	return c.removeMember.CallUnary(ctx, req)
+}
+
+// PromoteMember calls controlplane.v1.ClusterService.PromoteMember.
+func (c *clusterServiceClient) PromoteMember(ctx context.Context, req *connect.Request[v1.PromoteMemberRequest]) (*connect.Response[v1.PromoteMemberResponse], error) {
+	return c.promoteMember.CallUnary(ctx, req)
+}
+
+// TransferLeadership calls controlplane.v1.ClusterService.TransferLeadership.
+func (c *clusterServiceClient) TransferLeadership(ctx context.Context, req *connect.Request[v1.TransferLeadershipRequest]) (*connect.Response[v1.TransferLeadershipResponse], error) {
+	return c.transferLeadership.CallUnary(ctx, req)
+}
+
+// Snapshot calls controlplane.v1.ClusterService.Snapshot.
+func (c *clusterServiceClient) Snapshot(ctx context.Context, req *connect.Request[v1.SnapshotRequest]) (*connect.Response[v1.SnapshotResponse], error) {
+	return c.snapshot.CallUnary(ctx, req)
+}
+
+// Verify calls controlplane.v1.ClusterService.Verify.
+func (c *clusterServiceClient) Verify(ctx context.Context, req *connect.Request[v1.VerifyRequest]) (*connect.Response[v1.VerifyResponse], error) {
+	return c.verify.CallUnary(ctx, req)
+}
+
+// Backup calls controlplane.v1.ClusterService.Backup.
+func (c *clusterServiceClient) Backup(ctx context.Context, req *connect.Request[v1.BackupRequest]) (*connect.ServerStreamForClient[v1.BackupResponse], error) {
+	return c.backup.CallServerStream(ctx, req)
+}
+
 // ClusterServiceHandler is an implementation of the controlplane.v1.ClusterService service.
 type ClusterServiceHandler interface {
 	// GetCluster returns the members as this member sees them. Members that do not
 	// answer within 1 s are listed without applied index and version.
 	GetCluster(context.Context, *connect.Request[v1.GetClusterRequest]) (*connect.Response[v1.GetClusterResponse], error)
+	// JoinMember takes in a member that runs and is part of no cluster yet, such as
+	// one that was started with a --join at which nobody answers. It has no vote at
+	// first, and gets one by itself once it has caught up. Members that are told by
+	// --join where the cluster is need no such call.
+	//
+	// Errors: FAILED_PRECONDITION (nobody answers at the address, or a member of
+	// another cluster, or one that was removed).
+	JoinMember(context.Context, *connect.Request[v1.JoinMemberRequest]) (*connect.Response[v1.JoinMemberResponse], error)
+	// RemoveMember takes a member out for good, dead or alive: what its data
+	// directory holds is refused from then on. A member of the same name may join
+	// with an empty one. Errors: NOT_FOUND, FAILED_PRECONDITION (it is the only voter).
+	RemoveMember(context.Context, *connect.Request[v1.RemoveMemberRequest]) (*connect.Response[v1.RemoveMemberResponse], error)
+	// PromoteMember gives a vote to a member that has none, however far it has caught
+	// up. Members that join get theirs by themselves. Errors: NOT_FOUND,
+	// FAILED_PRECONDITION (it does not answer).
+	PromoteMember(context.Context, *connect.Request[v1.PromoteMemberRequest]) (*connect.Response[v1.PromoteMemberResponse], error)
+	// TransferLeadership lets another member lead. It ends within 10 s, also if
+	// leadership stays where it is (UNAVAILABLE or DEADLINE_EXCEEDED). Errors:
+	// NOT_FOUND, FAILED_PRECONDITION (it has no vote, or there is no other voter).
+	TransferLeadership(context.Context, *connect.Request[v1.TransferLeadershipRequest]) (*connect.Response[v1.TransferLeadershipResponse], error)
+	// Snapshot makes a member move all of its state into the database's main file
+	// and drop log that it no longer needs. Members do so by themselves from time to
+	// time. Errors: NOT_FOUND, UNAVAILABLE (reads or a backup hold it up: try again).
+	Snapshot(context.Context, *connect.Request[v1.SnapshotRequest]) (*connect.Response[v1.SnapshotResponse], error)
+	// Verify has every member hash all of its tables at one and the same log index,
+	// while writes go on, and compares. A member that does not answer in the time
+	// allowed is listed with the reason.
+	Verify(context.Context, *connect.Request[v1.VerifyRequest]) (*connect.Response[v1.VerifyResponse], error)
+	// Backup streams the state of the member that is asked, as one SQLite database
+	// file, while writes go on. The first message describes the file and has no data;
+	// the data of the others is the file. One at a time at each member
+	// (RESOURCE_EXHAUSTED: try again, or another member).
+	Backup(context.Context, *connect.Request[v1.BackupRequest], *connect.ServerStream[v1.BackupResponse]) error
 }
 
 // NewClusterServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -97,10 +265,66 @@ func NewClusterServiceHandler(svc ClusterServiceHandler, opts ...connect.Handler
 		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
+	clusterServiceJoinMemberHandler := connect.NewUnaryHandler(
+		ClusterServiceJoinMemberProcedure,
+		svc.JoinMember,
+		connect.WithSchema(clusterServiceMethods.ByName("JoinMember")),
+		connect.WithHandlerOptions(opts...),
+	)
+	clusterServiceRemoveMemberHandler := connect.NewUnaryHandler(
+		ClusterServiceRemoveMemberProcedure,
+		svc.RemoveMember,
+		connect.WithSchema(clusterServiceMethods.ByName("RemoveMember")),
+		connect.WithHandlerOptions(opts...),
+	)
+	clusterServicePromoteMemberHandler := connect.NewUnaryHandler(
+		ClusterServicePromoteMemberProcedure,
+		svc.PromoteMember,
+		connect.WithSchema(clusterServiceMethods.ByName("PromoteMember")),
+		connect.WithHandlerOptions(opts...),
+	)
+	clusterServiceTransferLeadershipHandler := connect.NewUnaryHandler(
+		ClusterServiceTransferLeadershipProcedure,
+		svc.TransferLeadership,
+		connect.WithSchema(clusterServiceMethods.ByName("TransferLeadership")),
+		connect.WithHandlerOptions(opts...),
+	)
+	clusterServiceSnapshotHandler := connect.NewUnaryHandler(
+		ClusterServiceSnapshotProcedure,
+		svc.Snapshot,
+		connect.WithSchema(clusterServiceMethods.ByName("Snapshot")),
+		connect.WithHandlerOptions(opts...),
+	)
+	clusterServiceVerifyHandler := connect.NewUnaryHandler(
+		ClusterServiceVerifyProcedure,
+		svc.Verify,
+		connect.WithSchema(clusterServiceMethods.ByName("Verify")),
+		connect.WithHandlerOptions(opts...),
+	)
+	clusterServiceBackupHandler := connect.NewServerStreamHandler(
+		ClusterServiceBackupProcedure,
+		svc.Backup,
+		connect.WithSchema(clusterServiceMethods.ByName("Backup")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/controlplane.v1.ClusterService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case ClusterServiceGetClusterProcedure:
 			clusterServiceGetClusterHandler.ServeHTTP(w, r)
+		case ClusterServiceJoinMemberProcedure:
+			clusterServiceJoinMemberHandler.ServeHTTP(w, r)
+		case ClusterServiceRemoveMemberProcedure:
+			clusterServiceRemoveMemberHandler.ServeHTTP(w, r)
+		case ClusterServicePromoteMemberProcedure:
+			clusterServicePromoteMemberHandler.ServeHTTP(w, r)
+		case ClusterServiceTransferLeadershipProcedure:
+			clusterServiceTransferLeadershipHandler.ServeHTTP(w, r)
+		case ClusterServiceSnapshotProcedure:
+			clusterServiceSnapshotHandler.ServeHTTP(w, r)
+		case ClusterServiceVerifyProcedure:
+			clusterServiceVerifyHandler.ServeHTTP(w, r)
+		case ClusterServiceBackupProcedure:
+			clusterServiceBackupHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -112,4 +336,32 @@ type UnimplementedClusterServiceHandler struct{}
 
 func (UnimplementedClusterServiceHandler) GetCluster(context.Context, *connect.Request[v1.GetClusterRequest]) (*connect.Response[v1.GetClusterResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("controlplane.v1.ClusterService.GetCluster is not implemented"))
+}
+
+func (UnimplementedClusterServiceHandler) JoinMember(context.Context, *connect.Request[v1.JoinMemberRequest]) (*connect.Response[v1.JoinMemberResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("controlplane.v1.ClusterService.JoinMember is not implemented"))
+}
+
+func (UnimplementedClusterServiceHandler) RemoveMember(context.Context, *connect.Request[v1.RemoveMemberRequest]) (*connect.Response[v1.RemoveMemberResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("controlplane.v1.ClusterService.RemoveMember is not implemented"))
+}
+
+func (UnimplementedClusterServiceHandler) PromoteMember(context.Context, *connect.Request[v1.PromoteMemberRequest]) (*connect.Response[v1.PromoteMemberResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("controlplane.v1.ClusterService.PromoteMember is not implemented"))
+}
+
+func (UnimplementedClusterServiceHandler) TransferLeadership(context.Context, *connect.Request[v1.TransferLeadershipRequest]) (*connect.Response[v1.TransferLeadershipResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("controlplane.v1.ClusterService.TransferLeadership is not implemented"))
+}
+
+func (UnimplementedClusterServiceHandler) Snapshot(context.Context, *connect.Request[v1.SnapshotRequest]) (*connect.Response[v1.SnapshotResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("controlplane.v1.ClusterService.Snapshot is not implemented"))
+}
+
+func (UnimplementedClusterServiceHandler) Verify(context.Context, *connect.Request[v1.VerifyRequest]) (*connect.Response[v1.VerifyResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("controlplane.v1.ClusterService.Verify is not implemented"))
+}
+
+func (UnimplementedClusterServiceHandler) Backup(context.Context, *connect.Request[v1.BackupRequest], *connect.ServerStream[v1.BackupResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("controlplane.v1.ClusterService.Backup is not implemented"))
 }

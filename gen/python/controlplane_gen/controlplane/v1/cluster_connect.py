@@ -19,10 +19,10 @@ from connectrpc.server import ConnectASGIApplication, ConnectWSGIApplication, DE
 from protobuf import DescService
 
 from . import cluster_pb
-from .cluster_pb import GetClusterRequest, GetClusterResponse
+from .cluster_pb import BackupRequest, BackupResponse, GetClusterRequest, GetClusterResponse, JoinMemberRequest, JoinMemberResponse, PromoteMemberRequest, PromoteMemberResponse, RemoveMemberRequest, RemoveMemberResponse, SnapshotRequest, SnapshotResponse, TransferLeadershipRequest, TransferLeadershipResponse, VerifyRequest, VerifyResponse
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
 
     from connectrpc.codec import Codec
     from connectrpc.compression import Compression
@@ -32,12 +32,78 @@ if TYPE_CHECKING:
 
 class ClusterService(Protocol):
     """
-    ClusterService tells about the members that replicate the state.
+    ClusterService tells about the members that replicate the state, and changes
+    which there are.
+
+    Every method may be repeated: one that finds its work done says so. A change of
+    the membership is refused (FAILED_PRECONDITION) if the members that answer would
+    be no majority after it, since nothing could be committed any more.
     """
     async def get_cluster(self, request: GetClusterRequest, ctx: RequestContext[GetClusterRequest, GetClusterResponse], /) -> GetClusterResponse:
         """
         GetCluster returns the members as this member sees them. Members that do not
         answer within 1 s are listed without applied index and version.
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+    async def join_member(self, request: JoinMemberRequest, ctx: RequestContext[JoinMemberRequest, JoinMemberResponse], /) -> JoinMemberResponse:
+        """
+        JoinMember takes in a member that runs and is part of no cluster yet, such as
+        one that was started with a --join at which nobody answers. It has no vote at
+        first, and gets one by itself once it has caught up. Members that are told by
+        --join where the cluster is need no such call.
+
+        Errors: FAILED_PRECONDITION (nobody answers at the address, or a member of
+        another cluster, or one that was removed).
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+    async def remove_member(self, request: RemoveMemberRequest, ctx: RequestContext[RemoveMemberRequest, RemoveMemberResponse], /) -> RemoveMemberResponse:
+        """
+        RemoveMember takes a member out for good, dead or alive: what its data
+        directory holds is refused from then on. A member of the same name may join
+        with an empty one. Errors: NOT_FOUND, FAILED_PRECONDITION (it is the only voter).
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+    async def promote_member(self, request: PromoteMemberRequest, ctx: RequestContext[PromoteMemberRequest, PromoteMemberResponse], /) -> PromoteMemberResponse:
+        """
+        PromoteMember gives a vote to a member that has none, however far it has caught
+        up. Members that join get theirs by themselves. Errors: NOT_FOUND,
+        FAILED_PRECONDITION (it does not answer).
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+    async def transfer_leadership(self, request: TransferLeadershipRequest, ctx: RequestContext[TransferLeadershipRequest, TransferLeadershipResponse], /) -> TransferLeadershipResponse:
+        """
+        TransferLeadership lets another member lead. It ends within 10 s, also if
+        leadership stays where it is (UNAVAILABLE or DEADLINE_EXCEEDED). Errors:
+        NOT_FOUND, FAILED_PRECONDITION (it has no vote, or there is no other voter).
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+    async def snapshot(self, request: SnapshotRequest, ctx: RequestContext[SnapshotRequest, SnapshotResponse], /) -> SnapshotResponse:
+        """
+        Snapshot makes a member move all of its state into the database's main file
+        and drop log that it no longer needs. Members do so by themselves from time to
+        time. Errors: NOT_FOUND, UNAVAILABLE (reads or a backup hold it up: try again).
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+    async def verify(self, request: VerifyRequest, ctx: RequestContext[VerifyRequest, VerifyResponse], /) -> VerifyResponse:
+        """
+        Verify has every member hash all of its tables at one and the same log index,
+        while writes go on, and compares. A member that does not answer in the time
+        allowed is listed with the reason.
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+    def backup(self, request: BackupRequest, ctx: RequestContext[BackupRequest, BackupResponse], /) -> AsyncIterator[BackupResponse]:
+        """
+        Backup streams the state of the member that is asked, as one SQLite database
+        file, while writes go on. The first message describes the file and has no data;
+        the data of the others is the file. One at a time at each member
+        (RESOURCE_EXHAUSTED: try again, or another member).
         """
         raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
 
@@ -70,6 +136,83 @@ class ClusterServiceASGIApplication(ConnectASGIApplication[ClusterService]):
                     ),
                     function=svc.get_cluster,
                 ),
+                "/controlplane.v1.ClusterService/JoinMember": Endpoint.unary(
+                    method=MethodInfo(
+                        name="JoinMember",
+                        service_name="controlplane.v1.ClusterService",
+                        input=JoinMemberRequest,
+                        output=JoinMemberResponse,
+                        idempotency_level=IdempotencyLevel.UNKNOWN,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=svc.join_member,
+                ),
+                "/controlplane.v1.ClusterService/RemoveMember": Endpoint.unary(
+                    method=MethodInfo(
+                        name="RemoveMember",
+                        service_name="controlplane.v1.ClusterService",
+                        input=RemoveMemberRequest,
+                        output=RemoveMemberResponse,
+                        idempotency_level=IdempotencyLevel.UNKNOWN,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=svc.remove_member,
+                ),
+                "/controlplane.v1.ClusterService/PromoteMember": Endpoint.unary(
+                    method=MethodInfo(
+                        name="PromoteMember",
+                        service_name="controlplane.v1.ClusterService",
+                        input=PromoteMemberRequest,
+                        output=PromoteMemberResponse,
+                        idempotency_level=IdempotencyLevel.UNKNOWN,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=svc.promote_member,
+                ),
+                "/controlplane.v1.ClusterService/TransferLeadership": Endpoint.unary(
+                    method=MethodInfo(
+                        name="TransferLeadership",
+                        service_name="controlplane.v1.ClusterService",
+                        input=TransferLeadershipRequest,
+                        output=TransferLeadershipResponse,
+                        idempotency_level=IdempotencyLevel.UNKNOWN,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=svc.transfer_leadership,
+                ),
+                "/controlplane.v1.ClusterService/Snapshot": Endpoint.unary(
+                    method=MethodInfo(
+                        name="Snapshot",
+                        service_name="controlplane.v1.ClusterService",
+                        input=SnapshotRequest,
+                        output=SnapshotResponse,
+                        idempotency_level=IdempotencyLevel.UNKNOWN,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=svc.snapshot,
+                ),
+                "/controlplane.v1.ClusterService/Verify": Endpoint.unary(
+                    method=MethodInfo(
+                        name="Verify",
+                        service_name="controlplane.v1.ClusterService",
+                        input=VerifyRequest,
+                        output=VerifyResponse,
+                        idempotency_level=IdempotencyLevel.UNKNOWN,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=svc.verify,
+                ),
+                "/controlplane.v1.ClusterService/Backup": Endpoint.server_stream(
+                    method=MethodInfo(
+                        name="Backup",
+                        service_name="controlplane.v1.ClusterService",
+                        input=BackupRequest,
+                        output=BackupResponse,
+                        idempotency_level=IdempotencyLevel.UNKNOWN,
+                        stream_type=StreamType.SERVER_STREAM,
+                    ),
+                    function=svc.backup,
+                ),
             },
             interceptors=interceptors,
             read_max_bytes=read_max_bytes,
@@ -85,7 +228,12 @@ class ClusterServiceASGIApplication(ConnectASGIApplication[ClusterService]):
 
 class ClusterServiceClient(ConnectClient):
     """
-    ClusterService tells about the members that replicate the state.
+    ClusterService tells about the members that replicate the state, and changes
+    which there are.
+
+    Every method may be repeated: one that finds its work done says so. A change of
+    the membership is refused (FAILED_PRECONDITION) if the members that answer would
+    be no majority after it, since nothing could be committed any more.
     """
     async def get_cluster(
         self,
@@ -113,15 +261,261 @@ class ClusterServiceClient(ConnectClient):
             timeout_ms=timeout_ms,
             use_get=use_get,
         )
+    async def join_member(
+        self,
+        request: JoinMemberRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+    ) -> JoinMemberResponse:
+        """
+        JoinMember takes in a member that runs and is part of no cluster yet, such as
+        one that was started with a --join at which nobody answers. It has no vote at
+        first, and gets one by itself once it has caught up. Members that are told by
+        --join where the cluster is need no such call.
+
+        Errors: FAILED_PRECONDITION (nobody answers at the address, or a member of
+        another cluster, or one that was removed).
+        """
+        return await self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="JoinMember",
+                service_name="controlplane.v1.ClusterService",
+                input=JoinMemberRequest,
+                output=JoinMemberResponse,
+                idempotency_level=IdempotencyLevel.UNKNOWN,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+        )
+    async def remove_member(
+        self,
+        request: RemoveMemberRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+    ) -> RemoveMemberResponse:
+        """
+        RemoveMember takes a member out for good, dead or alive: what its data
+        directory holds is refused from then on. A member of the same name may join
+        with an empty one. Errors: NOT_FOUND, FAILED_PRECONDITION (it is the only voter).
+        """
+        return await self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="RemoveMember",
+                service_name="controlplane.v1.ClusterService",
+                input=RemoveMemberRequest,
+                output=RemoveMemberResponse,
+                idempotency_level=IdempotencyLevel.UNKNOWN,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+        )
+    async def promote_member(
+        self,
+        request: PromoteMemberRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+    ) -> PromoteMemberResponse:
+        """
+        PromoteMember gives a vote to a member that has none, however far it has caught
+        up. Members that join get theirs by themselves. Errors: NOT_FOUND,
+        FAILED_PRECONDITION (it does not answer).
+        """
+        return await self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="PromoteMember",
+                service_name="controlplane.v1.ClusterService",
+                input=PromoteMemberRequest,
+                output=PromoteMemberResponse,
+                idempotency_level=IdempotencyLevel.UNKNOWN,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+        )
+    async def transfer_leadership(
+        self,
+        request: TransferLeadershipRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+    ) -> TransferLeadershipResponse:
+        """
+        TransferLeadership lets another member lead. It ends within 10 s, also if
+        leadership stays where it is (UNAVAILABLE or DEADLINE_EXCEEDED). Errors:
+        NOT_FOUND, FAILED_PRECONDITION (it has no vote, or there is no other voter).
+        """
+        return await self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="TransferLeadership",
+                service_name="controlplane.v1.ClusterService",
+                input=TransferLeadershipRequest,
+                output=TransferLeadershipResponse,
+                idempotency_level=IdempotencyLevel.UNKNOWN,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+        )
+    async def snapshot(
+        self,
+        request: SnapshotRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+    ) -> SnapshotResponse:
+        """
+        Snapshot makes a member move all of its state into the database's main file
+        and drop log that it no longer needs. Members do so by themselves from time to
+        time. Errors: NOT_FOUND, UNAVAILABLE (reads or a backup hold it up: try again).
+        """
+        return await self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="Snapshot",
+                service_name="controlplane.v1.ClusterService",
+                input=SnapshotRequest,
+                output=SnapshotResponse,
+                idempotency_level=IdempotencyLevel.UNKNOWN,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+        )
+    async def verify(
+        self,
+        request: VerifyRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+    ) -> VerifyResponse:
+        """
+        Verify has every member hash all of its tables at one and the same log index,
+        while writes go on, and compares. A member that does not answer in the time
+        allowed is listed with the reason.
+        """
+        return await self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="Verify",
+                service_name="controlplane.v1.ClusterService",
+                input=VerifyRequest,
+                output=VerifyResponse,
+                idempotency_level=IdempotencyLevel.UNKNOWN,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+        )
+    def backup(
+        self,
+        request: BackupRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+    ) -> AsyncIterator[BackupResponse]:
+        """
+        Backup streams the state of the member that is asked, as one SQLite database
+        file, while writes go on. The first message describes the file and has no data;
+        the data of the others is the file. One at a time at each member
+        (RESOURCE_EXHAUSTED: try again, or another member).
+        """
+        return self.execute_server_stream(
+            request=request,
+            method=MethodInfo(
+                name="Backup",
+                service_name="controlplane.v1.ClusterService",
+                input=BackupRequest,
+                output=BackupResponse,
+                idempotency_level=IdempotencyLevel.UNKNOWN,
+                stream_type=StreamType.SERVER_STREAM,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+        )
 
 class ClusterServiceSync(Protocol):
     """
-    ClusterService tells about the members that replicate the state.
+    ClusterService tells about the members that replicate the state, and changes
+    which there are.
+
+    Every method may be repeated: one that finds its work done says so. A change of
+    the membership is refused (FAILED_PRECONDITION) if the members that answer would
+    be no majority after it, since nothing could be committed any more.
     """
     def get_cluster(self, request: GetClusterRequest, ctx: RequestContext[GetClusterRequest, GetClusterResponse], /) -> GetClusterResponse:
         """
         GetCluster returns the members as this member sees them. Members that do not
         answer within 1 s are listed without applied index and version.
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+    def join_member(self, request: JoinMemberRequest, ctx: RequestContext[JoinMemberRequest, JoinMemberResponse], /) -> JoinMemberResponse:
+        """
+        JoinMember takes in a member that runs and is part of no cluster yet, such as
+        one that was started with a --join at which nobody answers. It has no vote at
+        first, and gets one by itself once it has caught up. Members that are told by
+        --join where the cluster is need no such call.
+
+        Errors: FAILED_PRECONDITION (nobody answers at the address, or a member of
+        another cluster, or one that was removed).
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+    def remove_member(self, request: RemoveMemberRequest, ctx: RequestContext[RemoveMemberRequest, RemoveMemberResponse], /) -> RemoveMemberResponse:
+        """
+        RemoveMember takes a member out for good, dead or alive: what its data
+        directory holds is refused from then on. A member of the same name may join
+        with an empty one. Errors: NOT_FOUND, FAILED_PRECONDITION (it is the only voter).
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+    def promote_member(self, request: PromoteMemberRequest, ctx: RequestContext[PromoteMemberRequest, PromoteMemberResponse], /) -> PromoteMemberResponse:
+        """
+        PromoteMember gives a vote to a member that has none, however far it has caught
+        up. Members that join get theirs by themselves. Errors: NOT_FOUND,
+        FAILED_PRECONDITION (it does not answer).
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+    def transfer_leadership(self, request: TransferLeadershipRequest, ctx: RequestContext[TransferLeadershipRequest, TransferLeadershipResponse], /) -> TransferLeadershipResponse:
+        """
+        TransferLeadership lets another member lead. It ends within 10 s, also if
+        leadership stays where it is (UNAVAILABLE or DEADLINE_EXCEEDED). Errors:
+        NOT_FOUND, FAILED_PRECONDITION (it has no vote, or there is no other voter).
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+    def snapshot(self, request: SnapshotRequest, ctx: RequestContext[SnapshotRequest, SnapshotResponse], /) -> SnapshotResponse:
+        """
+        Snapshot makes a member move all of its state into the database's main file
+        and drop log that it no longer needs. Members do so by themselves from time to
+        time. Errors: NOT_FOUND, UNAVAILABLE (reads or a backup hold it up: try again).
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+    def verify(self, request: VerifyRequest, ctx: RequestContext[VerifyRequest, VerifyResponse], /) -> VerifyResponse:
+        """
+        Verify has every member hash all of its tables at one and the same log index,
+        while writes go on, and compares. A member that does not answer in the time
+        allowed is listed with the reason.
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+    def backup(self, request: BackupRequest, ctx: RequestContext[BackupRequest, BackupResponse], /) -> Iterator[BackupResponse]:
+        """
+        Backup streams the state of the member that is asked, as one SQLite database
+        file, while writes go on. The first message describes the file and has no data;
+        the data of the others is the file. One at a time at each member
+        (RESOURCE_EXHAUSTED: try again, or another member).
         """
         raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
 
@@ -152,6 +546,83 @@ class ClusterServiceWSGIApplication(ConnectWSGIApplication):
                     ),
                     function=service.get_cluster,
                 ),
+                "/controlplane.v1.ClusterService/JoinMember": EndpointSync.unary(
+                    method=MethodInfo(
+                        name="JoinMember",
+                        service_name="controlplane.v1.ClusterService",
+                        input=JoinMemberRequest,
+                        output=JoinMemberResponse,
+                        idempotency_level=IdempotencyLevel.UNKNOWN,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=service.join_member,
+                ),
+                "/controlplane.v1.ClusterService/RemoveMember": EndpointSync.unary(
+                    method=MethodInfo(
+                        name="RemoveMember",
+                        service_name="controlplane.v1.ClusterService",
+                        input=RemoveMemberRequest,
+                        output=RemoveMemberResponse,
+                        idempotency_level=IdempotencyLevel.UNKNOWN,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=service.remove_member,
+                ),
+                "/controlplane.v1.ClusterService/PromoteMember": EndpointSync.unary(
+                    method=MethodInfo(
+                        name="PromoteMember",
+                        service_name="controlplane.v1.ClusterService",
+                        input=PromoteMemberRequest,
+                        output=PromoteMemberResponse,
+                        idempotency_level=IdempotencyLevel.UNKNOWN,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=service.promote_member,
+                ),
+                "/controlplane.v1.ClusterService/TransferLeadership": EndpointSync.unary(
+                    method=MethodInfo(
+                        name="TransferLeadership",
+                        service_name="controlplane.v1.ClusterService",
+                        input=TransferLeadershipRequest,
+                        output=TransferLeadershipResponse,
+                        idempotency_level=IdempotencyLevel.UNKNOWN,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=service.transfer_leadership,
+                ),
+                "/controlplane.v1.ClusterService/Snapshot": EndpointSync.unary(
+                    method=MethodInfo(
+                        name="Snapshot",
+                        service_name="controlplane.v1.ClusterService",
+                        input=SnapshotRequest,
+                        output=SnapshotResponse,
+                        idempotency_level=IdempotencyLevel.UNKNOWN,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=service.snapshot,
+                ),
+                "/controlplane.v1.ClusterService/Verify": EndpointSync.unary(
+                    method=MethodInfo(
+                        name="Verify",
+                        service_name="controlplane.v1.ClusterService",
+                        input=VerifyRequest,
+                        output=VerifyResponse,
+                        idempotency_level=IdempotencyLevel.UNKNOWN,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=service.verify,
+                ),
+                "/controlplane.v1.ClusterService/Backup": EndpointSync.server_stream(
+                    method=MethodInfo(
+                        name="Backup",
+                        service_name="controlplane.v1.ClusterService",
+                        input=BackupRequest,
+                        output=BackupResponse,
+                        idempotency_level=IdempotencyLevel.UNKNOWN,
+                        stream_type=StreamType.SERVER_STREAM,
+                    ),
+                    function=service.backup,
+                ),
             },
             interceptors=interceptors,
             read_max_bytes=read_max_bytes,
@@ -167,7 +638,12 @@ class ClusterServiceWSGIApplication(ConnectWSGIApplication):
 
 class ClusterServiceClientSync(ConnectClientSync):
     """
-    ClusterService tells about the members that replicate the state.
+    ClusterService tells about the members that replicate the state, and changes
+    which there are.
+
+    Every method may be repeated: one that finds its work done says so. A change of
+    the membership is refused (FAILED_PRECONDITION) if the members that answer would
+    be no majority after it, since nothing could be committed any more.
     """
     def get_cluster(
         self,
@@ -194,4 +670,184 @@ class ClusterServiceClientSync(ConnectClientSync):
             headers=headers,
             timeout_ms=timeout_ms,
             use_get=use_get,
+        )
+    def join_member(
+        self,
+        request: JoinMemberRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+    ) -> JoinMemberResponse:
+        """
+        JoinMember takes in a member that runs and is part of no cluster yet, such as
+        one that was started with a --join at which nobody answers. It has no vote at
+        first, and gets one by itself once it has caught up. Members that are told by
+        --join where the cluster is need no such call.
+
+        Errors: FAILED_PRECONDITION (nobody answers at the address, or a member of
+        another cluster, or one that was removed).
+        """
+        return self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="JoinMember",
+                service_name="controlplane.v1.ClusterService",
+                input=JoinMemberRequest,
+                output=JoinMemberResponse,
+                idempotency_level=IdempotencyLevel.UNKNOWN,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+        )
+    def remove_member(
+        self,
+        request: RemoveMemberRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+    ) -> RemoveMemberResponse:
+        """
+        RemoveMember takes a member out for good, dead or alive: what its data
+        directory holds is refused from then on. A member of the same name may join
+        with an empty one. Errors: NOT_FOUND, FAILED_PRECONDITION (it is the only voter).
+        """
+        return self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="RemoveMember",
+                service_name="controlplane.v1.ClusterService",
+                input=RemoveMemberRequest,
+                output=RemoveMemberResponse,
+                idempotency_level=IdempotencyLevel.UNKNOWN,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+        )
+    def promote_member(
+        self,
+        request: PromoteMemberRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+    ) -> PromoteMemberResponse:
+        """
+        PromoteMember gives a vote to a member that has none, however far it has caught
+        up. Members that join get theirs by themselves. Errors: NOT_FOUND,
+        FAILED_PRECONDITION (it does not answer).
+        """
+        return self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="PromoteMember",
+                service_name="controlplane.v1.ClusterService",
+                input=PromoteMemberRequest,
+                output=PromoteMemberResponse,
+                idempotency_level=IdempotencyLevel.UNKNOWN,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+        )
+    def transfer_leadership(
+        self,
+        request: TransferLeadershipRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+    ) -> TransferLeadershipResponse:
+        """
+        TransferLeadership lets another member lead. It ends within 10 s, also if
+        leadership stays where it is (UNAVAILABLE or DEADLINE_EXCEEDED). Errors:
+        NOT_FOUND, FAILED_PRECONDITION (it has no vote, or there is no other voter).
+        """
+        return self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="TransferLeadership",
+                service_name="controlplane.v1.ClusterService",
+                input=TransferLeadershipRequest,
+                output=TransferLeadershipResponse,
+                idempotency_level=IdempotencyLevel.UNKNOWN,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+        )
+    def snapshot(
+        self,
+        request: SnapshotRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+    ) -> SnapshotResponse:
+        """
+        Snapshot makes a member move all of its state into the database's main file
+        and drop log that it no longer needs. Members do so by themselves from time to
+        time. Errors: NOT_FOUND, UNAVAILABLE (reads or a backup hold it up: try again).
+        """
+        return self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="Snapshot",
+                service_name="controlplane.v1.ClusterService",
+                input=SnapshotRequest,
+                output=SnapshotResponse,
+                idempotency_level=IdempotencyLevel.UNKNOWN,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+        )
+    def verify(
+        self,
+        request: VerifyRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+    ) -> VerifyResponse:
+        """
+        Verify has every member hash all of its tables at one and the same log index,
+        while writes go on, and compares. A member that does not answer in the time
+        allowed is listed with the reason.
+        """
+        return self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="Verify",
+                service_name="controlplane.v1.ClusterService",
+                input=VerifyRequest,
+                output=VerifyResponse,
+                idempotency_level=IdempotencyLevel.UNKNOWN,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+        )
+    def backup(
+        self,
+        request: BackupRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+    ) -> Iterator[BackupResponse]:
+        """
+        Backup streams the state of the member that is asked, as one SQLite database
+        file, while writes go on. The first message describes the file and has no data;
+        the data of the others is the file. One at a time at each member
+        (RESOURCE_EXHAUSTED: try again, or another member).
+        """
+        return self.execute_server_stream(
+            request=request,
+            method=MethodInfo(
+                name="Backup",
+                service_name="controlplane.v1.ClusterService",
+                input=BackupRequest,
+                output=BackupResponse,
+                idempotency_level=IdempotencyLevel.UNKNOWN,
+                stream_type=StreamType.SERVER_STREAM,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
         )

@@ -14,8 +14,13 @@ from typing import Literal, NoReturn, TYPE_CHECKING, TypeAlias
 from protobuf import Enum, Message
 from protobuf._codegen import file_desc
 
+from . import task_pb
+from ...buf.validate import validate_pb
+
 if TYPE_CHECKING:
     from protobuf import DescFile
+
+    from .task_pb import Consistency
 
 
 _GetClusterRequestFields: TypeAlias = NoReturn
@@ -174,6 +179,613 @@ class Member(Message[_MemberFields]):
         applied_index: int
         version: str
 
+_JoinMemberRequestFields: TypeAlias = Literal["address"]
+
+class JoinMemberRequest(Message[_JoinMemberRequestFields]):
+    """
+    JoinMemberRequest names the address of a member.
+
+    ```proto
+    message controlplane.v1.JoinMemberRequest
+    ```
+
+    Attributes:
+        address:
+            "host:port" at which the members reach it, 1 to 300 bytes.
+
+            ```proto
+            string address = 1;
+            ```
+    """
+
+    __slots__ = ("address",)
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            address: str = "",
+        ) -> None:
+            pass
+
+        address: str
+
+_JoinMemberResponseFields: TypeAlias = Literal["member"]
+
+class JoinMemberResponse(Message[_JoinMemberResponseFields]):
+    """
+    JoinMemberResponse describes the member.
+
+    ```proto
+    message controlplane.v1.JoinMemberResponse
+    ```
+
+    Attributes:
+        member:
+            The member as the cluster has it now.
+
+            ```proto
+            optional controlplane.v1.Member member = 1;
+            ```
+    """
+
+    __slots__ = ("member",)
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            member: Member | None = None,
+        ) -> None:
+            pass
+
+        member: Member | None
+
+_RemoveMemberRequestFields: TypeAlias = Literal["name"]
+
+class RemoveMemberRequest(Message[_RemoveMemberRequestFields]):
+    """
+    RemoveMemberRequest names a member.
+
+    ```proto
+    message controlplane.v1.RemoveMemberRequest
+    ```
+
+    Attributes:
+        name:
+            Its name.
+
+            ```proto
+            string name = 1;
+            ```
+    """
+
+    __slots__ = ("name",)
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            name: str = "",
+        ) -> None:
+            pass
+
+        name: str
+
+_RemoveMemberResponseFields: TypeAlias = NoReturn
+
+class RemoveMemberResponse(Message[_RemoveMemberResponseFields]):
+    """
+    RemoveMemberResponse is empty.
+
+    ```proto
+    message controlplane.v1.RemoveMemberResponse
+    ```
+    """
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+        ) -> None:
+            pass
+
+_PromoteMemberRequestFields: TypeAlias = Literal["name"]
+
+class PromoteMemberRequest(Message[_PromoteMemberRequestFields]):
+    """
+    PromoteMemberRequest names a member.
+
+    ```proto
+    message controlplane.v1.PromoteMemberRequest
+    ```
+
+    Attributes:
+        name:
+            Its name.
+
+            ```proto
+            string name = 1;
+            ```
+    """
+
+    __slots__ = ("name",)
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            name: str = "",
+        ) -> None:
+            pass
+
+        name: str
+
+_PromoteMemberResponseFields: TypeAlias = NoReturn
+
+class PromoteMemberResponse(Message[_PromoteMemberResponseFields]):
+    """
+    PromoteMemberResponse is empty.
+
+    ```proto
+    message controlplane.v1.PromoteMemberResponse
+    ```
+    """
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+        ) -> None:
+            pass
+
+_TransferLeadershipRequestFields: TypeAlias = Literal["name"]
+
+class TransferLeadershipRequest(Message[_TransferLeadershipRequestFields]):
+    """
+    TransferLeadershipRequest says who is to lead.
+
+    ```proto
+    message controlplane.v1.TransferLeadershipRequest
+    ```
+
+    Attributes:
+        name:
+            Name of a member; the one that is the furthest if empty.
+
+            ```proto
+            string name = 1;
+            ```
+    """
+
+    __slots__ = ("name",)
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            name: str = "",
+        ) -> None:
+            pass
+
+        name: str
+
+_TransferLeadershipResponseFields: TypeAlias = Literal["leader"]
+
+class TransferLeadershipResponse(Message[_TransferLeadershipResponseFields]):
+    """
+    TransferLeadershipResponse says who leads.
+
+    ```proto
+    message controlplane.v1.TransferLeadershipResponse
+    ```
+
+    Attributes:
+        leader:
+            Name of the leader; empty if the election is still under way.
+
+            ```proto
+            string leader = 1;
+            ```
+    """
+
+    __slots__ = ("leader",)
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            leader: str = "",
+        ) -> None:
+            pass
+
+        leader: str
+
+_SnapshotRequestFields: TypeAlias = Literal["name"]
+
+class SnapshotRequest(Message[_SnapshotRequestFields]):
+    """
+    SnapshotRequest says whose state is meant.
+
+    ```proto
+    message controlplane.v1.SnapshotRequest
+    ```
+
+    Attributes:
+        name:
+            Name of a member; the one that is asked if empty.
+
+            ```proto
+            string name = 1;
+            ```
+    """
+
+    __slots__ = ("name",)
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            name: str = "",
+        ) -> None:
+            pass
+
+        name: str
+
+_SnapshotResponseFields: TypeAlias = Literal["name", "index"]
+
+class SnapshotResponse(Message[_SnapshotResponseFields]):
+    """
+    SnapshotResponse tells what was made.
+
+    ```proto
+    message controlplane.v1.SnapshotResponse
+    ```
+
+    Attributes:
+        name:
+            Name of the member.
+
+            ```proto
+            string name = 1;
+            ```
+        index:
+            Log index of the snapshot.
+
+            ```proto
+            uint64 index = 2;
+            ```
+    """
+
+    __slots__ = ("name", "index")
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            name: str = "",
+            index: int = 0,
+        ) -> None:
+            pass
+
+        name: str
+        index: int
+
+_VerifyRequestFields: TypeAlias = NoReturn
+
+class VerifyRequest(Message[_VerifyRequestFields]):
+    """
+    VerifyRequest is empty.
+
+    ```proto
+    message controlplane.v1.VerifyRequest
+    ```
+    """
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+        ) -> None:
+            pass
+
+_VerifyResponseFields: TypeAlias = Literal["index", "equal", "members", "differences"]
+
+class VerifyResponse(Message[_VerifyResponseFields]):
+    """
+    VerifyResponse tells whether the members hold the same.
+
+    ```proto
+    message controlplane.v1.VerifyResponse
+    ```
+
+    Attributes:
+        index:
+            Log index at which all hashed.
+
+            ```proto
+            uint64 index = 1;
+            ```
+        equal:
+            Every member answered, and all tables are equal.
+
+            ```proto
+            bool equal = 2;
+            ```
+        members:
+            All members, by name.
+
+            ```proto
+            repeated controlplane.v1.MemberContent members = 3;
+            ```
+        differences:
+            Tables that are not equal, by name.
+
+            ```proto
+            repeated controlplane.v1.TableDifference differences = 4;
+            ```
+    """
+
+    __slots__ = ("index", "equal", "members", "differences")
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            index: int = 0,
+            equal: bool = False,
+            members: list[MemberContent] | None = None,
+            differences: list[TableDifference] | None = None,
+        ) -> None:
+            pass
+
+        index: int
+        equal: bool
+        members: list[MemberContent]
+        differences: list[TableDifference]
+
+_MemberContentFields: TypeAlias = Literal["name", "tables", "error"]
+
+class MemberContent(Message[_MemberContentFields]):
+    """
+    MemberContent is what one member holds.
+
+    ```proto
+    message controlplane.v1.MemberContent
+    ```
+
+    Attributes:
+        name:
+            Its name.
+
+            ```proto
+            string name = 1;
+            ```
+        tables:
+            Hash of each table, by the table's name, in hexadecimal digits; empty if it did
+            not answer.
+
+            ```proto
+            map<string, string> tables = 2;
+            ```
+        error:
+            Why it did not answer; empty if it did.
+
+            ```proto
+            string error = 3;
+            ```
+    """
+
+    __slots__ = ("name", "tables", "error")
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            name: str = "",
+            tables: dict[str, str] | None = None,
+            error: str = "",
+        ) -> None:
+            pass
+
+        name: str
+        tables: dict[str, str]
+        error: str
+
+_TableDifferenceFields: TypeAlias = Literal["table", "members"]
+
+class TableDifference(Message[_TableDifferenceFields]):
+    """
+    TableDifference is a table that is not the same on all members.
+
+    ```proto
+    message controlplane.v1.TableDifference
+    ```
+
+    Attributes:
+        table:
+            Name of the table.
+
+            ```proto
+            string table = 1;
+            ```
+        members:
+            Names of the members whose table is not that of the majority of the members that
+            answered; of all of them if there is no majority.
+
+            ```proto
+            repeated string members = 2;
+            ```
+    """
+
+    __slots__ = ("table", "members")
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            table: str = "",
+            members: list[str] | None = None,
+        ) -> None:
+            pass
+
+        table: str
+        members: list[str]
+
+_BackupRequestFields: TypeAlias = Literal["consistency"]
+
+class BackupRequest(Message[_BackupRequestFields]):
+    """
+    BackupRequest says how fresh the state must be.
+
+    ```proto
+    message controlplane.v1.BackupRequest
+    ```
+
+    Attributes:
+        consistency:
+            LINEARIZABLE (the default): everything acknowledged before the call is in it.
+            STALE: what the member has, also when the cluster has no leader.
+
+            ```proto
+            controlplane.v1.Consistency consistency = 1;
+            ```
+    """
+
+    __slots__ = ("consistency",)
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            consistency: Consistency | None = None,
+        ) -> None:
+            pass
+
+        consistency: Consistency
+
+_BackupResponseFields: TypeAlias = Literal["info", "data"]
+
+class BackupResponse(Message[_BackupResponseFields]):
+    """
+    BackupResponse is one message of a backup.
+
+    ```proto
+    message controlplane.v1.BackupResponse
+    ```
+
+    Attributes:
+        info:
+            What is sent, in the first message only.
+
+            ```proto
+            optional controlplane.v1.BackupInfo info = 1;
+            ```
+        data:
+            The next bytes of the file, 256 KiB at most.
+
+            ```proto
+            bytes data = 2;
+            ```
+    """
+
+    __slots__ = ("info", "data")
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            info: BackupInfo | None = None,
+            data: bytes = b"",
+        ) -> None:
+            pass
+
+        info: BackupInfo | None
+        data: bytes
+
+_BackupInfoFields: TypeAlias = Literal["cluster_id", "member", "index", "size_bytes", "sha256"]
+
+class BackupInfo(Message[_BackupInfoFields]):
+    """
+    BackupInfo describes a backup.
+
+    ```proto
+    message controlplane.v1.BackupInfo
+    ```
+
+    Attributes:
+        cluster_id:
+            Id of the cluster.
+
+            ```proto
+            string cluster_id = 1;
+            ```
+        member:
+            Name of the member that took it.
+
+            ```proto
+            string member = 2;
+            ```
+        index:
+            Log index at which it was taken.
+
+            ```proto
+            uint64 index = 3;
+            ```
+        size_bytes:
+            Size of the file.
+
+            ```proto
+            int64 size_bytes = 4;
+            ```
+        sha256:
+            SHA-256 of the file, in hexadecimal digits.
+
+            ```proto
+            string sha256 = 5;
+            ```
+    """
+
+    __slots__ = ("cluster_id", "member", "index", "size_bytes", "sha256")
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            cluster_id: str = "",
+            member: str = "",
+            index: int = 0,
+            size_bytes: int = 0,
+            sha256: str = "",
+        ) -> None:
+            pass
+
+        cluster_id: str
+        member: str
+        index: int
+        size_bytes: int
+        sha256: str
+
 class MemberRole(Enum):
     """
     MemberRole is a member's part in the Raft cluster.
@@ -216,12 +828,32 @@ class MemberRole(Enum):
 
 
 _DESC = file_desc(
-    b'\n\x1dcontrolplane/v1/cluster.proto\x12\x0fcontrolplane.v1"\x13\n\x11GetClusterRequest"\xd1\x01\n\x12GetClusterResponse\x12\x1d\n\ncluster_id\x18\x01 \x01(\tR\tclusterId\x12\x16\n\x06leader\x18\x02 \x01(\tR\x06leader\x12\x12\n\x04term\x18\x03 \x01(\x04R\x04term\x12#\n\rapplied_index\x18\x04 \x01(\x04R\x0cappliedIndex\x12\x18\n\x07version\x18\x05 \x01(\tR\x07version\x121\n\x07members\x18\x06 \x03(\x0b2\x17.controlplane.v1.MemberR\x07members"\xa6\x01\n\x06Member\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n\x07address\x18\x02 \x01(\tR\x07address\x12/\n\x04role\x18\x03 \x01(\x0e2\x1b.controlplane.v1.MemberRoleR\x04role\x12#\n\rapplied_index\x18\x04 \x01(\x04R\x0cappliedIndex\x12\x18\n\x07version\x18\x05 \x01(\tR\x07version*v\n\nMemberRole\x12\x1b\n\x17MEMBER_ROLE_UNSPECIFIED\x10\x00\x12\x16\n\x12MEMBER_ROLE_LEADER\x10\x01\x12\x18\n\x14MEMBER_ROLE_FOLLOWER\x10\x02\x12\x19\n\x15MEMBER_ROLE_NON_VOTER\x10\x032l\n\x0eClusterService\x12Z\n\nGetCluster\x12".controlplane.v1.GetClusterRequest\x1a#.controlplane.v1.GetClusterResponse"\x03\x90\x02\x01B\xd3\x01\n\x13com.controlplane.v1B\x0cClusterProtoP\x01ZQgithub.com/raft-control-plane/control-plane/gen/go/controlplane/v1;controlplanev1\xa2\x02\x03CXX\xaa\x02\x0fControlplane.V1\xca\x02\x0fControlplane\\V1\xe2\x02\x1bControlplane\\V1\\GPBMetadata\xea\x02\x10Controlplane::V1b\x06proto3',
-    [],
+    b'\n\x1dcontrolplane/v1/cluster.proto\x12\x0fcontrolplane.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1acontrolplane/v1/task.proto"\x13\n\x11GetClusterRequest"\xd1\x01\n\x12GetClusterResponse\x12\x1d\n\ncluster_id\x18\x01 \x01(\tR\tclusterId\x12\x16\n\x06leader\x18\x02 \x01(\tR\x06leader\x12\x12\n\x04term\x18\x03 \x01(\x04R\x04term\x12#\n\rapplied_index\x18\x04 \x01(\x04R\x0cappliedIndex\x12\x18\n\x07version\x18\x05 \x01(\tR\x07version\x121\n\x07members\x18\x06 \x03(\x0b2\x17.controlplane.v1.MemberR\x07members"\xa6\x01\n\x06Member\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n\x07address\x18\x02 \x01(\tR\x07address\x12/\n\x04role\x18\x03 \x01(\x0e2\x1b.controlplane.v1.MemberRoleR\x04role\x12#\n\rapplied_index\x18\x04 \x01(\x04R\x0cappliedIndex\x12\x18\n\x07version\x18\x05 \x01(\tR\x07version"9\n\x11JoinMemberRequest\x12$\n\x07address\x18\x01 \x01(\tR\x07addressB\n\xbaH\x07r\x05 \x01(\xac\x02"E\n\x12JoinMemberResponse\x12/\n\x06member\x18\x01 \x01(\x0b2\x17.controlplane.v1.MemberR\x06member"S\n\x13RemoveMemberRequest\x12<\n\x04name\x18\x01 \x01(\tR\x04nameB(\xbaH%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"\x16\n\x14RemoveMemberResponse"T\n\x14PromoteMemberRequest\x12<\n\x04name\x18\x01 \x01(\tR\x04nameB(\xbaH%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"\x17\n\x15PromoteMemberResponse"\\\n\x19TransferLeadershipRequest\x12?\n\x04name\x18\x01 \x01(\tR\x04nameB+\xbaH(r&2$^([A-Za-z0-9][A-Za-z0-9._-]{0,62})?$"4\n\x1aTransferLeadershipResponse\x12\x16\n\x06leader\x18\x01 \x01(\tR\x06leader"R\n\x0fSnapshotRequest\x12?\n\x04name\x18\x01 \x01(\tR\x04nameB+\xbaH(r&2$^([A-Za-z0-9][A-Za-z0-9._-]{0,62})?$"<\n\x10SnapshotResponse\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n\x05index\x18\x02 \x01(\x04R\x05index"\x0f\n\rVerifyRequest"\xba\x01\n\x0eVerifyResponse\x12\x14\n\x05index\x18\x01 \x01(\x04R\x05index\x12\x14\n\x05equal\x18\x02 \x01(\x08R\x05equal\x128\n\x07members\x18\x03 \x03(\x0b2\x1e.controlplane.v1.MemberContentR\x07members\x12B\n\x0bdifferences\x18\x04 \x03(\x0b2 .controlplane.v1.TableDifferenceR\x0bdifferences"\xb8\x01\n\rMemberContent\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12B\n\x06tables\x18\x02 \x03(\x0b2*.controlplane.v1.MemberContent.TablesEntryR\x06tables\x12\x14\n\x05error\x18\x03 \x01(\tR\x05error\x1a9\n\x0bTablesEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x028\x01"A\n\x0fTableDifference\x12\x14\n\x05table\x18\x01 \x01(\tR\x05table\x12\x18\n\x07members\x18\x02 \x03(\tR\x07members"Y\n\rBackupRequest\x12H\n\x0bconsistency\x18\x01 \x01(\x0e2\x1c.controlplane.v1.ConsistencyR\x0bconsistencyB\x08\xbaH\x05\x82\x01\x02\x10\x01"U\n\x0eBackupResponse\x12/\n\x04info\x18\x01 \x01(\x0b2\x1b.controlplane.v1.BackupInfoR\x04info\x12\x12\n\x04data\x18\x02 \x01(\x0cR\x04data"\x90\x01\n\nBackupInfo\x12\x1d\n\ncluster_id\x18\x01 \x01(\tR\tclusterId\x12\x16\n\x06member\x18\x02 \x01(\tR\x06member\x12\x14\n\x05index\x18\x03 \x01(\x04R\x05index\x12\x1d\n\nsize_bytes\x18\x04 \x01(\x03R\tsizeBytes\x12\x16\n\x06sha256\x18\x05 \x01(\tR\x06sha256*v\n\nMemberRole\x12\x1b\n\x17MEMBER_ROLE_UNSPECIFIED\x10\x00\x12\x16\n\x12MEMBER_ROLE_LEADER\x10\x01\x12\x18\n\x14MEMBER_ROLE_FOLLOWER\x10\x02\x12\x19\n\x15MEMBER_ROLE_NON_VOTER\x10\x032\xd8\x05\n\x0eClusterService\x12Z\n\nGetCluster\x12".controlplane.v1.GetClusterRequest\x1a#.controlplane.v1.GetClusterResponse"\x03\x90\x02\x01\x12U\n\nJoinMember\x12".controlplane.v1.JoinMemberRequest\x1a#.controlplane.v1.JoinMemberResponse\x12[\n\x0cRemoveMember\x12$.controlplane.v1.RemoveMemberRequest\x1a%.controlplane.v1.RemoveMemberResponse\x12^\n\rPromoteMember\x12%.controlplane.v1.PromoteMemberRequest\x1a&.controlplane.v1.PromoteMemberResponse\x12m\n\x12TransferLeadership\x12*.controlplane.v1.TransferLeadershipRequest\x1a+.controlplane.v1.TransferLeadershipResponse\x12O\n\x08Snapshot\x12 .controlplane.v1.SnapshotRequest\x1a!.controlplane.v1.SnapshotResponse\x12I\n\x06Verify\x12\x1e.controlplane.v1.VerifyRequest\x1a\x1f.controlplane.v1.VerifyResponse\x12K\n\x06Backup\x12\x1e.controlplane.v1.BackupRequest\x1a\x1f.controlplane.v1.BackupResponse0\x01B\xd3\x01\n\x13com.controlplane.v1B\x0cClusterProtoP\x01ZQgithub.com/raft-control-plane/control-plane/gen/go/controlplane/v1;controlplanev1\xa2\x02\x03CXX\xaa\x02\x0fControlplane.V1\xca\x02\x0fControlplane\\V1\xe2\x02\x1bControlplane\\V1\\GPBMetadata\xea\x02\x10Controlplane::V1b\x06proto3',
+    [
+        validate_pb.desc(),
+        task_pb.desc(),
+    ],
     {
         "GetClusterRequest": GetClusterRequest,
         "GetClusterResponse": GetClusterResponse,
         "Member": Member,
+        "JoinMemberRequest": JoinMemberRequest,
+        "JoinMemberResponse": JoinMemberResponse,
+        "RemoveMemberRequest": RemoveMemberRequest,
+        "RemoveMemberResponse": RemoveMemberResponse,
+        "PromoteMemberRequest": PromoteMemberRequest,
+        "PromoteMemberResponse": PromoteMemberResponse,
+        "TransferLeadershipRequest": TransferLeadershipRequest,
+        "TransferLeadershipResponse": TransferLeadershipResponse,
+        "SnapshotRequest": SnapshotRequest,
+        "SnapshotResponse": SnapshotResponse,
+        "VerifyRequest": VerifyRequest,
+        "VerifyResponse": VerifyResponse,
+        "MemberContent": MemberContent,
+        "TableDifference": TableDifference,
+        "BackupRequest": BackupRequest,
+        "BackupResponse": BackupResponse,
+        "BackupInfo": BackupInfo,
         "MemberRole": MemberRole,
     },
 )
