@@ -97,6 +97,11 @@ type Result struct {
 	Error    string
 	ExitCode *int32
 	LogTail  string
+	// Permanent says of a failure that another attempt would fail as well.
+	Permanent bool
+	// RetryAfter is how long to wait before another attempt; 0 for the wait that
+	// grows with each failure.
+	RetryAfter time.Duration
 }
 
 // Attempt names one try of a task.

@@ -37,11 +37,14 @@ func DeliverOp(h Held, nowMs int64) *Op {
 
 // EndOp ends a task with what its node reported.
 func EndOp(h Held, status controlplane.TaskStatus, res *controlplane.Result, nowMs int64) *Op {
-	failed := Int(0)
+	failed, reason := Int(0), ""
 	if status == controlplane.TaskFailed {
 		failed = Int(1)
+		if res.Permanent {
+			reason = "permanent"
+		}
 	}
-	op := &Op{Journal: event(nil, kindOf(status), h.Seq, h.Attempt, h.NodeID, "")}
+	op := &Op{Journal: event(nil, kindOf(status), h.Seq, h.Attempt, h.NodeID, reason)}
 	op.Steps = append(op.Steps, Step{SQL: sqlTaskEnd, Args: []Value{
 		Int(h.Seq), Int(int64(h.Attempt)), Str(h.NodeID), Str(string(status)), Int(nowMs), optInt32(res.ExitCode), failed, OptStr(res.Error)}})
 	if len(res.Result) > 0 || res.LogTail != "" {

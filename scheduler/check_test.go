@@ -62,7 +62,8 @@ var forbidden = map[string]string{
 		OR (status = 'RUNNING' AND start_time_ms IS NULL) OR (status = 'ASSIGNED' AND (assign_time_ms IS NULL OR start_time_ms IS NOT NULL))
 		OR (status = 'PENDING' AND (assign_time_ms IS NOT NULL OR start_time_ms IS NOT NULL))
 		OR (status <> 'PENDING' AND retry_time_ms IS NOT NULL)`,
-	"a failure that is not the last resort": `SELECT id FROM tasks WHERE status = 'FAILED' AND failed_attempts < max_attempts AND lost_attempts < max_lost_attempts`,
+	"a failure that is not the last resort": `SELECT id FROM tasks t WHERE status = 'FAILED' AND failed_attempts < max_attempts AND lost_attempts < max_lost_attempts
+		AND NOT EXISTS (SELECT 1 FROM events e WHERE e.task_seq = t.seq AND e.type = 'TASK_FAILED' AND e.reason = 'permanent')`,
 	"a task on a node that is not heard": `SELECT t.id, n.id, n.status FROM tasks t LEFT JOIN nodes n ON n.id = t.node_id
 		WHERE t.status IN ('ASSIGNED', 'RUNNING') AND n.status IS NOT 'HEALTHY'`,
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/raft-control-plane/control-plane"
 )
@@ -170,6 +171,12 @@ func (c *command) report() func() string {
 		if _, ok := c.opts["exit"]; ok {
 			code := int32(c.int("exit", 0))
 			res.ExitCode = &code
+		}
+		res.Permanent = c.opts["permanent"] != ""
+		if c.opts["after"] != "" {
+			after, err := time.ParseDuration(c.opts["after"])
+			c.must(err)
+			res.RetryAfter = after
 		}
 		results = append(results, res)
 	}

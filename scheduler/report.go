@@ -9,6 +9,9 @@ import (
 	"github.com/raft-control-plane/control-plane/db"
 )
 
+// maxRetryAfter is the longest wait that a worker may ask for, by the contract.
+const maxRetryAfter = 24 * time.Hour
+
 // report is a call that records how attempts ended, and may poll.
 type report struct {
 	s        *Scheduler
@@ -136,8 +139,11 @@ func (st *state) ending(g *db.Group, a *attempt, res *controlplane.Result) (*db.
 		a.node.polled = time.Time{} // it is about to stop: nothing more, unless it polls again
 		st.rewind(a.stream())
 		return db.RequeueOp(a.Held, db.Requeue{Attempt: db.AttemptReleased, Reason: "released", Result: *res}, g.Now), controlplane.TaskPending
-	case status == controlplane.TaskFailed && a.FailedAttempts+1 < a.MaxAttempts:
-		wait := st.s.backoff(a.FailedAttempts)
+	case status == controlplane.TaskFailed && !res.Permanent && a.FailedAttempts+1 < a.MaxAttempts:
+		wait := res.RetryAfter
+		if wait == 0 {
+			wait = st.s.backoff(a.FailedAttempts)
+		}
 		st.retries.add(retry{seq: a.Seq, stream: a.stream(), due: st.now().Add(wait)})
 		return db.RequeueOp(a.Held, db.Requeue{Attempt: db.AttemptFailed, Reason: "retry", Result: *res,
 			RetryMs: g.Now + wait.Milliseconds()}, g.Now), controlplane.TaskPending

@@ -110,7 +110,7 @@ func (st *state) loadRetries(c db.Conn) error {
 	for _, r := range waiting {
 		// What the wall clock says is bounded by what the wait can be at most.
 		wait := time.Duration(r.RetryMs-wall) * time.Millisecond
-		wait = min(max(wait, 0), st.s.opts.RetryMax*5/4)
+		wait = min(max(wait, 0), max(st.s.opts.RetryMax*5/4, maxRetryAfter))
 		st.retries.add(retry{seq: r.Seq, stream: r.Stream, due: st.now().Add(wait)})
 	}
 	return err

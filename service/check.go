@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 
+	"google.golang.org/protobuf/types/known/durationpb"
+
 	"github.com/raft-control-plane/control-plane"
 	v1 "github.com/raft-control-plane/control-plane/gen/go/controlplane/v1"
 )
@@ -71,6 +73,30 @@ func checkResults(results []*v1.TaskResult) error {
 			return controlplane.FieldErrorf(fmt.Sprintf("results[%d].task_id", i), "is also that of results[%d]: report each task once in a call", j)
 		}
 		seen[r.GetTaskId()] = i
+		if err := checkOutcome(fmt.Sprintf("results[%d].", i), r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// outcome is how an attempt ended, in either call that reports it.
+type outcome interface {
+	GetStatus() v1.TaskStatus
+	GetPermanent() bool
+	GetRetryAfter() *durationpb.Duration
+}
+
+// checkOutcome refuses what would be ignored.
+func checkOutcome(path string, o outcome) error {
+	failed := o.GetStatus() == v1.TaskStatus_TASK_STATUS_FAILED
+	switch {
+	case o.GetPermanent() && !failed:
+		return controlplane.FieldErrorf(path+"permanent", "is for status TASK_STATUS_FAILED: leave it out")
+	case o.GetRetryAfter() != nil && !failed:
+		return controlplane.FieldErrorf(path+"retry_after", "is for status TASK_STATUS_FAILED: leave it out")
+	case o.GetRetryAfter() != nil && o.GetPermanent():
+		return controlplane.FieldErrorf(path+"retry_after", "is given with permanent, after which there is no other attempt: leave one of them out")
 	}
 	return nil
 }

@@ -83,5 +83,6 @@ func resultFromProto(r *v1.TaskResult) controlplane.Result {
 	return controlplane.Result{
 		TaskID: r.GetTaskId(), Attempt: r.GetAttempt(), Status: taskStatusFromProto[r.GetStatus()],
 		Result: r.GetResult(), Error: r.GetError(), ExitCode: r.ExitCode, LogTail: r.GetLogTail(),
+		Permanent: r.GetPermanent(), RetryAfter: r.GetRetryAfter().AsDuration(),
 	}
 }

@@ -69,13 +69,17 @@ func (s *server) PollTask(ctx context.Context, req *connect.Request[v1.PollTaskR
 // ReportTaskResult implements NodeService.
 func (s *server) ReportTaskResult(ctx context.Context, req *connect.Request[v1.ReportTaskResultRequest]) (*connect.Response[v1.ReportTaskResultResponse], error) {
 	m := req.Msg
+	if err := checkOutcome("", m); err != nil {
+		return nil, err
+	}
 	return call[v1.ReportTaskResultResponse]{
 		header: req.Header(),
 		key:    "attempt",
 		here: func(ctx context.Context) (*v1.ReportTaskResultResponse, error) {
 			outcomes, err := s.Scheduler.Report(ctx, m.GetNodeId(), m.GetSessionId(), []controlplane.Result{{
 				TaskID: m.GetTaskId(), Attempt: m.GetAttempt(), Status: taskStatusFromProto[m.GetStatus()],
-				Result: m.GetResult(), Error: m.GetError(), ExitCode: m.ExitCode, LogTail: m.GetLogTail()}})
+				Result: m.GetResult(), Error: m.GetError(), ExitCode: m.ExitCode, LogTail: m.GetLogTail(),
+				Permanent: m.GetPermanent(), RetryAfter: m.GetRetryAfter().AsDuration()}})
 			if err != nil {
 				return nil, err
 			}

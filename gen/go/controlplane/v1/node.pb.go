@@ -916,7 +916,13 @@ type TaskResult struct {
 	// Exit code of its process, if it ended by itself.
 	ExitCode *int32 `protobuf:"varint,6,opt,name=exit_code,json=exitCode,proto3,oneof" json:"exit_code,omitempty"`
 	// The end of its output; at most 64 KiB.
-	LogTail       string `protobuf:"bytes,7,opt,name=log_tail,json=logTail,proto3" json:"log_tail,omitempty"`
+	LogTail string `protobuf:"bytes,7,opt,name=log_tail,json=logTail,proto3" json:"log_tail,omitempty"`
+	// With FAILED: it would fail again however often it is tried, so the task ends
+	// FAILED now.
+	Permanent bool `protobuf:"varint,8,opt,name=permanent,proto3" json:"permanent,omitempty"`
+	// With FAILED: how long to wait before the next attempt in place of the wait that
+	// the control plane would choose, 1 ms to 24 h.
+	RetryAfter    *durationpb.Duration `protobuf:"bytes,9,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1000,6 +1006,20 @@ func (x *TaskResult) GetLogTail() string {
 	return ""
 }
 
+func (x *TaskResult) GetPermanent() bool {
+	if x != nil {
+		return x.Permanent
+	}
+	return false
+}
+
+func (x *TaskResult) GetRetryAfter() *durationpb.Duration {
+	if x != nil {
+		return x.RetryAfter
+	}
+	return nil
+}
+
 // ReportTaskResultRequest reports one attempt.
 type ReportTaskResultRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1021,7 +1041,13 @@ type ReportTaskResultRequest struct {
 	// Exit code of its process, if it ended by itself.
 	ExitCode *int32 `protobuf:"varint,8,opt,name=exit_code,json=exitCode,proto3,oneof" json:"exit_code,omitempty"`
 	// The end of its output; at most 64 KiB.
-	LogTail       string `protobuf:"bytes,9,opt,name=log_tail,json=logTail,proto3" json:"log_tail,omitempty"`
+	LogTail string `protobuf:"bytes,9,opt,name=log_tail,json=logTail,proto3" json:"log_tail,omitempty"`
+	// With FAILED: it would fail again however often it is tried, so the task ends
+	// FAILED now.
+	Permanent bool `protobuf:"varint,10,opt,name=permanent,proto3" json:"permanent,omitempty"`
+	// With FAILED: how long to wait before the next attempt in place of the wait that
+	// the control plane would choose, 1 ms to 24 h.
+	RetryAfter    *durationpb.Duration `protobuf:"bytes,11,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1117,6 +1143,20 @@ func (x *ReportTaskResultRequest) GetLogTail() string {
 		return x.LogTail
 	}
 	return ""
+}
+
+func (x *ReportTaskResultRequest) GetPermanent() bool {
+	if x != nil {
+		return x.Permanent
+	}
+	return false
+}
+
+func (x *ReportTaskResultRequest) GetRetryAfter() *durationpb.Duration {
+	if x != nil {
+		return x.RetryAfter
+	}
+	return nil
 }
 
 // ReportTaskResultResponse confirms a report.
@@ -1758,7 +1798,7 @@ const file_controlplane_v1_node_proto_rawDesc = "" +
 	"\x10PollTaskResponse\x12+\n" +
 	"\x05tasks\x18\x01 \x03(\v2\x15.controlplane.v1.TaskR\x05tasks\x120\n" +
 	"\x04stop\x18\x02 \x03(\v2\x1c.controlplane.v1.StopAttemptR\x04stop\x12/\n" +
-	"\x05lease\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x05lease\"\xb1\x02\n" +
+	"\x05lease\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x05lease\"\x9f\x03\n" +
 	"\n" +
 	"TaskResult\x12\"\n" +
 	"\atask_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04 \x01(@R\x06taskId\x12!\n" +
@@ -1767,9 +1807,12 @@ const file_controlplane_v1_node_proto_rawDesc = "" +
 	"\x06result\x18\x04 \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80@R\x06result\x12\x1e\n" +
 	"\x05error\x18\x05 \x01(\tB\b\xbaH\x05r\x03(\x80 R\x05error\x12 \n" +
 	"\texit_code\x18\x06 \x01(\x05H\x00R\bexitCode\x88\x01\x01\x12$\n" +
-	"\blog_tail\x18\a \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x04R\alogTailB\f\n" +
+	"\blog_tail\x18\a \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x04R\alogTail\x12\x1c\n" +
+	"\tpermanent\x18\b \x01(\bR\tpermanent\x12N\n" +
+	"\vretry_after\x18\t \x01(\v2\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\f\"\x04\b\x80\xa3\x052\x04\x10\xc0\x84=R\n" +
+	"retryAfterB\f\n" +
 	"\n" +
-	"_exit_code\"\xab\x03\n" +
+	"_exit_code\"\x99\x04\n" +
 	"\x17ReportTaskResultRequest\x12\"\n" +
 	"\atask_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04 \x01(@R\x06taskId\x12!\n" +
 	"\aattempt\x18\x02 \x01(\x05B\a\xbaH\x04\x1a\x02(\x01R\aattempt\x12A\n" +
@@ -1780,7 +1823,11 @@ const file_controlplane_v1_node_proto_rawDesc = "" +
 	"\x06result\x18\x06 \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80@R\x06result\x12\x1e\n" +
 	"\x05error\x18\a \x01(\tB\b\xbaH\x05r\x03(\x80 R\x05error\x12 \n" +
 	"\texit_code\x18\b \x01(\x05H\x00R\bexitCode\x88\x01\x01\x12$\n" +
-	"\blog_tail\x18\t \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x04R\alogTailB\f\n" +
+	"\blog_tail\x18\t \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x04R\alogTail\x12\x1c\n" +
+	"\tpermanent\x18\n" +
+	" \x01(\bR\tpermanent\x12N\n" +
+	"\vretry_after\x18\v \x01(\v2\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\f\"\x04\b\x80\xa3\x052\x04\x10\xc0\x84=R\n" +
+	"retryAfterB\f\n" +
 	"\n" +
 	"_exit_code\"O\n" +
 	"\x18ReportTaskResultResponse\x123\n" +
@@ -1904,40 +1951,42 @@ var file_controlplane_v1_node_proto_depIdxs = []int32{
 	6,  // 17: controlplane.v1.PollTaskResponse.stop:type_name -> controlplane.v1.StopAttempt
 	24, // 18: controlplane.v1.PollTaskResponse.lease:type_name -> google.protobuf.Duration
 	26, // 19: controlplane.v1.TaskResult.status:type_name -> controlplane.v1.TaskStatus
-	26, // 20: controlplane.v1.ReportTaskResultRequest.status:type_name -> controlplane.v1.TaskStatus
-	26, // 21: controlplane.v1.ReportTaskResultResponse.status:type_name -> controlplane.v1.TaskStatus
-	11, // 22: controlplane.v1.ReportTaskResultsRequest.results:type_name -> controlplane.v1.TaskResult
-	24, // 23: controlplane.v1.ReportTaskResultsRequest.wait:type_name -> google.protobuf.Duration
-	16, // 24: controlplane.v1.ReportTaskResultsResponse.outcomes:type_name -> controlplane.v1.ReportOutcome
-	25, // 25: controlplane.v1.ReportTaskResultsResponse.tasks:type_name -> controlplane.v1.Task
-	6,  // 26: controlplane.v1.ReportTaskResultsResponse.stop:type_name -> controlplane.v1.StopAttempt
-	24, // 27: controlplane.v1.ReportTaskResultsResponse.lease:type_name -> google.protobuf.Duration
-	26, // 28: controlplane.v1.ReportOutcome.status:type_name -> controlplane.v1.TaskStatus
-	27, // 29: controlplane.v1.ReportOutcome.error:type_name -> controlplane.v1.ItemError
-	0,  // 30: controlplane.v1.ListNodesRequest.statuses:type_name -> controlplane.v1.NodeStatus
-	28, // 31: controlplane.v1.ListNodesRequest.consistency:type_name -> controlplane.v1.Consistency
-	24, // 32: controlplane.v1.ListNodesRequest.max_staleness:type_name -> google.protobuf.Duration
-	4,  // 33: controlplane.v1.ListNodesResponse.nodes:type_name -> controlplane.v1.Node
-	28, // 34: controlplane.v1.GetNodeRequest.consistency:type_name -> controlplane.v1.Consistency
-	24, // 35: controlplane.v1.GetNodeRequest.max_staleness:type_name -> google.protobuf.Duration
-	4,  // 36: controlplane.v1.GetNodeResponse.node:type_name -> controlplane.v1.Node
-	7,  // 37: controlplane.v1.NodeService.Heartbeat:input_type -> controlplane.v1.HeartbeatRequest
-	9,  // 38: controlplane.v1.NodeService.PollTask:input_type -> controlplane.v1.PollTaskRequest
-	12, // 39: controlplane.v1.NodeService.ReportTaskResult:input_type -> controlplane.v1.ReportTaskResultRequest
-	14, // 40: controlplane.v1.NodeService.ReportTaskResults:input_type -> controlplane.v1.ReportTaskResultsRequest
-	17, // 41: controlplane.v1.NodeService.ListNodes:input_type -> controlplane.v1.ListNodesRequest
-	19, // 42: controlplane.v1.NodeService.GetNode:input_type -> controlplane.v1.GetNodeRequest
-	8,  // 43: controlplane.v1.NodeService.Heartbeat:output_type -> controlplane.v1.HeartbeatResponse
-	10, // 44: controlplane.v1.NodeService.PollTask:output_type -> controlplane.v1.PollTaskResponse
-	13, // 45: controlplane.v1.NodeService.ReportTaskResult:output_type -> controlplane.v1.ReportTaskResultResponse
-	15, // 46: controlplane.v1.NodeService.ReportTaskResults:output_type -> controlplane.v1.ReportTaskResultsResponse
-	18, // 47: controlplane.v1.NodeService.ListNodes:output_type -> controlplane.v1.ListNodesResponse
-	20, // 48: controlplane.v1.NodeService.GetNode:output_type -> controlplane.v1.GetNodeResponse
-	43, // [43:49] is the sub-list for method output_type
-	37, // [37:43] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	24, // 20: controlplane.v1.TaskResult.retry_after:type_name -> google.protobuf.Duration
+	26, // 21: controlplane.v1.ReportTaskResultRequest.status:type_name -> controlplane.v1.TaskStatus
+	24, // 22: controlplane.v1.ReportTaskResultRequest.retry_after:type_name -> google.protobuf.Duration
+	26, // 23: controlplane.v1.ReportTaskResultResponse.status:type_name -> controlplane.v1.TaskStatus
+	11, // 24: controlplane.v1.ReportTaskResultsRequest.results:type_name -> controlplane.v1.TaskResult
+	24, // 25: controlplane.v1.ReportTaskResultsRequest.wait:type_name -> google.protobuf.Duration
+	16, // 26: controlplane.v1.ReportTaskResultsResponse.outcomes:type_name -> controlplane.v1.ReportOutcome
+	25, // 27: controlplane.v1.ReportTaskResultsResponse.tasks:type_name -> controlplane.v1.Task
+	6,  // 28: controlplane.v1.ReportTaskResultsResponse.stop:type_name -> controlplane.v1.StopAttempt
+	24, // 29: controlplane.v1.ReportTaskResultsResponse.lease:type_name -> google.protobuf.Duration
+	26, // 30: controlplane.v1.ReportOutcome.status:type_name -> controlplane.v1.TaskStatus
+	27, // 31: controlplane.v1.ReportOutcome.error:type_name -> controlplane.v1.ItemError
+	0,  // 32: controlplane.v1.ListNodesRequest.statuses:type_name -> controlplane.v1.NodeStatus
+	28, // 33: controlplane.v1.ListNodesRequest.consistency:type_name -> controlplane.v1.Consistency
+	24, // 34: controlplane.v1.ListNodesRequest.max_staleness:type_name -> google.protobuf.Duration
+	4,  // 35: controlplane.v1.ListNodesResponse.nodes:type_name -> controlplane.v1.Node
+	28, // 36: controlplane.v1.GetNodeRequest.consistency:type_name -> controlplane.v1.Consistency
+	24, // 37: controlplane.v1.GetNodeRequest.max_staleness:type_name -> google.protobuf.Duration
+	4,  // 38: controlplane.v1.GetNodeResponse.node:type_name -> controlplane.v1.Node
+	7,  // 39: controlplane.v1.NodeService.Heartbeat:input_type -> controlplane.v1.HeartbeatRequest
+	9,  // 40: controlplane.v1.NodeService.PollTask:input_type -> controlplane.v1.PollTaskRequest
+	12, // 41: controlplane.v1.NodeService.ReportTaskResult:input_type -> controlplane.v1.ReportTaskResultRequest
+	14, // 42: controlplane.v1.NodeService.ReportTaskResults:input_type -> controlplane.v1.ReportTaskResultsRequest
+	17, // 43: controlplane.v1.NodeService.ListNodes:input_type -> controlplane.v1.ListNodesRequest
+	19, // 44: controlplane.v1.NodeService.GetNode:input_type -> controlplane.v1.GetNodeRequest
+	8,  // 45: controlplane.v1.NodeService.Heartbeat:output_type -> controlplane.v1.HeartbeatResponse
+	10, // 46: controlplane.v1.NodeService.PollTask:output_type -> controlplane.v1.PollTaskResponse
+	13, // 47: controlplane.v1.NodeService.ReportTaskResult:output_type -> controlplane.v1.ReportTaskResultResponse
+	15, // 48: controlplane.v1.NodeService.ReportTaskResults:output_type -> controlplane.v1.ReportTaskResultsResponse
+	18, // 49: controlplane.v1.NodeService.ListNodes:output_type -> controlplane.v1.ListNodesResponse
+	20, // 50: controlplane.v1.NodeService.GetNode:output_type -> controlplane.v1.GetNodeResponse
+	45, // [45:51] is the sub-list for method output_type
+	39, // [39:45] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_controlplane_v1_node_proto_init() }

@@ -1544,7 +1544,7 @@ type TaskEvent struct {
 	// When, by the leader's clock.
 	Time *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=time,proto3" json:"time,omitempty"`
 	// Why, where the status alone does not tell: "retry", "lease_lost",
-	// "released", "session_replaced", "cancel_requested".
+	// "released", "session_replaced", "cancel_requested", "permanent".
 	Reason string `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
 	// The task as it stands when the message is sent, without payload, result and
 	// log tail; not set if it has been deleted meanwhile.

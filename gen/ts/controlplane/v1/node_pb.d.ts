@@ -547,6 +547,22 @@ export declare type TaskResult = Message<"controlplane.v1.TaskResult"> & {
    * @generated from field: string log_tail = 7;
    */
   logTail: string;
+
+  /**
+   * With FAILED: it would fail again however often it is tried, so the task ends
+   * FAILED now.
+   *
+   * @generated from field: bool permanent = 8;
+   */
+  permanent: boolean;
+
+  /**
+   * With FAILED: how long to wait before the next attempt in place of the wait that
+   * the control plane would choose, 1 ms to 24 h.
+   *
+   * @generated from field: google.protobuf.Duration retry_after = 9;
+   */
+  retryAfter?: Duration | undefined;
 };
 
 /**
@@ -624,6 +640,22 @@ export declare type ReportTaskResultRequest = Message<"controlplane.v1.ReportTas
    * @generated from field: string log_tail = 9;
    */
   logTail: string;
+
+  /**
+   * With FAILED: it would fail again however often it is tried, so the task ends
+   * FAILED now.
+   *
+   * @generated from field: bool permanent = 10;
+   */
+  permanent: boolean;
+
+  /**
+   * With FAILED: how long to wait before the next attempt in place of the wait that
+   * the control plane would choose, 1 ms to 24 h.
+   *
+   * @generated from field: google.protobuf.Duration retry_after = 11;
+   */
+  retryAfter?: Duration | undefined;
 };
 
 /**

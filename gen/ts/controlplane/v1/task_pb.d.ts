@@ -822,7 +822,7 @@ export declare type TaskEvent = Message<"controlplane.v1.TaskEvent"> & {
 
   /**
    * Why, where the status alone does not tell: "retry", "lease_lost",
-   * "released", "session_replaced", "cancel_requested".
+   * "released", "session_replaced", "cancel_requested", "permanent".
    *
    * @generated from field: string reason = 6;
    */

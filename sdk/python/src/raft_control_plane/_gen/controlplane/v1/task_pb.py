@@ -1056,7 +1056,7 @@ class TaskEvent(Message[_TaskEventFields]):
             ```
         reason:
             Why, where the status alone does not tell: "retry", "lease_lost",
-            "released", "session_replaced", "cancel_requested".
+            "released", "session_replaced", "cancel_requested", "permanent".
 
             ```proto
             string reason = 6;
