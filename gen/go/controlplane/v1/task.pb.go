@@ -186,11 +186,30 @@ type Task struct {
 	Timeout *durationpb.Duration `protobuf:"bytes,9,opt,name=timeout,proto3" json:"timeout,omitempty"`
 	// How often it may fail before it ends FAILED, 1 to 100; 1 when 0. Attempts
 	// lost with their node are not failures: see max_lost_attempts. Between
-	// failures it waits 1 s, doubled each time up to 5 min, with jitter.
+	// failures it waits as retry_policy says.
 	MaxAttempts int32 `protobuf:"varint,10,opt,name=max_attempts,json=maxAttempts,proto3" json:"max_attempts,omitempty"`
 	// How many attempts may be lost with their node before it ends FAILED, 1 to
 	// 100; 5 when 0. It bounds the harm of a task that kills its nodes.
 	MaxLostAttempts int32 `protobuf:"varint,11,opt,name=max_lost_attempts,json=maxLostAttempts,proto3" json:"max_lost_attempts,omitempty"`
+	// It is not placed before this time, 1970 to 2099; at once when not set or past.
+	// Stored in milliseconds. As an output it also tells what came of start_delay.
+	EarliestStartTime *timestamppb.Timestamp `protobuf:"bytes,40,opt,name=earliest_start_time,json=earliestStartTime,proto3" json:"earliest_start_time,omitempty"`
+	// Input only, instead of earliest_start_time: it is not placed before so long
+	// after it was stored, 1 ms to 365 days.
+	StartDelay *durationpb.Duration `protobuf:"bytes,41,opt,name=start_delay,json=startDelay,proto3" json:"start_delay,omitempty"`
+	// It ends FAILED, with an error that begins with QUEUE_TIMEOUT, if no node has
+	// fetched it so long after it was stored, or after its earliest start if that is
+	// later; 1 ms to 365 days, never when not set. Once it has run it may wait for
+	// another attempt as long as it takes.
+	QueueTimeout *durationpb.Duration `protobuf:"bytes,42,opt,name=queue_timeout,json=queueTimeout,proto3" json:"queue_timeout,omitempty"`
+	// How it is tried again after a failure, while max_attempts allows it.
+	RetryPolicy *RetryPolicy `protobuf:"bytes,43,opt,name=retry_policy,json=retryPolicy,proto3" json:"retry_policy,omitempty"`
+	// At most max_concurrency tasks of one key hold nodes at the same time, whatever
+	// their queues; at most 128 bytes. None when empty.
+	ConcurrencyKey string `protobuf:"bytes,44,opt,name=concurrency_key,json=concurrencyKey,proto3" json:"concurrency_key,omitempty"`
+	// How many tasks of its concurrency_key may hold nodes, itself included, for it
+	// to be placed, 1 to 10,000; 1 when 0. Only with a concurrency_key.
+	MaxConcurrency int32 `protobuf:"varint,45,opt,name=max_concurrency,json=maxConcurrency,proto3" json:"max_concurrency,omitempty"`
 	// Output only. Where it stands.
 	Status TaskStatus `protobuf:"varint,20,opt,name=status,proto3,enum=controlplane.v1.TaskStatus" json:"status,omitempty"`
 	// Output only. The node of the present or last attempt.
@@ -221,7 +240,8 @@ type Task struct {
 	FailedAttempts int32 `protobuf:"varint,32,opt,name=failed_attempts,json=failedAttempts,proto3" json:"failed_attempts,omitempty"`
 	// Output only. Attempts lost with their node.
 	LostAttempts int32 `protobuf:"varint,33,opt,name=lost_attempts,json=lostAttempts,proto3" json:"lost_attempts,omitempty"`
-	// Output only. When a PENDING task that waits for a retry may be placed again.
+	// Output only. When a PENDING task that waits for its start or for a retry may be
+	// placed.
 	RetryTime *timestamppb.Timestamp `protobuf:"bytes,34,opt,name=retry_time,json=retryTime,proto3" json:"retry_time,omitempty"`
 	// Output only. Indexes of the node's GPUs that the attempt holds.
 	GpuDevices    []int32 `protobuf:"varint,35,rep,packed,name=gpu_devices,json=gpuDevices,proto3" json:"gpu_devices,omitempty"`
@@ -343,6 +363,48 @@ func (x *Task) GetMaxAttempts() int32 {
 func (x *Task) GetMaxLostAttempts() int32 {
 	if x != nil {
 		return x.MaxLostAttempts
+	}
+	return 0
+}
+
+func (x *Task) GetEarliestStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EarliestStartTime
+	}
+	return nil
+}
+
+func (x *Task) GetStartDelay() *durationpb.Duration {
+	if x != nil {
+		return x.StartDelay
+	}
+	return nil
+}
+
+func (x *Task) GetQueueTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.QueueTimeout
+	}
+	return nil
+}
+
+func (x *Task) GetRetryPolicy() *RetryPolicy {
+	if x != nil {
+		return x.RetryPolicy
+	}
+	return nil
+}
+
+func (x *Task) GetConcurrencyKey() string {
+	if x != nil {
+		return x.ConcurrencyKey
+	}
+	return ""
+}
+
+func (x *Task) GetMaxConcurrency() int32 {
+	if x != nil {
+		return x.MaxConcurrency
 	}
 	return 0
 }
@@ -477,6 +539,93 @@ func (*Task_Exec) isTask_Work() {}
 
 func (*Task_Function) isTask_Work() {}
 
+// RetryPolicy is how a task is tried again after failures. The wait before the
+// first retry is initial_backoff; each next one is longer by multiplier, up to
+// max_backoff, and then changed by jitter either way.
+type RetryPolicy struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 1 ms to 24 h; 1 s when not set.
+	InitialBackoff *durationpb.Duration `protobuf:"bytes,1,opt,name=initial_backoff,json=initialBackoff,proto3" json:"initial_backoff,omitempty"`
+	// 1 ms to 24 h; 5 min when not set, or initial_backoff if that is longer.
+	MaxBackoff *durationpb.Duration `protobuf:"bytes,2,opt,name=max_backoff,json=maxBackoff,proto3" json:"max_backoff,omitempty"`
+	// 1 to 100; 2 when not set.
+	Multiplier *float64 `protobuf:"fixed64,3,opt,name=multiplier,proto3,oneof" json:"multiplier,omitempty"`
+	// Part of the wait by which it may be shorter or longer, 0 to 1; 0.25 when not
+	// set.
+	Jitter *float64 `protobuf:"fixed64,4,opt,name=jitter,proto3,oneof" json:"jitter,omitempty"`
+	// If not empty, only a failure with one of these exit codes is tried again; any
+	// other ends the task, also one without exit code, such as a timeout. At most 64,
+	// 0 to 255 each.
+	ExitCodes     []int32 `protobuf:"varint,5,rep,packed,name=exit_codes,json=exitCodes,proto3" json:"exit_codes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetryPolicy) Reset() {
+	*x = RetryPolicy{}
+	mi := &file_controlplane_v1_task_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetryPolicy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetryPolicy) ProtoMessage() {}
+
+func (x *RetryPolicy) ProtoReflect() protoreflect.Message {
+	mi := &file_controlplane_v1_task_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetryPolicy.ProtoReflect.Descriptor instead.
+func (*RetryPolicy) Descriptor() ([]byte, []int) {
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *RetryPolicy) GetInitialBackoff() *durationpb.Duration {
+	if x != nil {
+		return x.InitialBackoff
+	}
+	return nil
+}
+
+func (x *RetryPolicy) GetMaxBackoff() *durationpb.Duration {
+	if x != nil {
+		return x.MaxBackoff
+	}
+	return nil
+}
+
+func (x *RetryPolicy) GetMultiplier() float64 {
+	if x != nil && x.Multiplier != nil {
+		return *x.Multiplier
+	}
+	return 0
+}
+
+func (x *RetryPolicy) GetJitter() float64 {
+	if x != nil && x.Jitter != nil {
+		return *x.Jitter
+	}
+	return 0
+}
+
+func (x *RetryPolicy) GetExitCodes() []int32 {
+	if x != nil {
+		return x.ExitCodes
+	}
+	return nil
+}
+
 // ExecTask is a command. No shell is involved: ask for one in `command`. Its
 // command, env and working_dir have at most 1 MiB together.
 type ExecTask struct {
@@ -496,7 +645,7 @@ type ExecTask struct {
 
 func (x *ExecTask) Reset() {
 	*x = ExecTask{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[1]
+	mi := &file_controlplane_v1_task_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -508,7 +657,7 @@ func (x *ExecTask) String() string {
 func (*ExecTask) ProtoMessage() {}
 
 func (x *ExecTask) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[1]
+	mi := &file_controlplane_v1_task_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -521,7 +670,7 @@ func (x *ExecTask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecTask.ProtoReflect.Descriptor instead.
 func (*ExecTask) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{1}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *ExecTask) GetCommand() []string {
@@ -558,7 +707,7 @@ type FunctionTask struct {
 
 func (x *FunctionTask) Reset() {
 	*x = FunctionTask{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[2]
+	mi := &file_controlplane_v1_task_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -570,7 +719,7 @@ func (x *FunctionTask) String() string {
 func (*FunctionTask) ProtoMessage() {}
 
 func (x *FunctionTask) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[2]
+	mi := &file_controlplane_v1_task_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -583,7 +732,7 @@ func (x *FunctionTask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FunctionTask.ProtoReflect.Descriptor instead.
 func (*FunctionTask) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{2}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *FunctionTask) GetName() string {
@@ -615,7 +764,7 @@ type Resources struct {
 
 func (x *Resources) Reset() {
 	*x = Resources{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[3]
+	mi := &file_controlplane_v1_task_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -627,7 +776,7 @@ func (x *Resources) String() string {
 func (*Resources) ProtoMessage() {}
 
 func (x *Resources) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[3]
+	mi := &file_controlplane_v1_task_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -640,7 +789,7 @@ func (x *Resources) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resources.ProtoReflect.Descriptor instead.
 func (*Resources) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{3}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Resources) GetCpuMillis() int64 {
@@ -679,7 +828,7 @@ type SubmitTaskRequest struct {
 
 func (x *SubmitTaskRequest) Reset() {
 	*x = SubmitTaskRequest{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[4]
+	mi := &file_controlplane_v1_task_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -691,7 +840,7 @@ func (x *SubmitTaskRequest) String() string {
 func (*SubmitTaskRequest) ProtoMessage() {}
 
 func (x *SubmitTaskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[4]
+	mi := &file_controlplane_v1_task_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -704,7 +853,7 @@ func (x *SubmitTaskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitTaskRequest.ProtoReflect.Descriptor instead.
 func (*SubmitTaskRequest) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{4}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *SubmitTaskRequest) GetTask() *Task {
@@ -732,7 +881,7 @@ type SubmitTaskResponse struct {
 
 func (x *SubmitTaskResponse) Reset() {
 	*x = SubmitTaskResponse{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[5]
+	mi := &file_controlplane_v1_task_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -744,7 +893,7 @@ func (x *SubmitTaskResponse) String() string {
 func (*SubmitTaskResponse) ProtoMessage() {}
 
 func (x *SubmitTaskResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[5]
+	mi := &file_controlplane_v1_task_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -757,7 +906,7 @@ func (x *SubmitTaskResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitTaskResponse.ProtoReflect.Descriptor instead.
 func (*SubmitTaskResponse) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{5}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *SubmitTaskResponse) GetTask() *Task {
@@ -778,7 +927,7 @@ type SubmitTasksRequest struct {
 
 func (x *SubmitTasksRequest) Reset() {
 	*x = SubmitTasksRequest{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[6]
+	mi := &file_controlplane_v1_task_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -790,7 +939,7 @@ func (x *SubmitTasksRequest) String() string {
 func (*SubmitTasksRequest) ProtoMessage() {}
 
 func (x *SubmitTasksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[6]
+	mi := &file_controlplane_v1_task_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -803,7 +952,7 @@ func (x *SubmitTasksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitTasksRequest.ProtoReflect.Descriptor instead.
 func (*SubmitTasksRequest) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{6}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *SubmitTasksRequest) GetRequests() []*SubmitTaskRequest {
@@ -824,7 +973,7 @@ type SubmitTasksResponse struct {
 
 func (x *SubmitTasksResponse) Reset() {
 	*x = SubmitTasksResponse{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[7]
+	mi := &file_controlplane_v1_task_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -836,7 +985,7 @@ func (x *SubmitTasksResponse) String() string {
 func (*SubmitTasksResponse) ProtoMessage() {}
 
 func (x *SubmitTasksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[7]
+	mi := &file_controlplane_v1_task_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -849,7 +998,7 @@ func (x *SubmitTasksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitTasksResponse.ProtoReflect.Descriptor instead.
 func (*SubmitTasksResponse) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{7}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *SubmitTasksResponse) GetOutcomes() []*SubmitTaskOutcome {
@@ -875,7 +1024,7 @@ type SubmitTaskOutcome struct {
 
 func (x *SubmitTaskOutcome) Reset() {
 	*x = SubmitTaskOutcome{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[8]
+	mi := &file_controlplane_v1_task_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -887,7 +1036,7 @@ func (x *SubmitTaskOutcome) String() string {
 func (*SubmitTaskOutcome) ProtoMessage() {}
 
 func (x *SubmitTaskOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[8]
+	mi := &file_controlplane_v1_task_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -900,7 +1049,7 @@ func (x *SubmitTaskOutcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitTaskOutcome.ProtoReflect.Descriptor instead.
 func (*SubmitTaskOutcome) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{8}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *SubmitTaskOutcome) GetOutcome() isSubmitTaskOutcome_Outcome {
@@ -959,7 +1108,7 @@ type ItemError struct {
 
 func (x *ItemError) Reset() {
 	*x = ItemError{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[9]
+	mi := &file_controlplane_v1_task_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -971,7 +1120,7 @@ func (x *ItemError) String() string {
 func (*ItemError) ProtoMessage() {}
 
 func (x *ItemError) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[9]
+	mi := &file_controlplane_v1_task_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -984,7 +1133,7 @@ func (x *ItemError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ItemError.ProtoReflect.Descriptor instead.
 func (*ItemError) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{9}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ItemError) GetCode() string {
@@ -1021,7 +1170,7 @@ type GetTaskRequest struct {
 
 func (x *GetTaskRequest) Reset() {
 	*x = GetTaskRequest{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[10]
+	mi := &file_controlplane_v1_task_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1033,7 +1182,7 @@ func (x *GetTaskRequest) String() string {
 func (*GetTaskRequest) ProtoMessage() {}
 
 func (x *GetTaskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[10]
+	mi := &file_controlplane_v1_task_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1046,7 +1195,7 @@ func (x *GetTaskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTaskRequest.ProtoReflect.Descriptor instead.
 func (*GetTaskRequest) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{10}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *GetTaskRequest) GetId() string {
@@ -1088,7 +1237,7 @@ type GetTaskResponse struct {
 
 func (x *GetTaskResponse) Reset() {
 	*x = GetTaskResponse{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[11]
+	mi := &file_controlplane_v1_task_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1100,7 +1249,7 @@ func (x *GetTaskResponse) String() string {
 func (*GetTaskResponse) ProtoMessage() {}
 
 func (x *GetTaskResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[11]
+	mi := &file_controlplane_v1_task_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1113,7 +1262,7 @@ func (x *GetTaskResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTaskResponse.ProtoReflect.Descriptor instead.
 func (*GetTaskResponse) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{11}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *GetTaskResponse) GetTask() *Task {
@@ -1155,7 +1304,7 @@ type ListTasksRequest struct {
 
 func (x *ListTasksRequest) Reset() {
 	*x = ListTasksRequest{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[12]
+	mi := &file_controlplane_v1_task_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1167,7 +1316,7 @@ func (x *ListTasksRequest) String() string {
 func (*ListTasksRequest) ProtoMessage() {}
 
 func (x *ListTasksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[12]
+	mi := &file_controlplane_v1_task_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1180,7 +1329,7 @@ func (x *ListTasksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTasksRequest.ProtoReflect.Descriptor instead.
 func (*ListTasksRequest) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{12}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListTasksRequest) GetStatuses() []TaskStatus {
@@ -1266,7 +1415,7 @@ type ListTasksResponse struct {
 
 func (x *ListTasksResponse) Reset() {
 	*x = ListTasksResponse{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[13]
+	mi := &file_controlplane_v1_task_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1278,7 +1427,7 @@ func (x *ListTasksResponse) String() string {
 func (*ListTasksResponse) ProtoMessage() {}
 
 func (x *ListTasksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[13]
+	mi := &file_controlplane_v1_task_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1291,7 +1440,7 @@ func (x *ListTasksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTasksResponse.ProtoReflect.Descriptor instead.
 func (*ListTasksResponse) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{13}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListTasksResponse) GetTasks() []*Task {
@@ -1319,7 +1468,7 @@ type CancelTaskRequest struct {
 
 func (x *CancelTaskRequest) Reset() {
 	*x = CancelTaskRequest{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[14]
+	mi := &file_controlplane_v1_task_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1331,7 +1480,7 @@ func (x *CancelTaskRequest) String() string {
 func (*CancelTaskRequest) ProtoMessage() {}
 
 func (x *CancelTaskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[14]
+	mi := &file_controlplane_v1_task_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1344,7 +1493,7 @@ func (x *CancelTaskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelTaskRequest.ProtoReflect.Descriptor instead.
 func (*CancelTaskRequest) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{14}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *CancelTaskRequest) GetId() string {
@@ -1365,7 +1514,7 @@ type CancelTaskResponse struct {
 
 func (x *CancelTaskResponse) Reset() {
 	*x = CancelTaskResponse{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[15]
+	mi := &file_controlplane_v1_task_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1377,7 +1526,7 @@ func (x *CancelTaskResponse) String() string {
 func (*CancelTaskResponse) ProtoMessage() {}
 
 func (x *CancelTaskResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[15]
+	mi := &file_controlplane_v1_task_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1390,7 +1539,7 @@ func (x *CancelTaskResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelTaskResponse.ProtoReflect.Descriptor instead.
 func (*CancelTaskResponse) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{15}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *CancelTaskResponse) GetTask() *Task {
@@ -1418,7 +1567,7 @@ type WatchTasksRequest struct {
 
 func (x *WatchTasksRequest) Reset() {
 	*x = WatchTasksRequest{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[16]
+	mi := &file_controlplane_v1_task_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1430,7 +1579,7 @@ func (x *WatchTasksRequest) String() string {
 func (*WatchTasksRequest) ProtoMessage() {}
 
 func (x *WatchTasksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[16]
+	mi := &file_controlplane_v1_task_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1443,7 +1592,7 @@ func (x *WatchTasksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchTasksRequest.ProtoReflect.Descriptor instead.
 func (*WatchTasksRequest) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{16}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *WatchTasksRequest) GetCursor() string {
@@ -1488,7 +1637,7 @@ type WatchTasksResponse struct {
 
 func (x *WatchTasksResponse) Reset() {
 	*x = WatchTasksResponse{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[17]
+	mi := &file_controlplane_v1_task_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1500,7 +1649,7 @@ func (x *WatchTasksResponse) String() string {
 func (*WatchTasksResponse) ProtoMessage() {}
 
 func (x *WatchTasksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[17]
+	mi := &file_controlplane_v1_task_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1513,7 +1662,7 @@ func (x *WatchTasksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchTasksResponse.ProtoReflect.Descriptor instead.
 func (*WatchTasksResponse) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{17}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *WatchTasksResponse) GetCursor() string {
@@ -1555,7 +1704,7 @@ type TaskEvent struct {
 
 func (x *TaskEvent) Reset() {
 	*x = TaskEvent{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[18]
+	mi := &file_controlplane_v1_task_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1567,7 +1716,7 @@ func (x *TaskEvent) String() string {
 func (*TaskEvent) ProtoMessage() {}
 
 func (x *TaskEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[18]
+	mi := &file_controlplane_v1_task_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1580,7 +1729,7 @@ func (x *TaskEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskEvent.ProtoReflect.Descriptor instead.
 func (*TaskEvent) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{18}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *TaskEvent) GetTaskId() string {
@@ -1636,8 +1785,7 @@ var File_controlplane_v1_task_proto protoreflect.FileDescriptor
 
 const file_controlplane_v1_task_proto_rawDesc = "" +
 	"\n" +
-	"\x1acontrolplane/v1/task.proto\x12\x0fcontrolplane.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xec\n" +
-	"\n" +
+	"\x1acontrolplane/v1/task.proto\x12\x0fcontrolplane.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x99\x0e\n" +
 	"\x04Task\x12;\n" +
 	"\x02id\x18\x01 \x01(\tB+\xbaH(r&2$^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$R\x02id\x12\x1c\n" +
 	"\x04name\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80\x01R\x04name\x12A\n" +
@@ -1650,7 +1798,16 @@ const file_controlplane_v1_task_proto_rawDesc = "" +
 	"\atimeout\x18\t \x01(\v2\x19.google.protobuf.DurationB\x13\xbaH\x10\xaa\x01\r\"\x05\b\x80\xe7\x84\x0f2\x04\x10\xc0\x84=R\atimeout\x12,\n" +
 	"\fmax_attempts\x18\n" +
 	" \x01(\x05B\t\xbaH\x06\x1a\x04\x18d(\x00R\vmaxAttempts\x125\n" +
-	"\x11max_lost_attempts\x18\v \x01(\x05B\t\xbaH\x06\x1a\x04\x18d(\x00R\x0fmaxLostAttempts\x123\n" +
+	"\x11max_lost_attempts\x18\v \x01(\x05B\t\xbaH\x06\x1a\x04\x18d(\x00R\x0fmaxLostAttempts\x12\\\n" +
+	"\x13earliest_start_time\x18( \x01(\v2\x1a.google.protobuf.TimestampB\x10\xbaH\r\xb2\x01\n" +
+	"\x1a\x06\b\x80\xae\x99\xa4\x0f2\x00R\x11earliestStartTime\x12O\n" +
+	"\vstart_delay\x18) \x01(\v2\x19.google.protobuf.DurationB\x13\xbaH\x10\xaa\x01\r\"\x05\b\x80\xe7\x84\x0f2\x04\x10\xc0\x84=R\n" +
+	"startDelay\x12S\n" +
+	"\rqueue_timeout\x18* \x01(\v2\x19.google.protobuf.DurationB\x13\xbaH\x10\xaa\x01\r\"\x05\b\x80\xe7\x84\x0f2\x04\x10\xc0\x84=R\fqueueTimeout\x12?\n" +
+	"\fretry_policy\x18+ \x01(\v2\x1c.controlplane.v1.RetryPolicyR\vretryPolicy\x121\n" +
+	"\x0fconcurrency_key\x18, \x01(\tB\b\xbaH\x05r\x03(\x80\x01R\x0econcurrencyKey\x123\n" +
+	"\x0fmax_concurrency\x18- \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\x90N(\x00R\x0emaxConcurrency\x123\n" +
 	"\x06status\x18\x14 \x01(\x0e2\x1b.controlplane.v1.TaskStatusR\x06status\x12\x17\n" +
 	"\anode_id\x18\x15 \x01(\tR\x06nodeId\x12\x18\n" +
 	"\aattempt\x18\x16 \x01(\x05R\aattempt\x12;\n" +
@@ -1677,7 +1834,19 @@ const file_controlplane_v1_task_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\r\n" +
 	"\x04work\x12\x05\xbaH\x02\b\x01B\f\n" +
 	"\n" +
-	"_exit_code\"\xee\x01\n" +
+	"_exit_code\"\xf7\x02\n" +
+	"\vRetryPolicy\x12V\n" +
+	"\x0finitial_backoff\x18\x01 \x01(\v2\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\f\"\x04\b\x80\xa3\x052\x04\x10\xc0\x84=R\x0einitialBackoff\x12N\n" +
+	"\vmax_backoff\x18\x02 \x01(\v2\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\f\"\x04\b\x80\xa3\x052\x04\x10\xc0\x84=R\n" +
+	"maxBackoff\x12<\n" +
+	"\n" +
+	"multiplier\x18\x03 \x01(\x01B\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00Y@)\x00\x00\x00\x00\x00\x00\xf0?H\x00R\n" +
+	"multiplier\x88\x01\x01\x124\n" +
+	"\x06jitter\x18\x04 \x01(\x01B\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\x00\x00\x00\x00H\x01R\x06jitter\x88\x01\x01\x122\n" +
+	"\n" +
+	"exit_codes\x18\x05 \x03(\x05B\x13\xbaH\x10\x92\x01\r\x10@\x18\x01\"\a\x1a\x05\x18\xff\x01(\x00R\texitCodesB\r\n" +
+	"\v_multiplierB\t\n" +
+	"\a_jitter\"\xee\x01\n" +
 	"\bExecTask\x12-\n" +
 	"\acommand\x18\x01 \x03(\tB\x13\xbaH\x10\x92\x01\r\b\x01\x10\x80\x02\"\x06r\x04(\x80\x80\x04R\acommand\x12P\n" +
 	"\x03env\x18\x02 \x03(\v2\".controlplane.v1.ExecTask.EnvEntryB\x1a\xbaH\x17\x9a\x01\x14\x10\x80\x02\"\ar\x05 \x01(\x80\x02*\x06r\x04(\x80\x80\x04R\x03env\x12)\n" +
@@ -1800,84 +1969,91 @@ func file_controlplane_v1_task_proto_rawDescGZIP() []byte {
 }
 
 var file_controlplane_v1_task_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_controlplane_v1_task_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_controlplane_v1_task_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_controlplane_v1_task_proto_goTypes = []any{
 	(TaskStatus)(0),               // 0: controlplane.v1.TaskStatus
 	(Consistency)(0),              // 1: controlplane.v1.Consistency
 	(*Task)(nil),                  // 2: controlplane.v1.Task
-	(*ExecTask)(nil),              // 3: controlplane.v1.ExecTask
-	(*FunctionTask)(nil),          // 4: controlplane.v1.FunctionTask
-	(*Resources)(nil),             // 5: controlplane.v1.Resources
-	(*SubmitTaskRequest)(nil),     // 6: controlplane.v1.SubmitTaskRequest
-	(*SubmitTaskResponse)(nil),    // 7: controlplane.v1.SubmitTaskResponse
-	(*SubmitTasksRequest)(nil),    // 8: controlplane.v1.SubmitTasksRequest
-	(*SubmitTasksResponse)(nil),   // 9: controlplane.v1.SubmitTasksResponse
-	(*SubmitTaskOutcome)(nil),     // 10: controlplane.v1.SubmitTaskOutcome
-	(*ItemError)(nil),             // 11: controlplane.v1.ItemError
-	(*GetTaskRequest)(nil),        // 12: controlplane.v1.GetTaskRequest
-	(*GetTaskResponse)(nil),       // 13: controlplane.v1.GetTaskResponse
-	(*ListTasksRequest)(nil),      // 14: controlplane.v1.ListTasksRequest
-	(*ListTasksResponse)(nil),     // 15: controlplane.v1.ListTasksResponse
-	(*CancelTaskRequest)(nil),     // 16: controlplane.v1.CancelTaskRequest
-	(*CancelTaskResponse)(nil),    // 17: controlplane.v1.CancelTaskResponse
-	(*WatchTasksRequest)(nil),     // 18: controlplane.v1.WatchTasksRequest
-	(*WatchTasksResponse)(nil),    // 19: controlplane.v1.WatchTasksResponse
-	(*TaskEvent)(nil),             // 20: controlplane.v1.TaskEvent
-	nil,                           // 21: controlplane.v1.Task.LabelsEntry
-	nil,                           // 22: controlplane.v1.ExecTask.EnvEntry
-	nil,                           // 23: controlplane.v1.ListTasksRequest.LabelsEntry
-	(*durationpb.Duration)(nil),   // 24: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 25: google.protobuf.Timestamp
+	(*RetryPolicy)(nil),           // 3: controlplane.v1.RetryPolicy
+	(*ExecTask)(nil),              // 4: controlplane.v1.ExecTask
+	(*FunctionTask)(nil),          // 5: controlplane.v1.FunctionTask
+	(*Resources)(nil),             // 6: controlplane.v1.Resources
+	(*SubmitTaskRequest)(nil),     // 7: controlplane.v1.SubmitTaskRequest
+	(*SubmitTaskResponse)(nil),    // 8: controlplane.v1.SubmitTaskResponse
+	(*SubmitTasksRequest)(nil),    // 9: controlplane.v1.SubmitTasksRequest
+	(*SubmitTasksResponse)(nil),   // 10: controlplane.v1.SubmitTasksResponse
+	(*SubmitTaskOutcome)(nil),     // 11: controlplane.v1.SubmitTaskOutcome
+	(*ItemError)(nil),             // 12: controlplane.v1.ItemError
+	(*GetTaskRequest)(nil),        // 13: controlplane.v1.GetTaskRequest
+	(*GetTaskResponse)(nil),       // 14: controlplane.v1.GetTaskResponse
+	(*ListTasksRequest)(nil),      // 15: controlplane.v1.ListTasksRequest
+	(*ListTasksResponse)(nil),     // 16: controlplane.v1.ListTasksResponse
+	(*CancelTaskRequest)(nil),     // 17: controlplane.v1.CancelTaskRequest
+	(*CancelTaskResponse)(nil),    // 18: controlplane.v1.CancelTaskResponse
+	(*WatchTasksRequest)(nil),     // 19: controlplane.v1.WatchTasksRequest
+	(*WatchTasksResponse)(nil),    // 20: controlplane.v1.WatchTasksResponse
+	(*TaskEvent)(nil),             // 21: controlplane.v1.TaskEvent
+	nil,                           // 22: controlplane.v1.Task.LabelsEntry
+	nil,                           // 23: controlplane.v1.ExecTask.EnvEntry
+	nil,                           // 24: controlplane.v1.ListTasksRequest.LabelsEntry
+	(*durationpb.Duration)(nil),   // 25: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 26: google.protobuf.Timestamp
 }
 var file_controlplane_v1_task_proto_depIdxs = []int32{
-	21, // 0: controlplane.v1.Task.labels:type_name -> controlplane.v1.Task.LabelsEntry
-	3,  // 1: controlplane.v1.Task.exec:type_name -> controlplane.v1.ExecTask
-	4,  // 2: controlplane.v1.Task.function:type_name -> controlplane.v1.FunctionTask
-	5,  // 3: controlplane.v1.Task.resources:type_name -> controlplane.v1.Resources
-	24, // 4: controlplane.v1.Task.timeout:type_name -> google.protobuf.Duration
-	0,  // 5: controlplane.v1.Task.status:type_name -> controlplane.v1.TaskStatus
-	25, // 6: controlplane.v1.Task.create_time:type_name -> google.protobuf.Timestamp
-	25, // 7: controlplane.v1.Task.assign_time:type_name -> google.protobuf.Timestamp
-	25, // 8: controlplane.v1.Task.start_time:type_name -> google.protobuf.Timestamp
-	25, // 9: controlplane.v1.Task.end_time:type_name -> google.protobuf.Timestamp
-	25, // 10: controlplane.v1.Task.retry_time:type_name -> google.protobuf.Timestamp
-	22, // 11: controlplane.v1.ExecTask.env:type_name -> controlplane.v1.ExecTask.EnvEntry
-	2,  // 12: controlplane.v1.SubmitTaskRequest.task:type_name -> controlplane.v1.Task
-	2,  // 13: controlplane.v1.SubmitTaskResponse.task:type_name -> controlplane.v1.Task
-	6,  // 14: controlplane.v1.SubmitTasksRequest.requests:type_name -> controlplane.v1.SubmitTaskRequest
-	10, // 15: controlplane.v1.SubmitTasksResponse.outcomes:type_name -> controlplane.v1.SubmitTaskOutcome
-	2,  // 16: controlplane.v1.SubmitTaskOutcome.task:type_name -> controlplane.v1.Task
-	11, // 17: controlplane.v1.SubmitTaskOutcome.error:type_name -> controlplane.v1.ItemError
-	1,  // 18: controlplane.v1.GetTaskRequest.consistency:type_name -> controlplane.v1.Consistency
-	24, // 19: controlplane.v1.GetTaskRequest.max_staleness:type_name -> google.protobuf.Duration
-	2,  // 20: controlplane.v1.GetTaskResponse.task:type_name -> controlplane.v1.Task
-	0,  // 21: controlplane.v1.ListTasksRequest.statuses:type_name -> controlplane.v1.TaskStatus
-	23, // 22: controlplane.v1.ListTasksRequest.labels:type_name -> controlplane.v1.ListTasksRequest.LabelsEntry
-	1,  // 23: controlplane.v1.ListTasksRequest.consistency:type_name -> controlplane.v1.Consistency
-	24, // 24: controlplane.v1.ListTasksRequest.max_staleness:type_name -> google.protobuf.Duration
-	2,  // 25: controlplane.v1.ListTasksResponse.tasks:type_name -> controlplane.v1.Task
-	2,  // 26: controlplane.v1.CancelTaskResponse.task:type_name -> controlplane.v1.Task
-	20, // 27: controlplane.v1.WatchTasksResponse.event:type_name -> controlplane.v1.TaskEvent
-	0,  // 28: controlplane.v1.TaskEvent.status:type_name -> controlplane.v1.TaskStatus
-	25, // 29: controlplane.v1.TaskEvent.time:type_name -> google.protobuf.Timestamp
-	2,  // 30: controlplane.v1.TaskEvent.task:type_name -> controlplane.v1.Task
-	6,  // 31: controlplane.v1.TaskService.SubmitTask:input_type -> controlplane.v1.SubmitTaskRequest
-	8,  // 32: controlplane.v1.TaskService.SubmitTasks:input_type -> controlplane.v1.SubmitTasksRequest
-	12, // 33: controlplane.v1.TaskService.GetTask:input_type -> controlplane.v1.GetTaskRequest
-	14, // 34: controlplane.v1.TaskService.ListTasks:input_type -> controlplane.v1.ListTasksRequest
-	16, // 35: controlplane.v1.TaskService.CancelTask:input_type -> controlplane.v1.CancelTaskRequest
-	18, // 36: controlplane.v1.TaskService.WatchTasks:input_type -> controlplane.v1.WatchTasksRequest
-	7,  // 37: controlplane.v1.TaskService.SubmitTask:output_type -> controlplane.v1.SubmitTaskResponse
-	9,  // 38: controlplane.v1.TaskService.SubmitTasks:output_type -> controlplane.v1.SubmitTasksResponse
-	13, // 39: controlplane.v1.TaskService.GetTask:output_type -> controlplane.v1.GetTaskResponse
-	15, // 40: controlplane.v1.TaskService.ListTasks:output_type -> controlplane.v1.ListTasksResponse
-	17, // 41: controlplane.v1.TaskService.CancelTask:output_type -> controlplane.v1.CancelTaskResponse
-	19, // 42: controlplane.v1.TaskService.WatchTasks:output_type -> controlplane.v1.WatchTasksResponse
-	37, // [37:43] is the sub-list for method output_type
-	31, // [31:37] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	22, // 0: controlplane.v1.Task.labels:type_name -> controlplane.v1.Task.LabelsEntry
+	4,  // 1: controlplane.v1.Task.exec:type_name -> controlplane.v1.ExecTask
+	5,  // 2: controlplane.v1.Task.function:type_name -> controlplane.v1.FunctionTask
+	6,  // 3: controlplane.v1.Task.resources:type_name -> controlplane.v1.Resources
+	25, // 4: controlplane.v1.Task.timeout:type_name -> google.protobuf.Duration
+	26, // 5: controlplane.v1.Task.earliest_start_time:type_name -> google.protobuf.Timestamp
+	25, // 6: controlplane.v1.Task.start_delay:type_name -> google.protobuf.Duration
+	25, // 7: controlplane.v1.Task.queue_timeout:type_name -> google.protobuf.Duration
+	3,  // 8: controlplane.v1.Task.retry_policy:type_name -> controlplane.v1.RetryPolicy
+	0,  // 9: controlplane.v1.Task.status:type_name -> controlplane.v1.TaskStatus
+	26, // 10: controlplane.v1.Task.create_time:type_name -> google.protobuf.Timestamp
+	26, // 11: controlplane.v1.Task.assign_time:type_name -> google.protobuf.Timestamp
+	26, // 12: controlplane.v1.Task.start_time:type_name -> google.protobuf.Timestamp
+	26, // 13: controlplane.v1.Task.end_time:type_name -> google.protobuf.Timestamp
+	26, // 14: controlplane.v1.Task.retry_time:type_name -> google.protobuf.Timestamp
+	25, // 15: controlplane.v1.RetryPolicy.initial_backoff:type_name -> google.protobuf.Duration
+	25, // 16: controlplane.v1.RetryPolicy.max_backoff:type_name -> google.protobuf.Duration
+	23, // 17: controlplane.v1.ExecTask.env:type_name -> controlplane.v1.ExecTask.EnvEntry
+	2,  // 18: controlplane.v1.SubmitTaskRequest.task:type_name -> controlplane.v1.Task
+	2,  // 19: controlplane.v1.SubmitTaskResponse.task:type_name -> controlplane.v1.Task
+	7,  // 20: controlplane.v1.SubmitTasksRequest.requests:type_name -> controlplane.v1.SubmitTaskRequest
+	11, // 21: controlplane.v1.SubmitTasksResponse.outcomes:type_name -> controlplane.v1.SubmitTaskOutcome
+	2,  // 22: controlplane.v1.SubmitTaskOutcome.task:type_name -> controlplane.v1.Task
+	12, // 23: controlplane.v1.SubmitTaskOutcome.error:type_name -> controlplane.v1.ItemError
+	1,  // 24: controlplane.v1.GetTaskRequest.consistency:type_name -> controlplane.v1.Consistency
+	25, // 25: controlplane.v1.GetTaskRequest.max_staleness:type_name -> google.protobuf.Duration
+	2,  // 26: controlplane.v1.GetTaskResponse.task:type_name -> controlplane.v1.Task
+	0,  // 27: controlplane.v1.ListTasksRequest.statuses:type_name -> controlplane.v1.TaskStatus
+	24, // 28: controlplane.v1.ListTasksRequest.labels:type_name -> controlplane.v1.ListTasksRequest.LabelsEntry
+	1,  // 29: controlplane.v1.ListTasksRequest.consistency:type_name -> controlplane.v1.Consistency
+	25, // 30: controlplane.v1.ListTasksRequest.max_staleness:type_name -> google.protobuf.Duration
+	2,  // 31: controlplane.v1.ListTasksResponse.tasks:type_name -> controlplane.v1.Task
+	2,  // 32: controlplane.v1.CancelTaskResponse.task:type_name -> controlplane.v1.Task
+	21, // 33: controlplane.v1.WatchTasksResponse.event:type_name -> controlplane.v1.TaskEvent
+	0,  // 34: controlplane.v1.TaskEvent.status:type_name -> controlplane.v1.TaskStatus
+	26, // 35: controlplane.v1.TaskEvent.time:type_name -> google.protobuf.Timestamp
+	2,  // 36: controlplane.v1.TaskEvent.task:type_name -> controlplane.v1.Task
+	7,  // 37: controlplane.v1.TaskService.SubmitTask:input_type -> controlplane.v1.SubmitTaskRequest
+	9,  // 38: controlplane.v1.TaskService.SubmitTasks:input_type -> controlplane.v1.SubmitTasksRequest
+	13, // 39: controlplane.v1.TaskService.GetTask:input_type -> controlplane.v1.GetTaskRequest
+	15, // 40: controlplane.v1.TaskService.ListTasks:input_type -> controlplane.v1.ListTasksRequest
+	17, // 41: controlplane.v1.TaskService.CancelTask:input_type -> controlplane.v1.CancelTaskRequest
+	19, // 42: controlplane.v1.TaskService.WatchTasks:input_type -> controlplane.v1.WatchTasksRequest
+	8,  // 43: controlplane.v1.TaskService.SubmitTask:output_type -> controlplane.v1.SubmitTaskResponse
+	10, // 44: controlplane.v1.TaskService.SubmitTasks:output_type -> controlplane.v1.SubmitTasksResponse
+	14, // 45: controlplane.v1.TaskService.GetTask:output_type -> controlplane.v1.GetTaskResponse
+	16, // 46: controlplane.v1.TaskService.ListTasks:output_type -> controlplane.v1.ListTasksResponse
+	18, // 47: controlplane.v1.TaskService.CancelTask:output_type -> controlplane.v1.CancelTaskResponse
+	20, // 48: controlplane.v1.TaskService.WatchTasks:output_type -> controlplane.v1.WatchTasksResponse
+	43, // [43:49] is the sub-list for method output_type
+	37, // [37:43] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_controlplane_v1_task_proto_init() }
@@ -1889,7 +2065,8 @@ func file_controlplane_v1_task_proto_init() {
 		(*Task_Exec)(nil),
 		(*Task_Function)(nil),
 	}
-	file_controlplane_v1_task_proto_msgTypes[8].OneofWrappers = []any{
+	file_controlplane_v1_task_proto_msgTypes[1].OneofWrappers = []any{}
+	file_controlplane_v1_task_proto_msgTypes[9].OneofWrappers = []any{
 		(*SubmitTaskOutcome_Task)(nil),
 		(*SubmitTaskOutcome_Error)(nil),
 	}
@@ -1899,7 +2076,7 @@ func file_controlplane_v1_task_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_controlplane_v1_task_proto_rawDesc), len(file_controlplane_v1_task_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   22,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

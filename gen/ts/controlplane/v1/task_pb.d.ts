@@ -106,7 +106,7 @@ export declare type Task = Message<"controlplane.v1.Task"> & {
   /**
    * How often it may fail before it ends FAILED, 1 to 100; 1 when 0. Attempts
    * lost with their node are not failures: see max_lost_attempts. Between
-   * failures it waits 1 s, doubled each time up to 5 min, with jitter.
+   * failures it waits as retry_policy says.
    *
    * @generated from field: int32 max_attempts = 10;
    */
@@ -119,6 +119,55 @@ export declare type Task = Message<"controlplane.v1.Task"> & {
    * @generated from field: int32 max_lost_attempts = 11;
    */
   maxLostAttempts: number;
+
+  /**
+   * It is not placed before this time, 1970 to 2099; at once when not set or past.
+   * Stored in milliseconds. As an output it also tells what came of start_delay.
+   *
+   * @generated from field: google.protobuf.Timestamp earliest_start_time = 40;
+   */
+  earliestStartTime?: Timestamp | undefined;
+
+  /**
+   * Input only, instead of earliest_start_time: it is not placed before so long
+   * after it was stored, 1 ms to 365 days.
+   *
+   * @generated from field: google.protobuf.Duration start_delay = 41;
+   */
+  startDelay?: Duration | undefined;
+
+  /**
+   * It ends FAILED, with an error that begins with QUEUE_TIMEOUT, if no node has
+   * fetched it so long after it was stored, or after its earliest start if that is
+   * later; 1 ms to 365 days, never when not set. Once it has run it may wait for
+   * another attempt as long as it takes.
+   *
+   * @generated from field: google.protobuf.Duration queue_timeout = 42;
+   */
+  queueTimeout?: Duration | undefined;
+
+  /**
+   * How it is tried again after a failure, while max_attempts allows it.
+   *
+   * @generated from field: controlplane.v1.RetryPolicy retry_policy = 43;
+   */
+  retryPolicy?: RetryPolicy | undefined;
+
+  /**
+   * At most max_concurrency tasks of one key hold nodes at the same time, whatever
+   * their queues; at most 128 bytes. None when empty.
+   *
+   * @generated from field: string concurrency_key = 44;
+   */
+  concurrencyKey: string;
+
+  /**
+   * How many tasks of its concurrency_key may hold nodes, itself included, for it
+   * to be placed, 1 to 10,000; 1 when 0. Only with a concurrency_key.
+   *
+   * @generated from field: int32 max_concurrency = 45;
+   */
+  maxConcurrency: number;
 
   /**
    * Output only. Where it stands.
@@ -221,7 +270,8 @@ export declare type Task = Message<"controlplane.v1.Task"> & {
   lostAttempts: number;
 
   /**
-   * Output only. When a PENDING task that waits for a retry may be placed again.
+   * Output only. When a PENDING task that waits for its start or for a retry may be
+   * placed.
    *
    * @generated from field: google.protobuf.Timestamp retry_time = 34;
    */
@@ -240,6 +290,59 @@ export declare type Task = Message<"controlplane.v1.Task"> & {
  * Use `create(TaskSchema)` to create a new message.
  */
 export declare const TaskSchema: GenMessage<Task>;
+
+/**
+ * RetryPolicy is how a task is tried again after failures. The wait before the
+ * first retry is initial_backoff; each next one is longer by multiplier, up to
+ * max_backoff, and then changed by jitter either way.
+ *
+ * @generated from message controlplane.v1.RetryPolicy
+ */
+export declare type RetryPolicy = Message<"controlplane.v1.RetryPolicy"> & {
+  /**
+   * 1 ms to 24 h; 1 s when not set.
+   *
+   * @generated from field: google.protobuf.Duration initial_backoff = 1;
+   */
+  initialBackoff?: Duration | undefined;
+
+  /**
+   * 1 ms to 24 h; 5 min when not set, or initial_backoff if that is longer.
+   *
+   * @generated from field: google.protobuf.Duration max_backoff = 2;
+   */
+  maxBackoff?: Duration | undefined;
+
+  /**
+   * 1 to 100; 2 when not set.
+   *
+   * @generated from field: optional double multiplier = 3;
+   */
+  multiplier?: number | undefined;
+
+  /**
+   * Part of the wait by which it may be shorter or longer, 0 to 1; 0.25 when not
+   * set.
+   *
+   * @generated from field: optional double jitter = 4;
+   */
+  jitter?: number | undefined;
+
+  /**
+   * If not empty, only a failure with one of these exit codes is tried again; any
+   * other ends the task, also one without exit code, such as a timeout. At most 64,
+   * 0 to 255 each.
+   *
+   * @generated from field: repeated int32 exit_codes = 5;
+   */
+  exitCodes: number[];
+};
+
+/**
+ * Describes the message controlplane.v1.RetryPolicy.
+ * Use `create(RetryPolicySchema)` to create a new message.
+ */
+export declare const RetryPolicySchema: GenMessage<RetryPolicy>;
 
 /**
  * ExecTask is a command. No shell is involved: ask for one in `command`. Its

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from protobuf.wkt.google.protobuf.timestamp_pb import Timestamp
 
 
-_TaskFields: TypeAlias = Literal["id", "name", "queue", "priority", "labels", "exec", "function", "resources", "timeout", "max_attempts", "max_lost_attempts", "status", "node_id", "attempt", "create_time", "assign_time", "start_time", "end_time", "result", "error", "exit_code", "log_tail", "cancel_requested", "failed_attempts", "lost_attempts", "retry_time", "gpu_devices"]
+_TaskFields: TypeAlias = Literal["id", "name", "queue", "priority", "labels", "exec", "function", "resources", "timeout", "max_attempts", "max_lost_attempts", "earliest_start_time", "start_delay", "queue_timeout", "retry_policy", "concurrency_key", "max_concurrency", "status", "node_id", "attempt", "create_time", "assign_time", "start_time", "end_time", "result", "error", "exit_code", "log_tail", "cancel_requested", "failed_attempts", "lost_attempts", "retry_time", "gpu_devices"]
 
 class Task(Message[_TaskFields]):
     """
@@ -88,7 +88,7 @@ class Task(Message[_TaskFields]):
         max_attempts:
             How often it may fail before it ends FAILED, 1 to 100; 1 when 0. Attempts
             lost with their node are not failures: see max_lost_attempts. Between
-            failures it waits 1 s, doubled each time up to 5 min, with jitter.
+            failures it waits as retry_policy says.
 
             ```proto
             int32 max_attempts = 10;
@@ -99,6 +99,49 @@ class Task(Message[_TaskFields]):
 
             ```proto
             int32 max_lost_attempts = 11;
+            ```
+        earliest_start_time:
+            It is not placed before this time, 1970 to 2099; at once when not set or past.
+            Stored in milliseconds. As an output it also tells what came of start_delay.
+
+            ```proto
+            optional google.protobuf.Timestamp earliest_start_time = 40;
+            ```
+        start_delay:
+            Input only, instead of earliest_start_time: it is not placed before so long
+            after it was stored, 1 ms to 365 days.
+
+            ```proto
+            optional google.protobuf.Duration start_delay = 41;
+            ```
+        queue_timeout:
+            It ends FAILED, with an error that begins with QUEUE_TIMEOUT, if no node has
+            fetched it so long after it was stored, or after its earliest start if that is
+            later; 1 ms to 365 days, never when not set. Once it has run it may wait for
+            another attempt as long as it takes.
+
+            ```proto
+            optional google.protobuf.Duration queue_timeout = 42;
+            ```
+        retry_policy:
+            How it is tried again after a failure, while max_attempts allows it.
+
+            ```proto
+            optional controlplane.v1.RetryPolicy retry_policy = 43;
+            ```
+        concurrency_key:
+            At most max_concurrency tasks of one key hold nodes at the same time, whatever
+            their queues; at most 128 bytes. None when empty.
+
+            ```proto
+            string concurrency_key = 44;
+            ```
+        max_concurrency:
+            How many tasks of its concurrency_key may hold nodes, itself included, for it
+            to be placed, 1 to 10,000; 1 when 0. Only with a concurrency_key.
+
+            ```proto
+            int32 max_concurrency = 45;
             ```
         status:
             Output only. Where it stands.
@@ -187,7 +230,8 @@ class Task(Message[_TaskFields]):
             int32 lost_attempts = 33;
             ```
         retry_time:
-            Output only. When a PENDING task that waits for a retry may be placed again.
+            Output only. When a PENDING task that waits for its start or for a retry may be
+            placed.
 
             ```proto
             optional google.protobuf.Timestamp retry_time = 34;
@@ -200,7 +244,7 @@ class Task(Message[_TaskFields]):
             ```
     """
 
-    __slots__ = ("id", "name", "queue", "priority", "labels", "resources", "timeout", "max_attempts", "max_lost_attempts", "status", "node_id", "attempt", "create_time", "assign_time", "start_time", "end_time", "result", "error", "exit_code", "log_tail", "cancel_requested", "failed_attempts", "lost_attempts", "retry_time", "gpu_devices", "work")
+    __slots__ = ("id", "name", "queue", "priority", "labels", "resources", "timeout", "max_attempts", "max_lost_attempts", "earliest_start_time", "start_delay", "queue_timeout", "retry_policy", "concurrency_key", "max_concurrency", "status", "node_id", "attempt", "create_time", "assign_time", "start_time", "end_time", "result", "error", "exit_code", "log_tail", "cancel_requested", "failed_attempts", "lost_attempts", "retry_time", "gpu_devices", "work")
 
     if TYPE_CHECKING:
 
@@ -217,6 +261,12 @@ class Task(Message[_TaskFields]):
             timeout: Duration | None = None,
             max_attempts: int = 0,
             max_lost_attempts: int = 0,
+            earliest_start_time: Timestamp | None = None,
+            start_delay: Duration | None = None,
+            queue_timeout: Duration | None = None,
+            retry_policy: RetryPolicy | None = None,
+            concurrency_key: str = "",
+            max_concurrency: int = 0,
             status: TaskStatus | None = None,
             node_id: str = "",
             attempt: int = 0,
@@ -246,6 +296,12 @@ class Task(Message[_TaskFields]):
         timeout: Duration | None
         max_attempts: int
         max_lost_attempts: int
+        earliest_start_time: Timestamp | None
+        start_delay: Duration | None
+        queue_timeout: Duration | None
+        retry_policy: RetryPolicy | None
+        concurrency_key: str
+        max_concurrency: int
         status: TaskStatus
         node_id: str
         attempt: int
@@ -262,6 +318,75 @@ class Task(Message[_TaskFields]):
         lost_attempts: int
         retry_time: Timestamp | None
         gpu_devices: list[int]
+
+_RetryPolicyFields: TypeAlias = Literal["initial_backoff", "max_backoff", "multiplier", "jitter", "exit_codes"]
+
+class RetryPolicy(Message[_RetryPolicyFields]):
+    """
+    RetryPolicy is how a task is tried again after failures. The wait before the
+    first retry is initial_backoff; each next one is longer by multiplier, up to
+    max_backoff, and then changed by jitter either way.
+
+    ```proto
+    message controlplane.v1.RetryPolicy
+    ```
+
+    Attributes:
+        initial_backoff:
+            1 ms to 24 h; 1 s when not set.
+
+            ```proto
+            optional google.protobuf.Duration initial_backoff = 1;
+            ```
+        max_backoff:
+            1 ms to 24 h; 5 min when not set, or initial_backoff if that is longer.
+
+            ```proto
+            optional google.protobuf.Duration max_backoff = 2;
+            ```
+        multiplier:
+            1 to 100; 2 when not set.
+
+            ```proto
+            optional double multiplier = 3;
+            ```
+        jitter:
+            Part of the wait by which it may be shorter or longer, 0 to 1; 0.25 when not
+            set.
+
+            ```proto
+            optional double jitter = 4;
+            ```
+        exit_codes:
+            If not empty, only a failure with one of these exit codes is tried again; any
+            other ends the task, also one without exit code, such as a timeout. At most 64,
+            0 to 255 each.
+
+            ```proto
+            repeated int32 exit_codes = 5 [packed = true];
+            ```
+    """
+
+    __slots__ = ("initial_backoff", "max_backoff", "multiplier", "jitter", "exit_codes")
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            initial_backoff: Duration | None = None,
+            max_backoff: Duration | None = None,
+            multiplier: float | None = None,
+            jitter: float | None = None,
+            exit_codes: list[int] | None = None,
+        ) -> None:
+            pass
+
+        initial_backoff: Duration | None
+        max_backoff: Duration | None
+        multiplier: float
+        jitter: float
+        exit_codes: list[int]
 
 _ExecTaskFields: TypeAlias = Literal["command", "env", "working_dir"]
 
@@ -1191,7 +1316,7 @@ class Consistency(Enum):
 
 
 _DESC = file_desc(
-    b'\n\x1acontrolplane/v1/task.proto\x12\x0fcontrolplane.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto"\xec\n\n\x04Task\x12;\n\x02id\x18\x01 \x01(\tR\x02idB+\xbaH(r&2$^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$\x12\x1c\n\x04name\x18\x02 \x01(\tR\x04nameB\x08\xbaH\x05r\x03(\x80\x01\x12A\n\x05queue\x18\x03 \x01(\tR\x05queueB+\xbaH(r&2$^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$\x12/\n\x08priority\x18\x04 \x01(\x05R\x08priorityB\x13\xbaH\x10\x1a\x0e\x18\xe8\x07(\x98\xf8\xff\xff\xff\xff\xff\xff\xff\x01\x12R\n\x06labels\x18\x05 \x03(\x0b2!.controlplane.v1.Task.LabelsEntryR\x06labelsB\x17\xbaH\x14\x9a\x01\x11\x10 "\x06r\x04 \x01(?*\x05r\x03(\x80\x02\x12/\n\x04exec\x18\x06 \x01(\x0b2\x19.controlplane.v1.ExecTaskH\x00R\x04exec\x12;\n\x08function\x18\x07 \x01(\x0b2\x1d.controlplane.v1.FunctionTaskH\x00R\x08function\x128\n\tresources\x18\x08 \x01(\x0b2\x1a.controlplane.v1.ResourcesR\tresources\x12H\n\x07timeout\x18\t \x01(\x0b2\x19.google.protobuf.DurationR\x07timeoutB\x13\xbaH\x10\xaa\x01\r"\x05\x08\x80\xe7\x84\x0f2\x04\x10\xc0\x84=\x12,\n\x0cmax_attempts\x18\n \x01(\x05R\x0bmaxAttemptsB\t\xbaH\x06\x1a\x04\x18d(\x00\x125\n\x11max_lost_attempts\x18\x0b \x01(\x05R\x0fmaxLostAttemptsB\t\xbaH\x06\x1a\x04\x18d(\x00\x123\n\x06status\x18\x14 \x01(\x0e2\x1b.controlplane.v1.TaskStatusR\x06status\x12\x17\n\x07node_id\x18\x15 \x01(\tR\x06nodeId\x12\x18\n\x07attempt\x18\x16 \x01(\x05R\x07attempt\x12;\n\x0bcreate_time\x18\x17 \x01(\x0b2\x1a.google.protobuf.TimestampR\ncreateTime\x12;\n\x0bassign_time\x18\x18 \x01(\x0b2\x1a.google.protobuf.TimestampR\nassignTime\x129\n\nstart_time\x18\x19 \x01(\x0b2\x1a.google.protobuf.TimestampR\tstartTime\x125\n\x08end_time\x18\x1a \x01(\x0b2\x1a.google.protobuf.TimestampR\x07endTime\x12\x16\n\x06result\x18\x1b \x01(\x0cR\x06result\x12\x14\n\x05error\x18\x1c \x01(\tR\x05error\x12 \n\texit_code\x18\x1d \x01(\x05H\x01R\x08exitCode\x88\x01\x01\x12\x19\n\x08log_tail\x18\x1e \x01(\tR\x07logTail\x12)\n\x10cancel_requested\x18\x1f \x01(\x08R\x0fcancelRequested\x12\'\n\x0ffailed_attempts\x18  \x01(\x05R\x0efailedAttempts\x12#\n\rlost_attempts\x18! \x01(\x05R\x0clostAttempts\x129\n\nretry_time\x18" \x01(\x0b2\x1a.google.protobuf.TimestampR\tretryTime\x12\x1f\n\x0bgpu_devices\x18# \x03(\x05R\ngpuDevices\x1a9\n\x0bLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\r\n\x04work\x12\x05\xbaH\x02\x08\x01B\x0c\n\n_exit_code"\xee\x01\n\x08ExecTask\x12-\n\x07command\x18\x01 \x03(\tR\x07commandB\x13\xbaH\x10\x92\x01\r\x08\x01\x10\x80\x02"\x06r\x04(\x80\x80\x04\x12P\n\x03env\x18\x02 \x03(\x0b2".controlplane.v1.ExecTask.EnvEntryR\x03envB\x1a\xbaH\x17\x9a\x01\x14\x10\x80\x02"\x07r\x05 \x01(\x80\x02*\x06r\x04(\x80\x80\x04\x12)\n\x0bworking_dir\x18\x03 \x01(\tR\nworkingDirB\x08\xbaH\x05r\x03(\x80 \x1a6\n\x08EnvEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x028\x01"t\n\x0cFunctionTask\x12?\n\x04name\x18\x01 \x01(\tR\x04nameB+\xbaH(r&2$^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$\x12#\n\x07payload\x18\x02 \x01(\x0cR\x07payloadB\t\xbaH\x06z\x04\x18\x80\x80@"\x8f\x01\n\tResources\x12,\n\ncpu_millis\x18\x01 \x01(\x03R\tcpuMillisB\r\xbaH\n"\x08\x18\x80\x94\xeb\xdc\x03(\x00\x124\n\x0cmemory_bytes\x18\x02 \x01(\x03R\x0bmemoryBytesB\x11\xbaH\x0e"\x0c\x18\x80\x80\x80\x80\x80\x80\x80\x80\x10(\x00\x12\x1e\n\x04gpus\x18\x03 \x01(\x05R\x04gpusB\n\xbaH\x07\x1a\x05\x18\x80\x08(\x00"o\n\x11SubmitTaskRequest\x121\n\x04task\x18\x01 \x01(\x0b2\x15.controlplane.v1.TaskR\x04taskB\x06\xbaH\x03\xc8\x01\x01\x12\'\n\nrequest_id\x18\x02 \x01(\tR\trequestIdB\x08\xbaH\x05r\x03(\x80\x01"?\n\x12SubmitTaskResponse\x12)\n\x04task\x18\x01 \x01(\x0b2\x15.controlplane.v1.TaskR\x04task"a\n\x12SubmitTasksRequest\x12K\n\x08requests\x18\x01 \x03(\x0b2".controlplane.v1.SubmitTaskRequestR\x08requestsB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07"U\n\x13SubmitTasksResponse\x12>\n\x08outcomes\x18\x01 \x03(\x0b2".controlplane.v1.SubmitTaskOutcomeR\x08outcomes"\x7f\n\x11SubmitTaskOutcome\x12+\n\x04task\x18\x01 \x01(\x0b2\x15.controlplane.v1.TaskH\x00R\x04task\x122\n\x05error\x18\x02 \x01(\x0b2\x1a.controlplane.v1.ItemErrorH\x00R\x05errorB\t\n\x07outcome"9\n\tItemError\x12\x12\n\x04code\x18\x01 \x01(\tR\x04code\x12\x18\n\x07message\x18\x02 \x01(\tR\x07message"\xf6\x01\n\x0eGetTaskRequest\x12\x19\n\x02id\x18\x01 \x01(\tR\x02idB\t\xbaH\x06r\x04 \x01(@\x12H\n\x0bconsistency\x18\x02 \x01(\x0e2\x1c.controlplane.v1.ConsistencyR\x0bconsistencyB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12,\n\tmin_index\x18\x03 \x01(\x04R\x08minIndexB\x0f\xbaH\x0c2\n\x18\xff\xff\xff\xff\xff\xff\xff\xff\x7f\x12Q\n\rmax_staleness\x18\x04 \x01(\x0b2\x19.google.protobuf.DurationR\x0cmaxStalenessB\x11\xbaH\x0e\xaa\x01\x0b"\x03\x08\x90\x1c2\x04\x10\xc0\x84="<\n\x0fGetTaskResponse\x12)\n\x04task\x18\x01 \x01(\x0b2\x15.controlplane.v1.TaskR\x04task"\xe6\x04\n\x10ListTasksRequest\x12J\n\x08statuses\x18\x01 \x03(\x0e2\x1b.controlplane.v1.TaskStatusR\x08statusesB\x11\xbaH\x0e\x92\x01\x0b\x10\x06"\x07\x82\x01\x04\x10\x01 \x00\x12\x1d\n\x05queue\x18\x02 \x01(\tR\x05queueB\x07\xbaH\x04r\x02(@\x12 \n\x07node_id\x18\x03 \x01(\tR\x06nodeIdB\x07\xbaH\x04r\x02(@\x12\x1c\n\x04name\x18\x04 \x01(\tR\x04nameB\x08\xbaH\x05r\x03(\x80\x01\x12O\n\x06labels\x18\x05 \x03(\x0b2-.controlplane.v1.ListTasksRequest.LabelsEntryR\x06labelsB\x08\xbaH\x05\x9a\x01\x02\x10 \x12\'\n\tpage_size\x18\x06 \x01(\x05R\x08pageSizeB\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\'\n\npage_token\x18\x07 \x01(\tR\tpageTokenB\x08\xbaH\x05r\x03(\x80\x04\x12H\n\x0bconsistency\x18\x08 \x01(\x0e2\x1c.controlplane.v1.ConsistencyR\x0bconsistencyB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12,\n\tmin_index\x18\t \x01(\x04R\x08minIndexB\x0f\xbaH\x0c2\n\x18\xff\xff\xff\xff\xff\xff\xff\xff\x7f\x12Q\n\rmax_staleness\x18\n \x01(\x0b2\x19.google.protobuf.DurationR\x0cmaxStalenessB\x11\xbaH\x0e\xaa\x01\x0b"\x03\x08\x90\x1c2\x04\x10\xc0\x84=\x1a9\n\x0bLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x028\x01"h\n\x11ListTasksResponse\x12+\n\x05tasks\x18\x01 \x03(\x0b2\x15.controlplane.v1.TaskR\x05tasks\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken".\n\x11CancelTaskRequest\x12\x19\n\x02id\x18\x01 \x01(\tR\x02idB\t\xbaH\x06r\x04 \x01(@"?\n\x12CancelTaskResponse\x12)\n\x04task\x18\x01 \x01(\x0b2\x15.controlplane.v1.TaskR\x04task"\xa0\x01\n\x11WatchTasksRequest\x12\x1f\n\x06cursor\x18\x01 \x01(\tR\x06cursorB\x07\xbaH\x04r\x02(@\x12)\n\x08task_ids\x18\x02 \x03(\tR\x07taskIdsB\x0e\xbaH\x0b\x92\x01\x08\x10d"\x04r\x02(@\x12\x1d\n\x05queue\x18\x03 \x01(\tR\x05queueB\x07\xbaH\x04r\x02(@\x12 \n\x07node_id\x18\x04 \x01(\tR\x06nodeIdB\x07\xbaH\x04r\x02(@"^\n\x12WatchTasksResponse\x12\x16\n\x06cursor\x18\x01 \x01(\tR\x06cursor\x120\n\x05event\x18\x02 \x01(\x0b2\x1a.controlplane.v1.TaskEventR\x05event"\xff\x01\n\tTaskEvent\x12\x17\n\x07task_id\x18\x01 \x01(\tR\x06taskId\x123\n\x06status\x18\x02 \x01(\x0e2\x1b.controlplane.v1.TaskStatusR\x06status\x12\x18\n\x07attempt\x18\x03 \x01(\x05R\x07attempt\x12\x17\n\x07node_id\x18\x04 \x01(\tR\x06nodeId\x12.\n\x04time\x18\x05 \x01(\x0b2\x1a.google.protobuf.TimestampR\x04time\x12\x16\n\x06reason\x18\x06 \x01(\tR\x06reason\x12)\n\x04task\x18\x07 \x01(\x0b2\x15.controlplane.v1.TaskR\x04task*\xc3\x01\n\nTaskStatus\x12\x1b\n\x17TASK_STATUS_UNSPECIFIED\x10\x00\x12\x17\n\x13TASK_STATUS_PENDING\x10\x01\x12\x18\n\x14TASK_STATUS_ASSIGNED\x10\x02\x12\x17\n\x13TASK_STATUS_RUNNING\x10\x03\x12\x19\n\x15TASK_STATUS_COMPLETED\x10\x04\x12\x16\n\x12TASK_STATUS_FAILED\x10\x05\x12\x19\n\x15TASK_STATUS_CANCELLED\x10\x06*_\n\x0bConsistency\x12\x1b\n\x17CONSISTENCY_UNSPECIFIED\x10\x00\x12\x1c\n\x18CONSISTENCY_LINEARIZABLE\x10\x01\x12\x15\n\x11CONSISTENCY_STALE\x10\x022\x9a\x04\n\x0bTaskService\x12U\n\nSubmitTask\x12".controlplane.v1.SubmitTaskRequest\x1a#.controlplane.v1.SubmitTaskResponse\x12X\n\x0bSubmitTasks\x12#.controlplane.v1.SubmitTasksRequest\x1a$.controlplane.v1.SubmitTasksResponse\x12Q\n\x07GetTask\x12\x1f.controlplane.v1.GetTaskRequest\x1a .controlplane.v1.GetTaskResponse"\x03\x90\x02\x01\x12W\n\tListTasks\x12!.controlplane.v1.ListTasksRequest\x1a".controlplane.v1.ListTasksResponse"\x03\x90\x02\x01\x12U\n\nCancelTask\x12".controlplane.v1.CancelTaskRequest\x1a#.controlplane.v1.CancelTaskResponse\x12W\n\nWatchTasks\x12".controlplane.v1.WatchTasksRequest\x1a#.controlplane.v1.WatchTasksResponse0\x01B\xd0\x01\n\x13com.controlplane.v1B\tTaskProtoP\x01ZQgithub.com/raft-control-plane/control-plane/gen/go/controlplane/v1;controlplanev1\xa2\x02\x03CXX\xaa\x02\x0fControlplane.V1\xca\x02\x0fControlplane\\V1\xe2\x02\x1bControlplane\\V1\\GPBMetadata\xea\x02\x10Controlplane::V1b\x06proto3',
+    b'\n\x1acontrolplane/v1/task.proto\x12\x0fcontrolplane.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto"\x99\x0e\n\x04Task\x12;\n\x02id\x18\x01 \x01(\tR\x02idB+\xbaH(r&2$^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$\x12\x1c\n\x04name\x18\x02 \x01(\tR\x04nameB\x08\xbaH\x05r\x03(\x80\x01\x12A\n\x05queue\x18\x03 \x01(\tR\x05queueB+\xbaH(r&2$^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$\x12/\n\x08priority\x18\x04 \x01(\x05R\x08priorityB\x13\xbaH\x10\x1a\x0e\x18\xe8\x07(\x98\xf8\xff\xff\xff\xff\xff\xff\xff\x01\x12R\n\x06labels\x18\x05 \x03(\x0b2!.controlplane.v1.Task.LabelsEntryR\x06labelsB\x17\xbaH\x14\x9a\x01\x11\x10 "\x06r\x04 \x01(?*\x05r\x03(\x80\x02\x12/\n\x04exec\x18\x06 \x01(\x0b2\x19.controlplane.v1.ExecTaskH\x00R\x04exec\x12;\n\x08function\x18\x07 \x01(\x0b2\x1d.controlplane.v1.FunctionTaskH\x00R\x08function\x128\n\tresources\x18\x08 \x01(\x0b2\x1a.controlplane.v1.ResourcesR\tresources\x12H\n\x07timeout\x18\t \x01(\x0b2\x19.google.protobuf.DurationR\x07timeoutB\x13\xbaH\x10\xaa\x01\r"\x05\x08\x80\xe7\x84\x0f2\x04\x10\xc0\x84=\x12,\n\x0cmax_attempts\x18\n \x01(\x05R\x0bmaxAttemptsB\t\xbaH\x06\x1a\x04\x18d(\x00\x125\n\x11max_lost_attempts\x18\x0b \x01(\x05R\x0fmaxLostAttemptsB\t\xbaH\x06\x1a\x04\x18d(\x00\x12\\\n\x13earliest_start_time\x18( \x01(\x0b2\x1a.google.protobuf.TimestampR\x11earliestStartTimeB\x10\xbaH\r\xb2\x01\n\x1a\x06\x08\x80\xae\x99\xa4\x0f2\x00\x12O\n\x0bstart_delay\x18) \x01(\x0b2\x19.google.protobuf.DurationR\nstartDelayB\x13\xbaH\x10\xaa\x01\r"\x05\x08\x80\xe7\x84\x0f2\x04\x10\xc0\x84=\x12S\n\rqueue_timeout\x18* \x01(\x0b2\x19.google.protobuf.DurationR\x0cqueueTimeoutB\x13\xbaH\x10\xaa\x01\r"\x05\x08\x80\xe7\x84\x0f2\x04\x10\xc0\x84=\x12?\n\x0cretry_policy\x18+ \x01(\x0b2\x1c.controlplane.v1.RetryPolicyR\x0bretryPolicy\x121\n\x0fconcurrency_key\x18, \x01(\tR\x0econcurrencyKeyB\x08\xbaH\x05r\x03(\x80\x01\x123\n\x0fmax_concurrency\x18- \x01(\x05R\x0emaxConcurrencyB\n\xbaH\x07\x1a\x05\x18\x90N(\x00\x123\n\x06status\x18\x14 \x01(\x0e2\x1b.controlplane.v1.TaskStatusR\x06status\x12\x17\n\x07node_id\x18\x15 \x01(\tR\x06nodeId\x12\x18\n\x07attempt\x18\x16 \x01(\x05R\x07attempt\x12;\n\x0bcreate_time\x18\x17 \x01(\x0b2\x1a.google.protobuf.TimestampR\ncreateTime\x12;\n\x0bassign_time\x18\x18 \x01(\x0b2\x1a.google.protobuf.TimestampR\nassignTime\x129\n\nstart_time\x18\x19 \x01(\x0b2\x1a.google.protobuf.TimestampR\tstartTime\x125\n\x08end_time\x18\x1a \x01(\x0b2\x1a.google.protobuf.TimestampR\x07endTime\x12\x16\n\x06result\x18\x1b \x01(\x0cR\x06result\x12\x14\n\x05error\x18\x1c \x01(\tR\x05error\x12 \n\texit_code\x18\x1d \x01(\x05H\x01R\x08exitCode\x88\x01\x01\x12\x19\n\x08log_tail\x18\x1e \x01(\tR\x07logTail\x12)\n\x10cancel_requested\x18\x1f \x01(\x08R\x0fcancelRequested\x12\'\n\x0ffailed_attempts\x18  \x01(\x05R\x0efailedAttempts\x12#\n\rlost_attempts\x18! \x01(\x05R\x0clostAttempts\x129\n\nretry_time\x18" \x01(\x0b2\x1a.google.protobuf.TimestampR\tretryTime\x12\x1f\n\x0bgpu_devices\x18# \x03(\x05R\ngpuDevices\x1a9\n\x0bLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\r\n\x04work\x12\x05\xbaH\x02\x08\x01B\x0c\n\n_exit_code"\xf7\x02\n\x0bRetryPolicy\x12V\n\x0finitial_backoff\x18\x01 \x01(\x0b2\x19.google.protobuf.DurationR\x0einitialBackoffB\x12\xbaH\x0f\xaa\x01\x0c"\x04\x08\x80\xa3\x052\x04\x10\xc0\x84=\x12N\n\x0bmax_backoff\x18\x02 \x01(\x0b2\x19.google.protobuf.DurationR\nmaxBackoffB\x12\xbaH\x0f\xaa\x01\x0c"\x04\x08\x80\xa3\x052\x04\x10\xc0\x84=\x12<\n\nmultiplier\x18\x03 \x01(\x01H\x00R\nmultiplierB\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00Y@)\x00\x00\x00\x00\x00\x00\xf0?\x88\x01\x01\x124\n\x06jitter\x18\x04 \x01(\x01H\x01R\x06jitterB\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\x00\x00\x00\x00\x88\x01\x01\x122\n\nexit_codes\x18\x05 \x03(\x05R\texitCodesB\x13\xbaH\x10\x92\x01\r\x10@\x18\x01"\x07\x1a\x05\x18\xff\x01(\x00B\r\n\x0b_multiplierB\t\n\x07_jitter"\xee\x01\n\x08ExecTask\x12-\n\x07command\x18\x01 \x03(\tR\x07commandB\x13\xbaH\x10\x92\x01\r\x08\x01\x10\x80\x02"\x06r\x04(\x80\x80\x04\x12P\n\x03env\x18\x02 \x03(\x0b2".controlplane.v1.ExecTask.EnvEntryR\x03envB\x1a\xbaH\x17\x9a\x01\x14\x10\x80\x02"\x07r\x05 \x01(\x80\x02*\x06r\x04(\x80\x80\x04\x12)\n\x0bworking_dir\x18\x03 \x01(\tR\nworkingDirB\x08\xbaH\x05r\x03(\x80 \x1a6\n\x08EnvEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x028\x01"t\n\x0cFunctionTask\x12?\n\x04name\x18\x01 \x01(\tR\x04nameB+\xbaH(r&2$^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$\x12#\n\x07payload\x18\x02 \x01(\x0cR\x07payloadB\t\xbaH\x06z\x04\x18\x80\x80@"\x8f\x01\n\tResources\x12,\n\ncpu_millis\x18\x01 \x01(\x03R\tcpuMillisB\r\xbaH\n"\x08\x18\x80\x94\xeb\xdc\x03(\x00\x124\n\x0cmemory_bytes\x18\x02 \x01(\x03R\x0bmemoryBytesB\x11\xbaH\x0e"\x0c\x18\x80\x80\x80\x80\x80\x80\x80\x80\x10(\x00\x12\x1e\n\x04gpus\x18\x03 \x01(\x05R\x04gpusB\n\xbaH\x07\x1a\x05\x18\x80\x08(\x00"o\n\x11SubmitTaskRequest\x121\n\x04task\x18\x01 \x01(\x0b2\x15.controlplane.v1.TaskR\x04taskB\x06\xbaH\x03\xc8\x01\x01\x12\'\n\nrequest_id\x18\x02 \x01(\tR\trequestIdB\x08\xbaH\x05r\x03(\x80\x01"?\n\x12SubmitTaskResponse\x12)\n\x04task\x18\x01 \x01(\x0b2\x15.controlplane.v1.TaskR\x04task"a\n\x12SubmitTasksRequest\x12K\n\x08requests\x18\x01 \x03(\x0b2".controlplane.v1.SubmitTaskRequestR\x08requestsB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07"U\n\x13SubmitTasksResponse\x12>\n\x08outcomes\x18\x01 \x03(\x0b2".controlplane.v1.SubmitTaskOutcomeR\x08outcomes"\x7f\n\x11SubmitTaskOutcome\x12+\n\x04task\x18\x01 \x01(\x0b2\x15.controlplane.v1.TaskH\x00R\x04task\x122\n\x05error\x18\x02 \x01(\x0b2\x1a.controlplane.v1.ItemErrorH\x00R\x05errorB\t\n\x07outcome"9\n\tItemError\x12\x12\n\x04code\x18\x01 \x01(\tR\x04code\x12\x18\n\x07message\x18\x02 \x01(\tR\x07message"\xf6\x01\n\x0eGetTaskRequest\x12\x19\n\x02id\x18\x01 \x01(\tR\x02idB\t\xbaH\x06r\x04 \x01(@\x12H\n\x0bconsistency\x18\x02 \x01(\x0e2\x1c.controlplane.v1.ConsistencyR\x0bconsistencyB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12,\n\tmin_index\x18\x03 \x01(\x04R\x08minIndexB\x0f\xbaH\x0c2\n\x18\xff\xff\xff\xff\xff\xff\xff\xff\x7f\x12Q\n\rmax_staleness\x18\x04 \x01(\x0b2\x19.google.protobuf.DurationR\x0cmaxStalenessB\x11\xbaH\x0e\xaa\x01\x0b"\x03\x08\x90\x1c2\x04\x10\xc0\x84="<\n\x0fGetTaskResponse\x12)\n\x04task\x18\x01 \x01(\x0b2\x15.controlplane.v1.TaskR\x04task"\xe6\x04\n\x10ListTasksRequest\x12J\n\x08statuses\x18\x01 \x03(\x0e2\x1b.controlplane.v1.TaskStatusR\x08statusesB\x11\xbaH\x0e\x92\x01\x0b\x10\x06"\x07\x82\x01\x04\x10\x01 \x00\x12\x1d\n\x05queue\x18\x02 \x01(\tR\x05queueB\x07\xbaH\x04r\x02(@\x12 \n\x07node_id\x18\x03 \x01(\tR\x06nodeIdB\x07\xbaH\x04r\x02(@\x12\x1c\n\x04name\x18\x04 \x01(\tR\x04nameB\x08\xbaH\x05r\x03(\x80\x01\x12O\n\x06labels\x18\x05 \x03(\x0b2-.controlplane.v1.ListTasksRequest.LabelsEntryR\x06labelsB\x08\xbaH\x05\x9a\x01\x02\x10 \x12\'\n\tpage_size\x18\x06 \x01(\x05R\x08pageSizeB\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\'\n\npage_token\x18\x07 \x01(\tR\tpageTokenB\x08\xbaH\x05r\x03(\x80\x04\x12H\n\x0bconsistency\x18\x08 \x01(\x0e2\x1c.controlplane.v1.ConsistencyR\x0bconsistencyB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12,\n\tmin_index\x18\t \x01(\x04R\x08minIndexB\x0f\xbaH\x0c2\n\x18\xff\xff\xff\xff\xff\xff\xff\xff\x7f\x12Q\n\rmax_staleness\x18\n \x01(\x0b2\x19.google.protobuf.DurationR\x0cmaxStalenessB\x11\xbaH\x0e\xaa\x01\x0b"\x03\x08\x90\x1c2\x04\x10\xc0\x84=\x1a9\n\x0bLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x028\x01"h\n\x11ListTasksResponse\x12+\n\x05tasks\x18\x01 \x03(\x0b2\x15.controlplane.v1.TaskR\x05tasks\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken".\n\x11CancelTaskRequest\x12\x19\n\x02id\x18\x01 \x01(\tR\x02idB\t\xbaH\x06r\x04 \x01(@"?\n\x12CancelTaskResponse\x12)\n\x04task\x18\x01 \x01(\x0b2\x15.controlplane.v1.TaskR\x04task"\xa0\x01\n\x11WatchTasksRequest\x12\x1f\n\x06cursor\x18\x01 \x01(\tR\x06cursorB\x07\xbaH\x04r\x02(@\x12)\n\x08task_ids\x18\x02 \x03(\tR\x07taskIdsB\x0e\xbaH\x0b\x92\x01\x08\x10d"\x04r\x02(@\x12\x1d\n\x05queue\x18\x03 \x01(\tR\x05queueB\x07\xbaH\x04r\x02(@\x12 \n\x07node_id\x18\x04 \x01(\tR\x06nodeIdB\x07\xbaH\x04r\x02(@"^\n\x12WatchTasksResponse\x12\x16\n\x06cursor\x18\x01 \x01(\tR\x06cursor\x120\n\x05event\x18\x02 \x01(\x0b2\x1a.controlplane.v1.TaskEventR\x05event"\xff\x01\n\tTaskEvent\x12\x17\n\x07task_id\x18\x01 \x01(\tR\x06taskId\x123\n\x06status\x18\x02 \x01(\x0e2\x1b.controlplane.v1.TaskStatusR\x06status\x12\x18\n\x07attempt\x18\x03 \x01(\x05R\x07attempt\x12\x17\n\x07node_id\x18\x04 \x01(\tR\x06nodeId\x12.\n\x04time\x18\x05 \x01(\x0b2\x1a.google.protobuf.TimestampR\x04time\x12\x16\n\x06reason\x18\x06 \x01(\tR\x06reason\x12)\n\x04task\x18\x07 \x01(\x0b2\x15.controlplane.v1.TaskR\x04task*\xc3\x01\n\nTaskStatus\x12\x1b\n\x17TASK_STATUS_UNSPECIFIED\x10\x00\x12\x17\n\x13TASK_STATUS_PENDING\x10\x01\x12\x18\n\x14TASK_STATUS_ASSIGNED\x10\x02\x12\x17\n\x13TASK_STATUS_RUNNING\x10\x03\x12\x19\n\x15TASK_STATUS_COMPLETED\x10\x04\x12\x16\n\x12TASK_STATUS_FAILED\x10\x05\x12\x19\n\x15TASK_STATUS_CANCELLED\x10\x06*_\n\x0bConsistency\x12\x1b\n\x17CONSISTENCY_UNSPECIFIED\x10\x00\x12\x1c\n\x18CONSISTENCY_LINEARIZABLE\x10\x01\x12\x15\n\x11CONSISTENCY_STALE\x10\x022\x9a\x04\n\x0bTaskService\x12U\n\nSubmitTask\x12".controlplane.v1.SubmitTaskRequest\x1a#.controlplane.v1.SubmitTaskResponse\x12X\n\x0bSubmitTasks\x12#.controlplane.v1.SubmitTasksRequest\x1a$.controlplane.v1.SubmitTasksResponse\x12Q\n\x07GetTask\x12\x1f.controlplane.v1.GetTaskRequest\x1a .controlplane.v1.GetTaskResponse"\x03\x90\x02\x01\x12W\n\tListTasks\x12!.controlplane.v1.ListTasksRequest\x1a".controlplane.v1.ListTasksResponse"\x03\x90\x02\x01\x12U\n\nCancelTask\x12".controlplane.v1.CancelTaskRequest\x1a#.controlplane.v1.CancelTaskResponse\x12W\n\nWatchTasks\x12".controlplane.v1.WatchTasksRequest\x1a#.controlplane.v1.WatchTasksResponse0\x01B\xd0\x01\n\x13com.controlplane.v1B\tTaskProtoP\x01ZQgithub.com/raft-control-plane/control-plane/gen/go/controlplane/v1;controlplanev1\xa2\x02\x03CXX\xaa\x02\x0fControlplane.V1\xca\x02\x0fControlplane\\V1\xe2\x02\x1bControlplane\\V1\\GPBMetadata\xea\x02\x10Controlplane::V1b\x06proto3',
     [
         validate_pb.desc(),
         duration_pb.desc(),
@@ -1199,6 +1324,7 @@ _DESC = file_desc(
     ],
     {
         "Task": Task,
+        "RetryPolicy": RetryPolicy,
         "ExecTask": ExecTask,
         "FunctionTask": FunctionTask,
         "Resources": Resources,
