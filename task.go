@@ -24,7 +24,7 @@ func (s TaskStatus) Final() bool {
 // OnNode reports whether a task of this status holds resources of a node.
 func (s TaskStatus) OnNode() bool { return s == TaskAssigned || s == TaskRunning }
 
-// Task is a unit of work. The fields up to MaxLostAttempts are given by whoever
+// Task is a unit of work. The fields up to MaxConcurrency are given by whoever
 // submits it, the others by the control plane.
 type Task struct {
 	ID        string
@@ -40,6 +40,16 @@ type Task struct {
 	// MaxAttempts bounds failures, MaxLostAttempts attempts lost with their node.
 	MaxAttempts     int32
 	MaxLostAttempts int32
+	// EarliestStart is when it may be placed first; at once if zero. StartDelay says
+	// so from the time of its submission, and is not kept.
+	EarliestStart time.Time
+	StartDelay    time.Duration
+	// QueueTimeout is how long it may wait for its first start; for ever if 0.
+	QueueTimeout time.Duration
+	Retry        *RetryPolicy // nil: the default
+	// At most MaxConcurrency tasks of a ConcurrencyKey, if it has one, hold nodes.
+	ConcurrencyKey string
+	MaxConcurrency int32
 
 	// Seq is the key that the leader gives: it rises with each submission.
 	Seq     int64
@@ -57,13 +67,28 @@ type Task struct {
 	AssignTime time.Time
 	StartTime  time.Time
 	EndTime    time.Time
-	// RetryTime is set while a pending task waits for its next attempt.
+	// RetryTime is set while a pending task waits for its start or next attempt.
 	RetryTime time.Time
 
 	Result   []byte
 	Error    string
 	ExitCode *int32
 	LogTail  string
+}
+
+// RetryPolicy is how a task is tried again after a failure.
+type RetryPolicy struct {
+	InitialBackoff time.Duration
+	MaxBackoff     time.Duration
+	Multiplier     float64
+	Jitter         float64 // part of the wait, either way
+	// ExitCodes, if any, are those of failures that are tried again.
+	ExitCodes []int32
+}
+
+// DefaultRetryPolicy holds for a task that gives none.
+func DefaultRetryPolicy() RetryPolicy {
+	return RetryPolicy{InitialBackoff: time.Second, MaxBackoff: 5 * time.Minute, Multiplier: 2, Jitter: 0.25}
 }
 
 // Exec is a command that the agent runs as a process.

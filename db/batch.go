@@ -91,11 +91,12 @@ type batcher struct {
 	bytes   int
 	leading bool
 	wake    chan struct{} // one token: there is something to do
+	clock   func() time.Time
 	lastNow int64
 }
 
 func newBatcher(engine Engine, read Reader) *batcher {
-	return &batcher{engine: engine, read: read, wake: make(chan struct{}, 1)}
+	return &batcher{engine: engine, read: read, clock: time.Now, wake: make(chan struct{}, 1)}
 }
 
 // submit queues an item. It fails at once if this member does not lead or too
@@ -211,8 +212,12 @@ func (b *batcher) cycle(ctx context.Context, term Term, items []Item) error {
 }
 
 func (b *batcher) begin() *Group {
-	b.lastNow = max(b.lastNow, time.Now().UnixMilli())
-	return &Group{Now: b.lastNow}
+	return &Group{Now: b.nowMs()}
+}
+
+func (b *batcher) nowMs() int64 {
+	b.lastNow = max(b.lastNow, b.clock().UnixMilli())
+	return b.lastNow
 }
 
 func (b *batcher) commit(ctx context.Context, term Term, g *Group) error {

@@ -46,6 +46,13 @@ func (m *TaskManifest) SetPlanner(p Planner) { m.batch.planner = p }
 // SetLogger replaces the logger. Call it before Run.
 func (m *TaskManifest) SetLogger(log *slog.Logger) { m.log = log }
 
+// SetClock replaces the clock by which entries are stamped. Call it before Run.
+func (m *TaskManifest) SetClock(now func() time.Time) { m.batch.clock = now }
+
+// NowMs is what the next entry would be stamped with, Unix milliseconds. Only for the
+// Planner, in its methods.
+func (m *TaskManifest) NowMs() int64 { return m.batch.nowMs() }
+
 // Engine returns the engine below.
 func (m *TaskManifest) Engine() Engine { return m.engine }
 

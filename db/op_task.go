@@ -103,6 +103,15 @@ func DueOp(seq int64) *Op {
 	return &Op{Steps: []Step{{SQL: sqlTaskDue, Args: []Value{Int(seq)}}}}
 }
 
+// QueueTimeoutOp ends a task whose deadline for its first start is at or before a time.
+func QueueTimeoutOp(o Overdue, deadlineMs, nowMs int64) *Op {
+	why := "QUEUE_TIMEOUT: no node has started it within its queue_timeout of " + o.Timeout.String()
+	return &Op{
+		Steps:   []Step{{SQL: sqlTaskQueueTimeout, Args: []Value{Int(o.Seq), Int(nowMs), Int(deadlineMs), Str(why)}}},
+		Journal: event(nil, 'F', o.Seq, o.Attempt, "", "queue_timeout"),
+	}
+}
+
 // CancelWaitingOp ends a task that no node has fetched; h.NodeID is empty if it is
 // on none.
 func CancelWaitingOp(h Held, nowMs int64) *Op {

@@ -176,7 +176,10 @@ var uniqueKeys = map[string]string{
 	"task_list_on_node":        "t.seq DESC",
 	"task_prunable":            "e.number",
 	"task_retries":             "seq",
-	"task_streams":             "class_id", // grouped by queue and class_id
+	"task_overdue":             "seq",
+	"task_streams":             "priority DESC", // grouped by all five
+	"queue_list":               "name",
+	"queue_settings":           "name",
 }
 
 // uniqueEverywhere are columns that are unique in whatever is ordered by them.

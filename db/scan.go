@@ -24,6 +24,9 @@ func scanTask(r Cursor) (*controlplane.Task, error) {
 	s.json(&t.GPUDevices)
 	t.CreateTime, t.AssignTime, t.StartTime, t.EndTime, t.RetryTime = s.time(), s.time(), s.time(), s.time(), s.time()
 	t.ExitCode, t.Error = s.int32(), s.text()
+	t.EarliestStart, t.QueueTimeout = s.time(), time.Duration(s.int())*time.Millisecond
+	t.Retry = s.retryPolicy()
+	t.ConcurrencyKey, t.MaxConcurrency = s.text(), int32(s.int())
 	t.Resources = controlplane.Resources{CPUMillis: s.int(), MemoryBytes: s.int(), GPUs: int32(s.int())}
 	s.work(t, s.text())
 	t.Result, t.LogTail = s.bytes(), s.text()
@@ -119,6 +122,14 @@ func scanNode(r Cursor) (*controlplane.Node, error) {
 }
 
 func fromMs(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
+
+// optMs is 0 for the zero time.
+func optMs(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMilli()
+}
 
 // collect reads all rows of a query with scan.
 func collect[T any](c Conn, scan func(Cursor) (T, error), sql string, args ...Value) ([]T, error) {

@@ -17,6 +17,7 @@ type Submission struct {
 	Done func(stored bool)
 
 	labels  Value
+	policy  string  // of retries, as it is stored
 	input   []Value // of task_input_insert, but for the seq
 	class   *interned
 	session string
@@ -26,7 +27,7 @@ type Submission struct {
 // newSubmission encodes what the caller has given: later its goroutine may be gone,
 // and the one that makes entries has enough to do.
 func newSubmission(t *controlplane.Task) *Submission {
-	s := &Submission{Task: t, labels: jsonMap(t.Labels), input: make([]Value, 3)}
+	s := &Submission{Task: t, labels: jsonMap(t.Labels), policy: encodeRetryPolicy(t.Retry), input: make([]Value, 3)}
 	if t.Exec != nil {
 		s.input[0] = jsonValue(t.Exec)
 	}
@@ -35,6 +36,28 @@ func newSubmission(t *controlplane.Task) *Submission {
 	}
 	return s
 }
+
+// begin binds what counts from the submission.
+func (s *Submission) begin(nowMs int64) {
+	t := s.Task
+	if t.StartDelay > 0 {
+		t.EarliestStart = fromMs(nowMs + t.StartDelay.Milliseconds())
+	}
+	if !t.EarliestStart.IsZero() && t.EarliestStart.UnixMilli() > nowMs {
+		t.RetryTime = t.EarliestStart
+	}
+}
+
+// DeadlineMs is until when the task may wait for its first start, 0 for ever.
+func (s *Submission) DeadlineMs(nowMs int64) int64 {
+	if s.Task.QueueTimeout == 0 {
+		return 0
+	}
+	return max(nowMs, optMs(s.Task.EarliestStart)) + s.Task.QueueTimeout.Milliseconds()
+}
+
+// RetryPolicy is the task's, as it is stored.
+func (s *Submission) RetryPolicy() string { return s.policy }
 
 // Place puts the task on a node with its first attempt, as ASSIGNED, or as
 // RUNNING when the node's poll is waiting for it.
@@ -57,18 +80,20 @@ func (s *Submission) result(r OpResult) {
 func (s *Submission) op(nowMs int64) *Op {
 	t := s.Task
 	t.CreateTime = fromMs(nowMs)
-	assign, start := Value{}, Value{}
+	assign, start, deadline := Value{}, Value{}, OptInt(s.DeadlineMs(nowMs))
 	if t.Status.OnNode() {
 		t.AssignTime, assign = t.CreateTime, Int(nowMs)
 	}
 	if t.Status == controlplane.TaskRunning {
-		t.StartTime, start = t.CreateTime, Int(nowMs)
+		t.StartTime, start, deadline = t.CreateTime, Int(nowMs), Value{}
 	}
 	op := &Op{Journal: event(nil, 'S', t.Seq, 0, "", "")}
 	op.Steps = append(op.Steps, Step{SQL: sqlTaskInsert, Args: []Value{
 		Int(t.Seq), Str(t.ID), OptStr(t.RequestID), OptStr(t.Name), Str(t.Queue), Int(int64(t.Priority)), s.labels,
 		Int(t.ClassID), OptInt(t.Timeout.Milliseconds()), Int(int64(t.MaxAttempts)), Int(int64(t.MaxLostAttempts)),
 		Str(string(t.Status)), OptStr(t.NodeID), Int(int64(t.Attempt)), jsonInts(t.GPUDevices), Int(nowMs), assign, start,
+		OptInt(optMs(t.RetryTime)), OptInt(optMs(t.EarliestStart)), OptInt(t.QueueTimeout.Milliseconds()), deadline,
+		OptStr(s.policy), OptStr(t.ConcurrencyKey), OptInt(int64(t.MaxConcurrency)),
 	}}, Step{SQL: sqlTaskInputInsert, Args: append([]Value{Int(t.Seq)}, s.input...)})
 	if !s.class.stored {
 		r := t.Resources
@@ -84,7 +109,7 @@ func (s *Submission) op(nowMs int64) *Op {
 
 // weight is about how many bytes the task takes in an entry.
 func weight(t *controlplane.Task) int {
-	n := 256 + len(t.ID) + len(t.Name)
+	n := 256 + len(t.ID) + len(t.Name) + len(t.ConcurrencyKey)
 	for k, v := range t.Labels {
 		n += len(k) + len(v) + 8
 	}

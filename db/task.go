@@ -52,6 +52,7 @@ func (m *TaskManifest) AddTasks(ctx context.Context, tasks []*controlplane.Task)
 			s.Task.Seq = m.nextSeq
 			m.nextSeq++
 			s.class = m.classes.intern(ClassOf(s.Task), s.Task.Seq)
+			s.begin(g.Now)
 			s.Task.ClassID = s.class.id
 			g.Submissions = append(g.Submissions, s)
 		}
@@ -107,7 +108,15 @@ func (m *TaskManifest) repeated(ctx context.Context, given, t *controlplane.Task
 func sameSubmission(a, b *controlplane.Task) bool {
 	return a.ID == b.ID && a.RequestID == b.RequestID && a.Name == b.Name && a.Queue == b.Queue && a.Priority == b.Priority &&
 		maps.Equal(a.Labels, b.Labels) && a.Resources == b.Resources && a.Timeout == b.Timeout &&
-		a.MaxAttempts == b.MaxAttempts && a.MaxLostAttempts == b.MaxLostAttempts && sameWork(a, b)
+		a.MaxAttempts == b.MaxAttempts && a.MaxLostAttempts == b.MaxLostAttempts && sameWork(a, b) && sameCourse(a, b)
+}
+
+// sameCourse compares when and how often the tasks are to be tried. A delay counts
+// from the first submission, so a repeat comes to a later time.
+func sameCourse(stored, t *controlplane.Task) bool {
+	return (t.StartDelay > 0 && !stored.EarliestStart.IsZero() || stored.EarliestStart.Equal(t.EarliestStart)) &&
+		stored.QueueTimeout == t.QueueTimeout && reflect.DeepEqual(stored.Retry, t.Retry) &&
+		stored.ConcurrencyKey == t.ConcurrencyKey && stored.MaxConcurrency == t.MaxConcurrency
 }
 
 func sameWork(a, b *controlplane.Task) bool {
@@ -133,8 +142,16 @@ func normalize(t *controlplane.Task) (*controlplane.Task, error) {
 	s := &controlplane.Task{
 		ID: t.ID, RequestID: t.RequestID, Name: t.Name, Queue: t.Queue, Priority: t.Priority, Labels: t.Labels,
 		Exec: t.Exec, Function: t.Function, Resources: t.Resources,
-		Timeout:     (t.Timeout + time.Millisecond - 1).Truncate(time.Millisecond), // as it is stored
+		Timeout:     wholeMs(t.Timeout), // as it is stored
 		MaxAttempts: t.MaxAttempts, MaxLostAttempts: t.MaxLostAttempts, Status: controlplane.TaskPending,
+		StartDelay: wholeMs(t.StartDelay), QueueTimeout: wholeMs(t.QueueTimeout), Retry: normalizeRetry(t.Retry),
+		ConcurrencyKey: t.ConcurrencyKey, MaxConcurrency: t.MaxConcurrency,
+	}
+	if !t.EarliestStart.IsZero() {
+		s.EarliestStart = fromMs(t.EarliestStart.UnixMilli())
+	}
+	if s.ConcurrencyKey != "" && s.MaxConcurrency == 0 {
+		s.MaxConcurrency = 1
 	}
 	if s.ID == "" {
 		id, err := uuid.NewV7()
@@ -153,6 +170,11 @@ func normalize(t *controlplane.Task) (*controlplane.Task, error) {
 		s.MaxLostAttempts = controlplane.DefaultMaxLostAttempts
 	}
 	return s, nil
+}
+
+// wholeMs rounds up to what is stored.
+func wholeMs(d time.Duration) time.Duration {
+	return (d + time.Millisecond - 1).Truncate(time.Millisecond)
 }
 
 // GetTask returns a task with its result and log tail. CodeNotFound if there is

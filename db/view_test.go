@@ -35,7 +35,9 @@ func TestViewsAnswerWhatPeopleAsk(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range []struct{ sql, want string }{
-		{"SELECT * FROM queues ORDER BY name", "serve 5 2 1 0 1 1 0\ntrain 3 0 0 1 0 1 1"},
+		{"SELECT * FROM v_queue_counts ORDER BY name", "serve 5 2 1 0 1 1 0\ntrain 3 0 0 1 0 1 1"},
+		{"SELECT name, weight, implicit, pending_tasks, running_tasks, used_cpu_millis, used_gpus, dominant_share_millionths FROM v_queues ORDER BY name",
+			"default 1 0 0 0 0 0 0\nserve 1 1 2 1 500 0 250000\ntrain 1 1 0 1 2000 1 500000"},
 		{"SELECT * FROM v_queue_depth ORDER BY queue, status", "serve ASSIGNED 1 60\nserve PENDING 2 40\ntrain RUNNING 1 10"},
 		{"SELECT node_id, running_tasks, reserved_cpu_millis, reserved_memory_bytes, reserved_gpus FROM v_node_load ORDER BY node_id",
 			"n1 2 2500 150 1\nn2 0 0 0 0"},

@@ -27,19 +27,28 @@ CREATE TABLE tasks (
   assign_time_ms    INTEGER,
   start_time_ms     INTEGER,
   end_time_ms       INTEGER,
-  retry_time_ms     INTEGER,                    -- set while PENDING and not yet due
+  retry_time_ms     INTEGER,                    -- set while PENDING and not yet due: it waits for its start or a retry
   exit_code         INTEGER,
-  error             TEXT
+  error             TEXT,
+  earliest_start_ms INTEGER,                    -- not placed before
+  queue_timeout_ms  INTEGER,                    -- how long it may wait for its first start
+  queue_deadline_ms INTEGER,                    -- until when; set until it is fetched
+  retry_policy      TEXT,                       -- JSON; NULL for the default
+  concurrency_key   TEXT,                       -- of the tasks with one key only so many hold nodes
+  max_concurrency   INTEGER
 ) STRICT;
 
--- Heads of the queues, one ordered stream for each queue and class.
-CREATE INDEX tasks_pending ON tasks (queue, class_id, priority DESC, seq)
+-- Heads of the queues, one ordered stream for each queue, class and concurrency.
+CREATE INDEX tasks_pending ON tasks (queue, class_id, concurrency_key, max_concurrency, priority DESC, seq)
   WHERE status = 'PENDING' AND retry_time_ms IS NULL;
+
+-- What may wait for its start only so long.
+CREATE INDEX tasks_deadline ON tasks (queue_deadline_ms) WHERE status = 'PENDING' AND queue_deadline_ms IS NOT NULL;
 
 -- What a node holds.
 CREATE INDEX tasks_on_node ON tasks (node_id) WHERE status IN ('ASSIGNED', 'RUNNING');
 
--- What waits for its next attempt; nearly always empty.
+-- What waits for its start or its next attempt.
 CREATE INDEX tasks_retry ON tasks (retry_time_ms) WHERE retry_time_ms IS NOT NULL;
 
 -- Idempotency of submissions that give a key beside the id; empty otherwise.
@@ -115,6 +124,23 @@ CREATE TABLE task_classes (
   function     TEXT    NOT NULL,                -- '' for exec tasks
   UNIQUE (cpu_millis, memory_bytes, gpus, function)
 ) STRICT;
+
+-- Settings of queues. A queue may have none: then the defaults hold. A NULL limit
+-- does not bound.
+CREATE TABLE queues (
+  name               TEXT    PRIMARY KEY,
+  weight             INTEGER NOT NULL,
+  paused             INTEGER NOT NULL,
+  max_tasks          INTEGER,
+  max_cpu_millis     INTEGER,
+  max_memory_bytes   INTEGER,
+  max_gpus           INTEGER,
+  placement          TEXT    NOT NULL,          -- SPREAD BINPACK CHEAPEST
+  ageing_interval_ms INTEGER,                   -- a waiting task gains one priority in it
+  create_time_ms     INTEGER NOT NULL,
+  update_time_ms     INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+INSERT INTO queues (name, weight, paused, placement, create_time_ms, update_time_ms) VALUES ('default', 1, 0, 'SPREAD', 0, 0);
 
 CREATE TABLE nodes (
   id                    TEXT    PRIMARY KEY,
@@ -233,8 +259,8 @@ CREATE VIEW v_queue_depth AS
 SELECT queue, status, count(*) AS tasks, min(create_time_ms) AS oldest_create_time_ms
 FROM tasks WHERE status IN ('PENDING', 'ASSIGNED', 'RUNNING') GROUP BY queue, status;
 
--- The queues that hold tasks, with how many of each status.
-CREATE VIEW queues AS
+-- How many tasks of each status each queue holds. It counts every task that is kept.
+CREATE VIEW v_queue_counts AS
 SELECT queue AS name, count(*) AS tasks,
        count(*) FILTER (WHERE status = 'PENDING') AS pending,
        count(*) FILTER (WHERE status = 'ASSIGNED') AS assigned,
@@ -243,6 +269,35 @@ SELECT queue AS name, count(*) AS tasks,
        count(*) FILTER (WHERE status = 'FAILED') AS failed,
        count(*) FILTER (WHERE status = 'CANCELLED') AS cancelled
 FROM tasks GROUP BY queue;
+
+-- The queues that have settings or live tasks, with what their tasks hold. The
+-- dominant share is the largest part of any resource of the healthy nodes.
+CREATE VIEW v_queues AS
+WITH fleet AS (
+  SELECT max(sum(slots), 1) AS slots, max(sum(cpu_millis), 1) AS cpu_millis, max(sum(memory_bytes), 1) AS memory_bytes, max(sum(gpus), 1) AS gpus
+  FROM nodes WHERE status = 'HEALTHY'
+), held AS (
+  SELECT t.queue, count(*) AS tasks, sum(c.cpu_millis) AS cpu_millis, sum(c.memory_bytes) AS memory_bytes, sum(c.gpus) AS gpus
+  FROM tasks t INDEXED BY tasks_on_node JOIN task_classes c ON c.id = t.class_id
+  WHERE t.status IN ('ASSIGNED', 'RUNNING') GROUP BY t.queue
+), waiting AS (
+  SELECT queue, sum(tasks) AS tasks FROM (
+    SELECT queue, count(*) AS tasks FROM tasks INDEXED BY tasks_pending WHERE status = 'PENDING' AND retry_time_ms IS NULL GROUP BY queue
+    UNION ALL
+    SELECT queue, count(*) FROM tasks INDEXED BY tasks_retry WHERE retry_time_ms IS NOT NULL GROUP BY queue)
+  GROUP BY queue
+)
+SELECT n.name, coalesce(q.weight, 1) AS weight, coalesce(q.paused, 0) AS paused,
+       q.max_tasks, q.max_cpu_millis, q.max_memory_bytes, q.max_gpus,
+       coalesce(q.placement, 'SPREAD') AS placement, q.ageing_interval_ms, q.name IS NULL AS implicit,
+       coalesce(w.tasks, 0) AS pending_tasks, coalesce(h.tasks, 0) AS running_tasks,
+       coalesce(h.cpu_millis, 0) AS used_cpu_millis, coalesce(h.memory_bytes, 0) AS used_memory_bytes, coalesce(h.gpus, 0) AS used_gpus,
+       coalesce(CAST(1e6 * max(1.0 * h.tasks / f.slots, 1.0 * h.cpu_millis / f.cpu_millis, 1.0 * h.memory_bytes / f.memory_bytes, 1.0 * h.gpus / f.gpus) AS INTEGER), 0)
+         AS dominant_share_millionths,
+       q.create_time_ms, q.update_time_ms
+FROM (SELECT name FROM queues UNION SELECT queue FROM held UNION SELECT queue FROM waiting) n
+JOIN fleet f
+LEFT JOIN queues q ON q.name = n.name LEFT JOIN held h ON h.queue = n.name LEFT JOIN waiting w ON w.queue = n.name;
 
 -- The last 1,000 attempts that failed or were lost with their node, newest first;
 -- final is 1 if the task failed for good with it.

@@ -34,8 +34,8 @@ func (s *Scheduler) Cancel(g *db.Group, t *controlplane.Task) bool {
 // cancelPending cancels a task that is among those in memory. Another may be read
 // from the state in this pass, as it was before this group: it is not placed.
 func (st *state) cancelPending(g *db.Group, t *controlplane.Task) bool {
-	if s := st.streams[db.Stream{Queue: t.Queue, ClassID: t.ClassID}]; s != nil {
-		if h, ok := s.take(place{t.Priority, t.Seq}); ok {
+	if s := st.streams[st.fold(db.StreamOf(t))]; s != nil {
+		if h, ok := s.take(place{priority: t.Priority, seq: t.Seq}); ok {
 			st.use(s)
 			g.Add(db.CancelWaitingOp(db.Held{Seq: h.Seq, TaskID: h.TaskID, Attempt: h.Attempt}, g.Now), st.checked("cancel", nil))
 			return true

@@ -63,7 +63,11 @@ var forbidden = map[string]string{
 		OR (status = 'PENDING' AND (assign_time_ms IS NOT NULL OR start_time_ms IS NOT NULL))
 		OR (status <> 'PENDING' AND retry_time_ms IS NOT NULL)`,
 	"a failure that is not the last resort": `SELECT id FROM tasks t WHERE status = 'FAILED' AND failed_attempts < max_attempts AND lost_attempts < max_lost_attempts
-		AND NOT EXISTS (SELECT 1 FROM events e WHERE e.task_seq = t.seq AND e.type = 'TASK_FAILED' AND e.reason = 'permanent')`,
+		AND coalesce(retry_policy, '') NOT LIKE '%exit_codes%'
+		AND NOT EXISTS (SELECT 1 FROM events e WHERE e.task_seq = t.seq AND e.type = 'TASK_FAILED' AND e.reason IN ('permanent', 'queue_timeout'))`,
+	"a concurrency key over its limit": `SELECT concurrency_key, count(*), max(max_concurrency) FROM tasks
+		WHERE status IN ('ASSIGNED', 'RUNNING') AND concurrency_key IS NOT NULL GROUP BY concurrency_key HAVING count(*) > max(max_concurrency)`,
+	"a deadline of what has started": `SELECT id, status FROM tasks WHERE queue_deadline_ms IS NOT NULL AND (status = 'RUNNING' OR queue_timeout_ms IS NULL)`,
 	"a task on a node that is not heard": `SELECT t.id, n.id, n.status FROM tasks t LEFT JOIN nodes n ON n.id = t.node_id
 		WHERE t.status IN ('ASSIGNED', 'RUNNING') AND n.status IS NOT 'HEALTHY'`,
 }
@@ -81,6 +85,8 @@ func (st *state) compareWithState(ctx context.Context) (problems []string) {
 	}
 	differ("nodes", sortedKeys(st.nodes), sortedKeys(fresh.nodes))
 	differ("held", sortedKeys(st.held), sortedKeys(fresh.held))
+	differ("queues", st.queueFacts(), fresh.queueFacts())
+	differ("keys", st.keys, fresh.keys)
 	for id, n := range st.nodes {
 		if f := fresh.nodes[id]; f != nil {
 			differ("node "+id, n.facts(), f.facts())
@@ -116,6 +122,16 @@ func (st *state) compareWithState(ctx context.Context) (problems []string) {
 	return problems
 }
 
+// queueFacts are what memory says of queues that the state says too.
+func (st *state) queueFacts() (out string) {
+	for _, name := range sortedKeys(st.queues) {
+		if q := st.queues[name]; q.stored || q.tasks > 0 {
+			out += fmt.Sprintln(name, q.QueueSettings, q.tasks, q.used, q.stored)
+		}
+	}
+	return out
+}
+
 // facts are what the copy of a node says that the state says too.
 func (n *node) facts() string {
 	out := fmt.Sprintln(n.session, n.status, n.schedulable, n.renewal, n.usage, n.slotsUsed, n.used, slices.Sorted(maps.Keys(n.gpuTaken)))
@@ -142,10 +158,24 @@ func (st *state) idleProblems() (problems []string) {
 			complain("stream %v keeps what belongs to a group", k)
 		}
 		head := st.headInState(k)
+		if !st.admits(s) {
+			head = ""
+		}
 		for _, n := range st.byNum {
 			if head != "" && n.eligible(s.class.needs) && s.class.score(st, n) <= full {
 				complain("%s could run on %s", head, n.id)
 			}
+		}
+	}
+	streams := map[*queue]int{}
+	for k, s := range st.streams {
+		if streams[s.queue]++; s.queue != st.queues[k.Queue] || k != st.fold(k) {
+			complain("stream %v is of another queue %q", k, s.queue.name)
+		}
+	}
+	for name, q := range st.queues {
+		if q.streams != streams[q] || len(q.ready) > 0 || !q.stored && q.tasks == 0 && q.streams == 0 {
+			complain("queue %s: counts %d streams of %d, %d ready, %d tasks, stored %v", name, q.streams, streams[q], len(q.ready), q.tasks, q.stored)
 		}
 	}
 	for id, c := range st.classes {

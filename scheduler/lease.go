@@ -48,7 +48,7 @@ func (s *Scheduler) isDue() bool {
 		return false
 	}
 	now := st.now()
-	if st.disturbed || st.retries.isDue(now) {
+	if st.disturbed || st.retries.isDue(now) || st.isOverdue(now) {
 		return true
 	}
 	for _, n := range st.byNum {
@@ -69,9 +69,12 @@ func (st *state) collect(g *db.Group) {
 		}
 		for _, a := range st.unfetched(n, now) {
 			st.release(a)
-			st.rewind(a.stream())
+			st.rewind(a.Stream)
 			g.Add(db.RequeueOp(a.Held, db.Requeue{Attempt: db.AttemptReleased, Reason: "not_fetched"}, g.Now), st.checked("take back", nil))
 		}
+	}
+	if st.isOverdue(now) {
+		st.timeOut(g, now)
 	}
 	for st.retries.isDue(now) {
 		r := heap.Pop(&st.retries).(retry)
@@ -129,7 +132,7 @@ func (st *state) loss(a *attempt, reason, why string, nowMs int64) *db.Op {
 		r.Result.Error = why + "; it was the last of max_lost_attempts, this task may be what kills its nodes"
 		return db.LoseOp(a.Held, controlplane.TaskFailed, r, nowMs)
 	}
-	st.rewind(a.stream())
+	st.rewind(a.Stream)
 	return db.RequeueOp(a.Held, r, nowMs)
 }
 

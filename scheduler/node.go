@@ -91,6 +91,7 @@ func (st *state) reserve(n *node, a *attempt) {
 		n.gpuTaken[g] = struct{}{}
 	}
 	a.node = n
+	st.charge(a.Stream, r, 1)
 }
 
 // free gives back what an attempt reserved.
@@ -103,6 +104,7 @@ func (st *state) free(a *attempt) {
 	for _, g := range a.GPUs {
 		delete(n.gpuTaken, g)
 	}
+	st.charge(a.Stream, r, -1)
 	st.touch(n)
 }
 
@@ -133,8 +135,6 @@ func (a *attempt) note() {
 		delete(a.node.news, a)
 	}
 }
-
-func (a *attempt) stream() db.Stream { return db.Stream{Queue: a.Queue, ClassID: a.ClassID} }
 
 func (a *attempt) key() controlplane.Attempt {
 	return controlplane.Attempt{TaskID: a.TaskID, Attempt: a.Attempt}

@@ -18,14 +18,14 @@ import (
 )
 
 // oracle says, slowly and plainly, what a pass should have decided: on a copy of
-// the state from before the pass it gives the pending tasks, by priority and then
-// age, each to the first node of node_select_least_loaded.sql, and compares. It is
+// the state from before the pass it gives the pending tasks, by their queues' shares,
+// priority and age, each to the first node of the SQL for the placement, and compares. It is
 // hooked into the goroutine that makes entries.
 type oracle struct {
 	t        testing.TB
 	conn     *sqlite.Conn
-	select1  string // the best node for a class
-	compared int    // placements
+	selects  map[string]string // by placement: the best node for a class
+	compared int               // placements
 
 	// Of the pass under way.
 	before  map[controlplane.Attempt]bool // attempts held
@@ -49,11 +49,15 @@ func newOracle(t testing.TB) *oracle {
 			t.Fatal(err)
 		}
 	}
-	text, err := os.ReadFile("../db/query/node_select_least_loaded.sql")
-	if err != nil {
-		t.Fatal(err)
+	o := &oracle{t: t, conn: conn, selects: map[string]string{}}
+	for placement, file := range map[controlplane.Placement]string{controlplane.PlacementSpread: "node_select_least_loaded"} {
+		text, err := os.ReadFile("../db/query/" + file + ".sql")
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.selects[string(placement)] = string(text)
 	}
-	return &oracle{t: t, conn: conn, select1: string(text)}
+	return o
 }
 
 func (o *oracle) hooks() hooks {
@@ -133,7 +137,7 @@ func listed(placed map[string]string) (out string) {
 // with the entry of the index given.
 func (o *oracle) copyState(s *Scheduler, index uint64) {
 	err := s.st.read(context.Background(), func(c db.Conn) error {
-		for _, table := range []string{"nodes", "tasks", "task_classes"} {
+		for _, table := range []string{"nodes", "tasks", "task_classes", "queues"} {
 			o.exec("DELETE FROM " + table)
 			if err := o.copyTable(c, table); err != nil {
 				return err
@@ -174,9 +178,13 @@ func (o *oracle) copyTable(c db.Conn, table string) error {
 	return cur.Close()
 }
 
-func (o *oracle) exec(sql string, args ...any) (out [][2]string) {
+func (o *oracle) exec(sql string, args ...any) (out [][]string) {
 	err := sqlitex.Execute(o.conn, sql, &sqlitex.ExecOptions{Args: args, ResultFunc: func(st *sqlite.Stmt) error {
-		out = append(out, [2]string{st.ColumnText(0), st.ColumnText(1)})
+		row := make([]string, st.ColumnCount())
+		for i := range row {
+			row[i] = st.ColumnText(i)
+		}
+		out = append(out, row)
 		return nil
 	}})
 	if err != nil {
@@ -185,7 +193,8 @@ func (o *oracle) exec(sql string, args ...any) (out [][2]string) {
 	return out
 }
 
-// decide places what waits: again and again the first task that fits somewhere.
+// decide places what waits: again and again the first task that can be placed of the
+// queue that has the least for its weight.
 func (o *oracle) decide() map[string]string {
 	want := map[string]string{}
 	for len(want) < maxPlacements {
@@ -197,18 +206,4 @@ func (o *oracle) decide() map[string]string {
 		want[id] = node
 	}
 	return want
-}
-
-func (o *oracle) first() (id, node string) {
-	full := map[string]bool{}
-	for _, task := range o.exec("SELECT id, class_id FROM tasks WHERE status = 'PENDING' AND retry_time_ms IS NULL ORDER BY priority DESC, seq") {
-		if full[task[1]] {
-			continue
-		}
-		if best := o.exec(o.select1, task[1], 1); len(best) == 1 {
-			return task[0], best[0][0]
-		}
-		full[task[1]] = true
-	}
-	return "", ""
 }

@@ -16,37 +16,64 @@ import (
 // maxPlacements bounds a pass, so that an entry stays of a good size.
 const maxPlacements = 1024
 
-// place is one pass: the first pending task that fits somewhere, by priority and
-// then age across all queues and classes, goes to its least loaded node, until
-// nothing fits or the entry is full. A class that finds no node holds up nobody.
+// place is one pass: the first task of the queue whose turn it is (queue.go) goes to
+// its best node, until nothing fits or the entry is full. What finds no node, or is at
+// a limit of its queue or of its concurrency key, holds up nobody.
 func (st *state) place(g *db.Group) {
 	st.at = st.now()
 	st.admit(g)
-	ready := st.ready()
-	for n := 0; len(ready) > 0; {
+	fleet := st.fleet()
+	queues := st.ready(&fleet)
+	all := slices.Clone(queues)
+	for n := 0; len(queues) > 0; {
 		if n == maxPlacements {
 			st.more = true
 			break
 		}
-		s := ready[0]
-		if target := s.class.best(st); target != nil {
-			st.give(g, s, target)
+		q := queues[0]
+		if st.placeHead(g, q) {
+			q.share = fleet.share(q)
 			n++
-			if s.fill(st) {
-				heap.Fix(&ready, 0)
-				continue
-			}
 		}
-		heap.Pop(&ready)
+		if len(q.ready) > 0 {
+			heap.Fix(&queues, 0)
+		} else {
+			heap.Pop(&queues)
+		}
+	}
+	for _, q := range all {
+		q.ready = nil
 	}
 	st.touches.passed(len(st.byNum))
+}
+
+// placeHead gives the first task of a queue to a node. If there is none for it, the
+// stream is not looked at again in this pass.
+func (st *state) placeHead(g *db.Group, q *queue) bool {
+	s := q.ready[0]
+	var target *node
+	if st.admits(s) {
+		target = s.class.best(st)
+	}
+	if target != nil {
+		st.give(g, s, target)
+	}
+	if target != nil && s.fill(st) {
+		heap.Fix(q, 0)
+	} else {
+		heap.Pop(q)
+	}
+	return target != nil
 }
 
 // admit puts the group's submissions beside the streams that they belong to.
 func (st *state) admit(g *db.Group) {
 	for _, sub := range g.Submissions {
-		s := st.stream(db.Stream{Queue: sub.Task.Queue, ClassID: sub.Task.ClassID})
-		s.fresh = append(s.fresh, sub)
+		if !sub.Task.RetryTime.IsZero() {
+			continue // it waits for its start
+		}
+		s := st.stream(db.StreamOf(sub.Task))
+		s.fresh, s.freshMs = append(s.fresh, sub), g.Now
 		st.use(s)
 	}
 	for _, s := range st.used {
@@ -54,31 +81,35 @@ func (st *state) admit(g *db.Group) {
 	}
 }
 
-// streamHeap is streams that have a head, the first on top.
-type streamHeap []*stream
-
-// ready returns the streams that have a task and a node for it.
-func (st *state) ready() streamHeap {
-	var ready streamHeap
+// ready returns the queues that have a task and a node for it, with its streams.
+func (st *state) ready(f *fleet) (queues queueHeap) {
 	for c := range st.busy {
 		if c.catchUp(st); c.best(st) == nil {
 			continue
 		}
 		for s := range c.streams {
-			if s.fill(st) {
-				ready = append(ready, s)
+			if !st.admits(s) || !s.fill(st) {
+				continue
 			}
+			if len(s.queue.ready) == 0 {
+				queues = append(queues, s.queue)
+			}
+			s.queue.ready = append(s.queue.ready, s)
 		}
 	}
-	heap.Init(&ready)
-	return ready
+	for _, q := range queues {
+		q.share = f.share(q)
+		heap.Init(q)
+	}
+	heap.Init(&queues)
+	return queues
 }
 
 // give hands the head of a stream to a node: RUNNING if a poll of it waits, else
 // ASSIGNED until it polls.
 func (st *state) give(g *db.Group, s *stream, n *node) {
 	st.use(s)
-	sub, head := s.pop()
+	sub, head := s.pop(g)
 	p := n.poll()
 	status := controlplane.TaskAssigned
 	if p != nil {
@@ -87,8 +118,9 @@ func (st *state) give(g *db.Group, s *stream, n *node) {
 	a := &attempt{since: st.at, HeldTask: db.HeldTask{
 		Held: db.Held{Seq: head.Seq, TaskID: head.TaskID, NodeID: n.id, Attempt: head.Attempt + 1,
 			GPUs: n.freeGPUs(s.class.needs.Resources.GPUs)},
-		Queue: s.key.Queue, ClassID: s.key.ClassID, Status: status, FailedAttempts: head.FailedAttempts, LostAttempts: head.LostAttempts,
-		MaxAttempts: head.MaxAttempts, MaxLostAttempts: head.MaxLostAttempts}}
+		Stream: s.key, Status: status, FailedAttempts: head.FailedAttempts, LostAttempts: head.LostAttempts,
+		MaxAttempts: head.MaxAttempts, MaxLostAttempts: head.MaxLostAttempts, RetryPolicy: head.RetryPolicy}}
+	a.Priority = head.Priority
 	st.reserve(n, a)
 	if p != nil {
 		p.given = append(p.given, given{attempt: a})
@@ -121,27 +153,4 @@ func (st *state) placed(a *attempt, p *poll, task *controlplane.Task, held bool)
 		}
 		st.more = true // others may have use for its room
 	}
-}
-
-// Len, Less, Swap, Push and Pop implement heap.Interface.
-func (h streamHeap) Len() int { return len(h) }
-
-// Less orders by the place of the head.
-func (h streamHeap) Less(i, j int) bool {
-	p, _ := h[i].first()
-	q, _ := h[j].first()
-	return p.before(q)
-}
-
-// Swap implements heap.Interface.
-func (h streamHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
-
-// Push implements heap.Interface.
-func (h *streamHeap) Push(x any) { *h = append(*h, x.(*stream)) }
-
-// Pop implements heap.Interface.
-func (h *streamHeap) Pop() any {
-	s := (*h)[len(*h)-1]
-	*h = (*h)[:len(*h)-1]
-	return s
 }

@@ -104,6 +104,8 @@ func (r *random) step() string {
 		return fmt.Sprintf("assign %s %s", r.task(), r.node())
 	case n < 15:
 		return fmt.Sprintf("complete %s", r.task())
+	case n < 17:
+		return r.queue()
 	case n < 40:
 		lines := []string{"together"}
 		for range 2 + r.IntN(6) {
@@ -137,6 +139,17 @@ func (r *random) call() string {
 	return fmt.Sprintf("poll %s session=stale", r.node())
 }
 
+// queue changes the settings of a queue.
+func (r *random) queue() string {
+	line := fmt.Sprintf("queue %s weight=%d", r.pick("a", "b"), 1+r.IntN(4))
+	for _, option := range []string{"paused=1", "max_tasks=2", "max_cpu=2000", "max_mem=300", "max_gpus=1", "ageing=1s", "ageing=20s"} {
+		if r.chance(15) {
+			line += " " + option
+		}
+	}
+	return line
+}
+
 func (r *random) submit() string {
 	line := "submit"
 	for range 1 + r.IntN(3)*r.IntN(3) {
@@ -150,6 +163,15 @@ func (r *random) submit() string {
 	line += fmt.Sprintf(" queue=%s max_attempts=%d max_lost=%d", r.pick("a", "b", "default"), 1+r.IntN(3), 1+r.IntN(3))
 	if r.chance(50) {
 		line += fmt.Sprintf(" priority=%d", r.IntN(7)-2)
+	}
+	if r.chance(20) {
+		line += fmt.Sprintf(" key=%s max_concurrency=%d", r.pick("k", "l"), 1+r.IntN(2))
+	}
+	if r.chance(10) {
+		line += r.pick(" delay=1s", " delay=5s", " queue_timeout=3s", " queue_timeout=12s", " delay=2s queue_timeout=3s")
+	}
+	if r.chance(10) {
+		line += r.pick(" initial=1s multiplier=3", " max_backoff=2s", " retry_codes=1", " jitter=0")
 	}
 	if r.chance(3) {
 		line += fmt.Sprintf(" request=r%d", r.IntN(5))

@@ -2,14 +2,14 @@ package scheduler
 
 import (
 	"context"
-	"math/rand/v2"
 	"time"
 
 	"github.com/raft-control-plane/control-plane"
 	"github.com/raft-control-plane/control-plane/db"
 )
 
-// maxRetryAfter is the longest wait that a worker may ask for, by the contract.
+// maxRetryAfter is the longest wait that a worker may ask for, and a policy before
+// its jitter, by the contract.
 const maxRetryAfter = 24 * time.Hour
 
 // report is a call that records how attempts ended, and may poll.
@@ -137,31 +137,19 @@ func (st *state) ending(g *db.Group, a *attempt, res *controlplane.Result) (*db.
 	switch {
 	case status == controlplane.TaskPending:
 		a.node.polled = time.Time{} // it is about to stop: nothing more, unless it polls again
-		st.rewind(a.stream())
+		st.rewind(a.Stream)
 		return db.RequeueOp(a.Held, db.Requeue{Attempt: db.AttemptReleased, Reason: "released", Result: *res}, g.Now), controlplane.TaskPending
-	case status == controlplane.TaskFailed && !res.Permanent && a.FailedAttempts+1 < a.MaxAttempts:
+	case status == controlplane.TaskFailed && !res.Permanent && a.FailedAttempts+1 < a.MaxAttempts && st.s.policy(a.RetryPolicy).retries(res.ExitCode):
 		wait := res.RetryAfter
 		if wait == 0 {
-			wait = st.s.backoff(a.FailedAttempts)
+			wait = st.s.policy(a.RetryPolicy).backoff(a.FailedAttempts, st.s.opts.Jitter())
 		}
-		st.retries.add(retry{seq: a.Seq, stream: a.stream(), due: st.now().Add(wait)})
+		st.retries.add(retry{seq: a.Seq, stream: a.Stream, due: st.now().Add(wait)})
 		return db.RequeueOp(a.Held, db.Requeue{Attempt: db.AttemptFailed, Reason: "retry", Result: *res,
 			RetryMs: g.Now + wait.Milliseconds()}, g.Now), controlplane.TaskPending
 	}
 	return db.EndOp(a.Held, status, res, g.Now), status
 }
-
-// backoff is the wait after a number of earlier failures: exponential, with a
-// jitter of a quarter either way.
-func (s *Scheduler) backoff(failed int32) time.Duration {
-	wait := s.opts.RetryMax
-	if failed < 62 && s.opts.RetryBase <= s.opts.RetryMax>>failed {
-		wait = s.opts.RetryBase << failed
-	}
-	return time.Duration(float64(wait) * (0.75 + s.opts.Jitter()/2))
-}
-
-func jitter() float64 { return rand.Float64() }
 
 // late answers a result that is not for a present attempt: as the first time if
 // it is a repeat, else with a refusal that says what the task is at.

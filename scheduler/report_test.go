@@ -21,8 +21,8 @@ func TestBackoff(t *testing.T) {
 		{time.Hour, 24 * time.Hour, 40, 0.5, 24 * time.Hour}, // would overflow
 		{time.Hour, time.Minute, 0, 0.5, time.Minute},
 	} {
-		s := &Scheduler{opts: Options{RetryBase: c.base, RetryMax: c.longest, Jitter: func() float64 { return c.jitter }}}
-		if got := s.backoff(c.failed); got != c.want {
+		s := &Scheduler{opts: Options{RetryBase: c.base, RetryMax: c.longest}}
+		if got := s.policy("").backoff(c.failed, c.jitter); got != c.want {
 			t.Errorf("base %s, at most %s, %d failures, jitter %v: %s, want %s", c.base, c.longest, c.failed, c.jitter, got, c.want)
 		}
 	}

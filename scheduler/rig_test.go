@@ -40,7 +40,7 @@ type rig struct {
 
 func newRig(t testing.TB) *rig {
 	t.Helper()
-	r := &rig{t: t, clock: time.Unix(1_000_000, 0)}
+	r := &rig{t: t, clock: time.Unix(4_000_000_000, 0)}
 	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
 	t.Cleanup(cancel)
 	r.ctx = ctx
@@ -98,6 +98,7 @@ func (r *rig) lead() {
 	}
 	r.tasks = db.NewTaskManifest(engine)
 	r.tasks.SetLogger(r.cfg.Logger)
+	r.tasks.SetClock(r.now)
 	r.s = NewWithOptions(r.tasks, r.cfg.Logger, r.opts)
 	r.plan = &observer{Scheduler: r.s, hooks: r.hooks, led: make(chan struct{}, 100), next: make(chan struct{})}
 	r.tasks.SetPlanner(r.plan)

@@ -150,6 +150,7 @@ func (s *Scheduler) Disturbed() {
 // could.
 func (s *Scheduler) reload() bool {
 	st := newState(s, s.st.read)
+	st.anchorMs, st.anchor = s.st.anchorMs, s.st.anchor
 	if err := st.load(context.Background()); err != nil {
 		s.log.Error("cannot read the state: placing stops until it can be read", "error", err)
 		return false

@@ -129,7 +129,7 @@ func init() {
 		"poll": (*command).poll, "report": (*command).report, "submit": (*command).submit, "cancel": (*command).cancel,
 		"hangup": (*command).hangUp, "timeout": (*command).timeout, "advance": (*command).advance, "clock": (*command).advance, "tick": (*command).tick,
 		"new-leader": (*command).newLeader, "reopen": (*command).reopen, "assign": (*command).assign, "renew": (*command).renew, "complete": (*command).complete,
-		"register": (*command).register, "sql": (*command).sql,
+		"register": (*command).register, "sql": (*command).sql, "queue": (*command).queue, "queues": (*command).queues,
 		"tasks": (*command).tasks, "nodes": (*command).nodes, "attempts": (*command).attempts, "events": (*command).events,
 	}
 }

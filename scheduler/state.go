@@ -20,6 +20,8 @@ type state struct {
 	byNum   []*node
 	held    map[string]*attempt // by task id
 	retries retries
+	queues  map[string]*queue
+	keys    map[string]int32 // attempts held with each concurrency key
 
 	// A stream that is not there has no pending tasks, a class that is not busy no
 	// streams.
@@ -27,6 +29,14 @@ type state struct {
 	classes map[int64]*class
 	busy    map[*class]struct{}
 	touches touches
+
+	// anchor is the wall clock, Unix milliseconds, at a time of the monotonic one when
+	// this term began: within it, both run alike.
+	anchorMs int64
+	anchor   time.Time
+	// deadline is when tasks are looked for that have waited too long for their first
+	// start; never if zero.
+	deadline time.Time
 
 	// What belongs to the group in the making only.
 	groupState
@@ -59,8 +69,10 @@ type groupState struct {
 }
 
 func newState(s *Scheduler, read db.Reader) *state {
-	return &state{s: s, read: read, group: 1,
+	now := s.opts.Now()
+	return &state{s: s, read: read, group: 1, anchorMs: s.tasks.NowMs(), anchor: now, deadline: now,
 		nodes: map[string]*node{}, held: map[string]*attempt{}, owing: map[*node]struct{}{},
+		queues: map[string]*queue{}, keys: map[string]int32{},
 		streams: map[db.Stream]*stream{}, classes: map[int64]*class{}, busy: map[*class]struct{}{},
 		groupState: groupState{gone: map[int64]struct{}{}, replaced: map[string]struct{}{}}}
 }
@@ -68,7 +80,7 @@ func newState(s *Scheduler, read db.Reader) *state {
 // load reads the copy from the state.
 func (st *state) load(ctx context.Context) error {
 	return st.read(ctx, func(c db.Conn) error {
-		return errors.Join(st.loadNodes(c), st.loadHeld(c), st.loadStreams(c), st.loadRetries(c))
+		return errors.Join(st.loadQueues(c), st.loadNodes(c), st.loadHeld(c), st.loadStreams(c), st.loadRetries(c))
 	})
 }
 
@@ -98,19 +110,21 @@ func (st *state) loadHeld(c db.Conn) error {
 func (st *state) loadStreams(c db.Conn) error {
 	streams, err := db.Streams(c)
 	for _, k := range streams {
-		st.stream(k).rewind()
-		st.classes[k.ClassID].stored = true
+		s := st.stream(k)
+		s.rewind()
+		s.class.stored = true
 	}
 	return err
 }
 
 func (st *state) loadRetries(c db.Conn) error {
 	waiting, err := db.Retries(c)
-	wall := time.Now().UnixMilli()
+	wall := st.wallMs()
 	for _, r := range waiting {
-		// What the wall clock says is bounded by what the wait can be at most.
-		wait := time.Duration(r.RetryMs-wall) * time.Millisecond
-		wait = min(max(wait, 0), max(st.s.opts.RetryMax*5/4, maxRetryAfter))
+		wait := max(time.Duration(r.RetryMs-wall)*time.Millisecond, 0)
+		if r.Failed { // what the wall clock says is bounded by what the wait can be at most
+			wait = min(wait, 2*maxRetryAfter)
+		}
 		st.retries.add(retry{seq: r.Seq, stream: r.Stream, due: st.now().Add(wait)})
 	}
 	return err
@@ -138,6 +152,9 @@ func (st *state) inherit(old *state) {
 
 func (st *state) now() time.Time { return st.s.opts.Now() }
 
+// wallMs is the wall clock as this term began with it, moved on by the monotonic one.
+func (st *state) wallMs() int64 { return st.anchorMs + st.now().Sub(st.anchor).Milliseconds() }
+
 // endGroup forgets what belonged to a group that is committed.
 func (st *state) endGroup() {
 	for _, s := range st.used {
@@ -146,6 +163,7 @@ func (st *state) endGroup() {
 	}
 	for _, k := range st.rewinds {
 		st.stream(k).rewind()
+		st.deadline = st.now() // it may have passed while a node had the task and did not fetch it
 	}
 	clear(st.gone)
 	clear(st.replaced)

@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"sort"
+	"time"
 
 	"github.com/raft-control-plane/control-plane"
 	"github.com/raft-control-plane/control-plane/db"
@@ -13,25 +14,29 @@ import (
 // headsAtOnce is how many pending tasks of a stream are read at a time.
 const headsAtOnce = 256
 
-// stream is the pending tasks of one queue and class, by priority and then age:
-// the first of them in memory, the rest behind them in the state, and those that
-// enter with the present group beside them.
+// stream is the pending tasks of one queue, class and concurrency, by priority and
+// then age: the first of them in memory, the rest behind them in the state, and those
+// that enter with the present group beside them. In a queue with ageing, where that is
+// not the order, each priority has a stream of its own.
 type stream struct {
 	key   db.Stream
+	queue *queue
 	class *class
 	// heads are all pending tasks up to last.
 	heads []db.Head
 	last  place
 	// eof is set when nothing is behind heads.
-	eof    bool
-	fresh  []*db.Submission
-	isUsed bool
+	eof     bool
+	fresh   []*db.Submission
+	freshMs int64 // when those enter
+	isUsed  bool
 }
 
 // place is where a task stands in the order of placement.
 type place struct {
 	priority int32
 	seq      int64
+	createMs int64 // says what seq says, in time
 }
 
 func (p place) before(o place) bool {
@@ -41,14 +46,24 @@ func (p place) before(o place) bool {
 	return p.seq < o.seq
 }
 
-func placeOf(h db.Head) place { return place{h.Priority, h.Seq} }
+func placeOf(h db.Head) place { return place{h.Priority, h.Seq, h.CreateMs} }
+
+// fold is the key under which a task's stream is kept.
+func (st *state) fold(k db.Stream) db.Stream {
+	if q := st.queues[k.Queue]; q == nil || q.AgeingInterval == 0 {
+		k.Priority = db.AnyPriority
+	}
+	return k
+}
 
 // stream returns the stream of a key; a new one is empty.
 func (st *state) stream(k db.Stream) *stream {
+	k = st.fold(k)
 	s := st.streams[k]
 	if s == nil {
 		c := st.class(k.ClassID)
-		s = &stream{key: k, class: c, eof: true}
+		s = &stream{key: k, queue: st.queue(k.Queue), class: c, eof: true}
+		s.queue.streams++
 		st.streams[k] = s
 		c.streams[s] = struct{}{}
 		st.busy[c] = struct{}{}
@@ -63,6 +78,8 @@ func (st *state) retire(s *stream) {
 	}
 	delete(st.streams, s.key)
 	delete(s.class.streams, s)
+	s.queue.streams--
+	st.forget(s.queue)
 	if len(s.class.streams) == 0 {
 		delete(st.busy, s.class)
 	}
@@ -85,9 +102,16 @@ func (s *stream) rewind() {
 // noteQueued takes in the group's submissions that were stored as pending.
 func (st *state) noteQueued(g *db.Group) {
 	for _, sub := range g.Submissions {
-		if sub.Stored && sub.Task.Status == controlplane.TaskPending {
-			s := st.stream(db.Stream{Queue: sub.Task.Queue, ClassID: sub.Task.ClassID})
-			s.insert(headOf(sub))
+		if sub.Stored {
+			st.expect(sub.DeadlineMs(g.Now), g.Now)
+		}
+		switch {
+		case !sub.Stored || sub.Task.Status != controlplane.TaskPending:
+		case !sub.Task.RetryTime.IsZero():
+			wait := time.Duration(sub.Task.RetryTime.UnixMilli()-g.Now) * time.Millisecond
+			st.retries.add(retry{seq: sub.Task.Seq, stream: db.StreamOf(sub.Task), due: st.now().Add(wait)})
+		default:
+			st.stream(db.StreamOf(sub.Task)).insert(headOf(sub, g))
 		}
 	}
 }
@@ -108,7 +132,7 @@ func (s *stream) insert(h db.Head) {
 // take removes a task that is in memory.
 func (s *stream) take(p place) (h db.Head, ok bool) {
 	i := sort.Search(len(s.heads), func(i int) bool { return !placeOf(s.heads[i]).before(p) })
-	if i == len(s.heads) || placeOf(s.heads[i]) != p {
+	if i == len(s.heads) || s.heads[i].Seq != p.seq {
 		return db.Head{}, false
 	}
 	h = s.heads[i]
@@ -116,9 +140,9 @@ func (s *stream) take(p place) (h db.Head, ok bool) {
 	return h, true
 }
 
-func headOf(sub *db.Submission) db.Head {
+func headOf(sub *db.Submission, g *db.Group) db.Head {
 	t := sub.Task
-	return db.Head{Seq: t.Seq, TaskID: t.ID, Priority: t.Priority, MaxAttempts: t.MaxAttempts, MaxLostAttempts: t.MaxLostAttempts}
+	return db.Head{Seq: t.Seq, TaskID: t.ID, Priority: t.Priority, CreateMs: g.Now, RetryPolicy: sub.RetryPolicy(), MaxAttempts: t.MaxAttempts, MaxLostAttempts: t.MaxLostAttempts}
 }
 
 // fill reports whether the stream has a head, reading on if need be.
@@ -154,24 +178,26 @@ func (s *stream) read(st *state) error {
 	return nil
 }
 
-// first returns the place of the head, and whether it enters with this group.
-func (s *stream) first() (p place, fresh bool) {
-	if len(s.heads) > 0 {
-		p = placeOf(s.heads[0])
-		if len(s.fresh) == 0 || s.fresh[0].Task.Priority <= p.priority {
-			return p, false
-		}
+// first returns the place of the head.
+func (s *stream) first() place {
+	if s.freshFirst() {
+		t := s.fresh[0].Task
+		return place{t.Priority, t.Seq, s.freshMs}
 	}
-	t := s.fresh[0].Task
-	return place{t.Priority, t.Seq}, true
+	return placeOf(s.heads[0])
+}
+
+// freshFirst reports whether the head enters with this group.
+func (s *stream) freshFirst() bool {
+	return len(s.heads) == 0 || len(s.fresh) > 0 && s.fresh[0].Task.Priority > s.heads[0].Priority
 }
 
 // pop takes the head; sub is set if it enters with this group.
-func (s *stream) pop() (sub *db.Submission, head db.Head) {
-	if _, fresh := s.first(); fresh {
+func (s *stream) pop(g *db.Group) (sub *db.Submission, head db.Head) {
+	if s.freshFirst() {
 		sub = s.fresh[0]
 		s.fresh = s.fresh[1:]
-		return sub, headOf(sub)
+		return sub, headOf(sub, g)
 	}
 	head = s.heads[0]
 	s.heads = s.heads[1:]
