@@ -55,6 +55,7 @@ type server struct {
 	url     string
 	tasks   controlplanev1connect.TaskServiceClient
 	nodes   controlplanev1connect.NodeServiceClient
+	queues  controlplanev1connect.QueueServiceClient
 	events  controlplanev1connect.EventServiceClient
 	cluster controlplanev1connect.ClusterServiceClient
 	query   controlplanev1connect.QueryServiceClient
@@ -89,6 +90,7 @@ func newClient(urls []string, o options) *Client {
 			url:     u,
 			tasks:   controlplanev1connect.NewTaskServiceClient(httpClient, u, opts...),
 			nodes:   controlplanev1connect.NewNodeServiceClient(httpClient, u, opts...),
+			queues:  controlplanev1connect.NewQueueServiceClient(httpClient, u, opts...),
 			events:  controlplanev1connect.NewEventServiceClient(httpClient, u, opts...),
 			cluster: controlplanev1connect.NewClusterServiceClient(httpClient, u, opts...),
 			query:   controlplanev1connect.NewQueryServiceClient(httpClient, u, opts...),

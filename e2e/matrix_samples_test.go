@@ -56,6 +56,14 @@ var matrixSamples = map[string]sample{
 
 	"QueryService/Query": {in: `{"sql":"SELECT id FROM tasks WHERE id = ?1","params":["seed"]}`, want: `"rows":[["seed"]]`},
 
+	"QueueService/CreateQueue": {in: `{"queue":{"name":"$ID","weight":3}}`, want: `"weight":3`},
+	"QueueService/UpdateQueue": {prepare: createQueue, in: `{"queue":{"name":"$ID","weight":5},"fields":["QUEUE_FIELD_WEIGHT"]}`, want: `"weight":5`},
+	"QueueService/PauseQueue":  {prepare: createQueue, in: `{"name":"$ID"}`, want: `"paused":true`},
+	"QueueService/ResumeQueue": {prepare: createQueue, in: `{"name":"$ID"}`, want: `"name":"$ID"`},
+	"QueueService/DeleteQueue": {prepare: createQueue, in: `{"name":"$ID"}`, want: `{}`},
+	"QueueService/GetQueue":    {in: `{"name":"default"}`, want: `"name":"default"`},
+	"QueueService/ListQueues":  {in: `{}`, want: `{"queues":[{"name":"`},
+
 	"TaskService/CancelTask": {
 		prepare: submitFunction,
 		in:      `{"id":"$ID"}`,
@@ -104,6 +112,10 @@ func joinAndDie(c *cluster, member, id string) error {
 		return false
 	})
 	return nil
+}
+
+func createQueue(c *cluster, member, id string) error {
+	return c.try(member, "QueueService/CreateQueue", m{"queue": m{"name": id}}, &m{})
 }
 
 func registerAndSubmit(c *cluster, member, id string) error {

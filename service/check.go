@@ -18,7 +18,19 @@ import (
 const maxExecBytes = 1 << 20
 
 func checkTask(t *v1.Task) error {
-	e := t.GetExec()
+	p := t.GetRetryPolicy()
+	switch {
+	case t.GetEarliestStartTime() != nil && t.GetStartDelay() != nil:
+		return controlplane.FieldErrorf("start_delay", "is set beside earliest_start_time: give one of them")
+	case t.GetMaxConcurrency() > 0 && t.GetConcurrencyKey() == "":
+		return controlplane.FieldErrorf("max_concurrency", "is %d without a concurrency_key: give the key whose tasks are counted, or leave it out", t.GetMaxConcurrency())
+	case p.GetInitialBackoff() != nil && p.GetMaxBackoff() != nil && p.GetMaxBackoff().AsDuration() < p.GetInitialBackoff().AsDuration():
+		return controlplane.FieldErrorf("retry_policy.max_backoff", "is %s, shorter than initial_backoff, %s: make it as long at least", p.GetMaxBackoff().AsDuration(), p.GetInitialBackoff().AsDuration())
+	}
+	return checkExec(t.GetExec())
+}
+
+func checkExec(e *v1.ExecTask) error {
 	if e == nil {
 		return nil
 	}

@@ -47,6 +47,11 @@ func taskFromProto(t *v1.Task, requestID string) *controlplane.Task {
 		ID: t.GetId(), RequestID: requestID, Name: t.GetName(), Queue: t.GetQueue(), Priority: t.GetPriority(), Labels: t.GetLabels(),
 		Resources: resourcesFromProto(t.GetResources()), Timeout: t.GetTimeout().AsDuration(),
 		MaxAttempts: t.GetMaxAttempts(), MaxLostAttempts: t.GetMaxLostAttempts(),
+		StartDelay: t.GetStartDelay().AsDuration(), QueueTimeout: t.GetQueueTimeout().AsDuration(), Retry: retryFromProto(t.GetRetryPolicy()),
+		ConcurrencyKey: t.GetConcurrencyKey(), MaxConcurrency: t.GetMaxConcurrency(),
+	}
+	if t.GetEarliestStartTime() != nil {
+		out.EarliestStart = t.GetEarliestStartTime().AsTime()
 	}
 	if e := t.GetExec(); e != nil {
 		out.Exec = &controlplane.Exec{Command: e.GetCommand(), Env: e.GetEnv(), WorkingDir: e.GetWorkingDir()}
@@ -65,6 +70,8 @@ func taskToProto(t *controlplane.Task) *v1.Task {
 		Id: t.ID, Name: t.Name, Queue: t.Queue, Priority: t.Priority, Labels: t.Labels,
 		Resources: resourcesToProto(t.Resources), Timeout: durationToProto(t.Timeout),
 		MaxAttempts: t.MaxAttempts, MaxLostAttempts: t.MaxLostAttempts,
+		EarliestStartTime: timeToProto(t.EarliestStart), QueueTimeout: durationToProto(t.QueueTimeout), RetryPolicy: retryToProto(t.Retry),
+		ConcurrencyKey: t.ConcurrencyKey, MaxConcurrency: t.MaxConcurrency,
 		Status: taskStatusToProto[t.Status], NodeId: t.NodeID, Attempt: t.Attempt,
 		CreateTime: timeToProto(t.CreateTime), AssignTime: timeToProto(t.AssignTime),
 		StartTime: timeToProto(t.StartTime), EndTime: timeToProto(t.EndTime), RetryTime: timeToProto(t.RetryTime),
@@ -78,6 +85,26 @@ func taskToProto(t *controlplane.Task) *v1.Task {
 		out.Work = &v1.Task_Function{Function: &v1.FunctionTask{Name: t.Function.Name, Payload: t.Function.Payload}}
 	}
 	return out
+}
+
+func retryFromProto(p *v1.RetryPolicy) *controlplane.RetryPolicy {
+	if p == nil {
+		return nil
+	}
+	out := &controlplane.RetryPolicy{InitialBackoff: p.GetInitialBackoff().AsDuration(), MaxBackoff: p.GetMaxBackoff().AsDuration(),
+		Multiplier: p.GetMultiplier(), Jitter: controlplane.DefaultRetryPolicy().Jitter, ExitCodes: p.GetExitCodes()}
+	if p.Jitter != nil {
+		out.Jitter = p.GetJitter()
+	}
+	return out
+}
+
+func retryToProto(p *controlplane.RetryPolicy) *v1.RetryPolicy {
+	if p == nil {
+		return nil
+	}
+	return &v1.RetryPolicy{InitialBackoff: durationToProto(p.InitialBackoff), MaxBackoff: durationToProto(p.MaxBackoff),
+		Multiplier: &p.Multiplier, Jitter: &p.Jitter, ExitCodes: p.ExitCodes}
 }
 
 func tasksToProto(tasks []*controlplane.Task) []*v1.Task {

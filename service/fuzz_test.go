@@ -153,7 +153,7 @@ func checkUnary(t *testing.T, rec *httptest.ResponseRecorder, out proto.Message,
 var seedBodies = map[string][]string{
 	"SubmitTask": {
 		`{"request_id":"r","task":{"id":"a","name":"n","queue":"q","priority":-5,"labels":{"k":"v"},"exec":{"command":["sh","-c","true"],"env":{"A":"b"},"working_dir":"/tmp"},"resources":{"cpu_millis":"500","memory_bytes":1024,"gpus":1},"timeout":"1.5s","max_attempts":3,"max_lost_attempts":2}}`,
-		`{"task":{"function":{"name":"f","payload":"AAEC"}}}`, `{"task":{"exec":{"command":["a","b\u0000"]}}}`, `{"task":{"id":"here","exec":{"command":["no"]}}}`,
+		`{"task":{"function":{"name":"f","payload":"AAEC"}}}`, `{"task":{"id":"late","exec":{"command":["true"]},"start_delay":"60s","queue_timeout":"5s","retry_policy":{"initial_backoff":"1s","max_backoff":"2s","multiplier":1.5,"jitter":0,"exit_codes":[1,75]},"concurrency_key":"k","max_concurrency":2}}`, `{"task":{"exec":{"command":["true"]},"earliest_start_time":"2038-01-01T00:00:00Z","start_delay":"1s"}}`, `{"task":{"exec":{"command":["a","b\u0000"]}}}`, `{"task":{"id":"here","exec":{"command":["no"]}}}`,
 		`{"task":{"exec":{"command":["true"]},"bogus":1}}`, `{"task":null}`, `[]`, `{`, ``, `{"task":{"timeout":"-1s","exec":{"command":["x"]}}}`,
 	},
 	"SubmitTasks":       {`{"requests":[{"task":{"id":"b","exec":{"command":["true"]}}},{"request_id":"r2","task":{"function":{"name":"f"}}}]}`, `{"requests":[]}`},
@@ -169,6 +169,13 @@ var seedBodies = map[string][]string{
 	"ListEvents":        {`{"cursor":"0","page_size":2,"wait":"0.01s","types":[1]}`, `{"cursor":"99999-1"}`, `{"max_staleness":"1s","consistency":2,"min_index":1}`},
 	"ListNodes":         {`{"statuses":["NODE_STATUS_HEALTHY"],"page_size":1}`, `{"page_token":"?"}`},
 	"GetNode":           {`{"id":"n1"}`},
+	"CreateQueue":       {`{"queue":{"name":"q","weight":3,"paused":true,"limits":{"tasks":0,"cpu_millis":"5","memory_bytes":6,"gpus":1},"placement":"PLACEMENT_BINPACK","ageing_interval":"60s"}}`, `{"queue":{"name":"default","weight":2}}`, `{"queue":{}}`},
+	"UpdateQueue":       {`{"queue":{"name":"default","weight":2,"placement":3},"fields":["QUEUE_FIELD_WEIGHT",7]}`, `{"queue":{"name":"nobody"},"fields":[1]}`, `{"queue":{"name":"default"},"fields":[0]}`},
+	"PauseQueue":        {`{"name":"default"}`, `{"name":"nobody"}`},
+	"ResumeQueue":       {`{"name":"default"}`},
+	"DeleteQueue":       {`{"name":"nobody"}`, `{"name":"default"}`},
+	"GetQueue":          {`{"name":"default","consistency":2}`, `{"name":"nobody"}`},
+	"ListQueues":        {`{"page_size":1}`, `{"page_token":"?"}`},
 	"GetCluster":        {`{}`},
 	// Nobody listens at port 1, and the only member is not removed.
 	"JoinMember":         {`{"address":"127.0.0.1:1"}`, `{"address":"nowhere"}`, `{"address":""}`},

@@ -35,6 +35,13 @@ var goodParts = map[string]string{
 	"JoinMemberRequest":        `{"address":"127.0.0.1:1"}`,
 	"RemoveMemberRequest":      `{"name":"solo"}`,
 	"PromoteMemberRequest":     `{"name":"solo"}`,
+	"Queue":                    `{"name":"q"}`,
+	"CreateQueueRequest":       `{"queue":{"name":"default"}}`,
+	"UpdateQueueRequest":       `{"queue":{"name":"default"}}`,
+	"PauseQueueRequest":        `{"name":"default"}`,
+	"ResumeQueueRequest":       `{"name":"default"}`,
+	"DeleteQueueRequest":       `{"name":"default"}`,
+	"GetQueueRequest":          `{"name":"default"}`,
 	"QueryRequest":             `{"sql":"SELECT 1"}`,
 }
 
@@ -181,6 +188,14 @@ func breakRule(id string, f protoreflect.FieldDescriptor, limit protoreflect.Val
 		return fmt.Sprintf("is above %d", limit.Int()), limit.Int() + 1
 	case "uint64.lte":
 		return fmt.Sprintf("is above %d", limit.Uint()), limit.Uint() + 1
+	case "double.gte":
+		return fmt.Sprintf("is below %v", limit.Float()), limit.Float() - 0.5
+	case "double.lte":
+		return fmt.Sprintf("is above %v", limit.Float()), limit.Float() + 0.5
+	case "timestamp.gte":
+		return "is too early", "1969-12-31T23:59:59Z"
+	case "timestamp.lt":
+		return "is too late", "2100-01-01T00:00:00Z"
 	case "duration.gte":
 		return "is too short", fmt.Sprintf("%.9fs", durationOf(limit).AsDuration().Seconds()-0.0005)
 	case "duration.lte":
@@ -196,7 +211,8 @@ func breakRule(id string, f protoreflect.FieldDescriptor, limit protoreflect.Val
 	case "repeated.max_items":
 		return fmt.Sprintf("has more than %d items", limit.Uint()), items(f, int(limit.Uint())+1)
 	case "repeated.unique":
-		return "has an item twice", []any{"f", "g", "f"}
+		twice := items(f, 2)
+		return "has an item twice", append(twice, twice[0])
 	case "map.max_pairs":
 		pairs := map[string]any{}
 		for i := range limit.Uint() + 1 {
@@ -220,6 +236,8 @@ func items(f protoreflect.FieldDescriptor, n int) []any {
 			out[i] = 1
 		case f.Kind() == protoreflect.StringKind:
 			out[i] = fmt.Sprintf("x%d", i)
+		case f.Kind() == protoreflect.Int32Kind:
+			out[i] = i
 		case f.Message().FullName() == "google.protobuf.Value":
 			out[i] = i
 		default:

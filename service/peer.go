@@ -26,6 +26,7 @@ type peer struct {
 	tasks   controlplanev1connect.TaskServiceClient
 	nodes   controlplanev1connect.NodeServiceClient
 	cluster controlplanev1connect.ClusterServiceClient
+	queues  controlplanev1connect.QueueServiceClient
 }
 
 // peers keeps a client for each member that was called. There are few.
@@ -81,6 +82,7 @@ func (p *peers) get(address string) *peer {
 			tasks:   controlplanev1connect.NewTaskServiceClient(p.http, url, p.opts...),
 			nodes:   controlplanev1connect.NewNodeServiceClient(p.http, url, p.opts...),
 			cluster: controlplanev1connect.NewClusterServiceClient(p.http, url, p.opts...),
+			queues:  controlplanev1connect.NewQueueServiceClient(p.http, url, p.opts...),
 		}
 		p.all[address] = c
 	}

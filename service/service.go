@@ -1,4 +1,4 @@
-// Package service is the face of a member: the handlers of the four RPC services
+// Package service is the face of a member: the handlers of the RPC services
 // and the HTTP server that carries them, with health, metrics and the traffic
 // between members, on one port.
 //
@@ -165,6 +165,7 @@ func (s *server) mountServices(mux *http.ServeMux) {
 	handle := s.handleMethods(mux)
 	handle(controlplanev1connect.NewTaskServiceHandler(s, opts...))
 	handle(controlplanev1connect.NewNodeServiceHandler(s, opts...))
+	handle(controlplanev1connect.NewQueueServiceHandler(s, opts...))
 	handle(controlplanev1connect.NewEventServiceHandler(s, opts...))
 	handle(controlplanev1connect.NewClusterServiceHandler(s, opts...))
 	handle(controlplanev1connect.NewQueryServiceHandler(s, opts...))
@@ -199,6 +200,7 @@ func services() []string {
 	return []string{
 		controlplanev1connect.TaskServiceName,
 		controlplanev1connect.NodeServiceName,
+		controlplanev1connect.QueueServiceName,
 		controlplanev1connect.EventServiceName,
 		controlplanev1connect.ClusterServiceName,
 		controlplanev1connect.QueryServiceName,

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	"buf.build/go/protovalidate"
@@ -16,6 +17,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
 // Limits on what a refusal says: it travels in headers, and is read by people.
@@ -87,6 +89,12 @@ func explainRule(procedure string, v *protovalidate.Violation) string {
 		return explainNumber(given.Int(), r.GetGte(), r.GetLte(), r.HasLte())
 	case rules.HasUint64():
 		return fmt.Sprintf("is %d: give at most %d", given.Uint(), rules.GetUint64().GetLte())
+	case rules.HasDouble():
+		r := rules.GetDouble()
+		return fmt.Sprintf("is %v: give %v to %v", given.Float(), r.GetGte(), r.GetLte())
+	case rules.HasTimestamp():
+		r := rules.GetTimestamp()
+		return fmt.Sprintf("is out of range: give a time from %s to before %s", instant(r.GetGte()), instant(r.GetLt()))
 	case rules.HasDuration():
 		return explainDuration(rules.GetDuration(), given.Message().Interface())
 	case rules.HasEnum():
@@ -120,6 +128,7 @@ func rulesOf(field protoreflect.FieldDescriptor, path *validate.FieldPath) *vali
 var patternWords = map[string]string{
 	`^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$`: "1 to 64 letters, digits, '.', '_' or '-', beginning with a letter or digit; or leave it empty",
 	`^([A-Za-z0-9][A-Za-z0-9._-]{0,62})?$`: "up to 63 letters, digits, '.', '_' or '-', beginning with a letter or digit",
+	`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`:    "1 to 64 letters, digits, '.', '_' or '-', beginning with a letter or digit",
 	`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`:    "1 to 63 letters, digits, '.', '_' or '-', beginning with a letter or digit",
 	`^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$`: "1 to 128 letters, digits, '.', '_', '-', '/' or ':', beginning with a letter or digit",
 }
@@ -160,6 +169,9 @@ func explainDuration(r *validate.DurationRules, given protoreflect.ProtoMessage)
 func seconds(d *durationpb.Duration) string {
 	return strconv.FormatFloat(float64(d.GetSeconds())+float64(d.GetNanos())/1e9, 'f', -1, 64) + "s"
 }
+
+// instant writes a time as JSON has it.
+func instant(t *timestamppb.Timestamp) string { return t.AsTime().Format(time.RFC3339) }
 
 func explainEnum(r *validate.EnumRules, e protoreflect.EnumDescriptor, given protoreflect.EnumNumber) string {
 	var names []string

@@ -22,6 +22,7 @@ import (
 type member struct {
 	controlplanev1connect.UnimplementedTaskServiceHandler
 	controlplanev1connect.UnimplementedNodeServiceHandler
+	controlplanev1connect.UnimplementedQueueServiceHandler
 	controlplanev1connect.UnimplementedClusterServiceHandler
 	controlplanev1connect.UnimplementedQueryServiceHandler
 
@@ -36,6 +37,7 @@ type member struct {
 	getNode   func(*v1.GetNodeRequest) (*v1.GetNodeResponse, error)
 	cluster   func(*v1.GetClusterRequest) (*v1.GetClusterResponse, error)
 	query     func(*v1.QueryRequest) (*v1.QueryResponse, error)
+	queues    queueMember
 
 	mu    sync.Mutex
 	token string
@@ -100,6 +102,7 @@ func (m *member) start(t *testing.T) *member {
 	mux.Handle(controlplanev1connect.NewNodeServiceHandler(m))
 	mux.Handle(controlplanev1connect.NewClusterServiceHandler(m))
 	mux.Handle(controlplanev1connect.NewQueryServiceHandler(m))
+	mux.Handle(controlplanev1connect.NewQueueServiceHandler(m))
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		m.mu.Lock()
 		m.token = strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")

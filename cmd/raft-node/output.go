@@ -25,6 +25,15 @@ func (a *app) print(m proto.Message, table func(w io.Writer)) error {
 	return a.printTable(table)
 }
 
+// say writes a response: as JSON if asked to, else as one line.
+func (a *app) say(m proto.Message, format string, args ...any) error {
+	if a.json() {
+		return a.printJSON(m)
+	}
+	_, err := fmt.Fprintln(a.out, oneLine(fmt.Sprintf(format, args...)))
+	return err
+}
+
 func (a *app) json() bool { return a.v.GetString("output") == "json" }
 
 // printJSON writes a message as the API would, but with the fields that hold

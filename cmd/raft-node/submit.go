@@ -39,6 +39,7 @@ type submission struct {
 	cpu, memory string
 	gpus        int32
 	timeout     time.Duration
+	course      courseFlags
 	function    string
 	payload     string
 	follow      bool
@@ -71,6 +72,7 @@ func newSubmitCommand(a *app) *cobra.Command {
 	f.Int32Var(&s.gpus, "gpus", 0, "GPUs to reserve")
 	f.DurationVar(&s.timeout, "timeout", 0, "longest run time of one attempt, such as 90s or 2h (default: none)")
 	f.Int32Var(&s.task.MaxAttempts, "max-attempts", 1, "how often it may fail before it ends FAILED, 1 to 100")
+	s.course.add(f, &s.task)
 	f.StringVar(&s.task.Id, "id", "", "id of the task (default: the server gives one)")
 	f.StringVar(&s.requestID, "request-id", "", "key that makes it safe to submit again")
 	f.StringVar(&s.function, "function", "", "function to call, instead of a command")
@@ -125,7 +127,7 @@ func (s *submission) request(args []string, in io.Reader) (*v1.SubmitTaskRequest
 	if s.given("timeout") {
 		s.task.Timeout = durationpb.New(s.timeout)
 	}
-	errs = append(errs, s.setWork(args, in))
+	errs = append(errs, s.course.set(&s.task, s.given), s.setWork(args, in))
 	if err := errors.Join(errs...); err != nil {
 		return nil, usageErrorf("%w", err)
 	}

@@ -27,6 +27,7 @@ func taskBlock(w io.Writer, t *v1.Task) {
 	if t.GetTimeout() != nil {
 		field(w, "Timeout", t.GetTimeout().AsDuration().String())
 	}
+	courseFields(w, t)
 	field(w, "Node", t.GetNodeId())
 	field(w, "Attempt", attempts(t))
 	if len(t.GetGpuDevices()) > 0 {
@@ -42,6 +43,24 @@ func taskBlock(w io.Writer, t *v1.Task) {
 	}
 	field(w, "Error", t.GetError())
 	field(w, "Result", asText(t.GetResult()))
+}
+
+// courseFields are when and how often the task is to be tried.
+func courseFields(w io.Writer, t *v1.Task) {
+	field(w, "Not before", when(t.GetEarliestStartTime()))
+	if t.GetQueueTimeout() != nil {
+		field(w, "Queue timeout", t.GetQueueTimeout().AsDuration().String())
+	}
+	if p := t.GetRetryPolicy(); p != nil {
+		text := fmt.Sprintf("after %s, then %g times longer, at most %s, jitter %g", p.GetInitialBackoff().AsDuration(), p.GetMultiplier(), p.GetMaxBackoff().AsDuration(), p.GetJitter())
+		if codes := p.GetExitCodes(); len(codes) > 0 {
+			text += fmt.Sprintf(", only for exit codes %s", strings.Trim(fmt.Sprint(codes), "[]"))
+		}
+		field(w, "Retries", text)
+	}
+	if t.GetConcurrencyKey() != "" {
+		field(w, "Concurrency", fmt.Sprintf("%d of key %s", t.GetMaxConcurrency(), t.GetConcurrencyKey()))
+	}
 }
 
 func workFields(w io.Writer, t *v1.Task) {

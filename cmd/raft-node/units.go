@@ -91,3 +91,12 @@ func parsePairs(given []string) (map[string]string, error) {
 	}
 	return out, errors.Join(errs...)
 }
+
+// parseCount reads a whole number.
+func parseCount(s string) (int32, error) {
+	n, err := strconv.ParseInt(s, 10, 32)
+	if err != nil || n < 0 {
+		return 0, fmt.Errorf("%q: give a whole number", s)
+	}
+	return int32(n), nil
+}

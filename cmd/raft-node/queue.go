@@ -1,0 +1,164 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	v1 "github.com/raft-control-plane/control-plane/gen/go/controlplane/v1"
+)
+
+const placementPrefix = "PLACEMENT_"
+
+const queueLong = `Queues share the nodes by weight: the next task is taken from the queue that has
+the least of the fleet for its weight, and within a queue the highest priority goes
+first, then the oldest. A task may name a queue that has no settings: the defaults
+hold for it.`
+
+func newQueueCommand(a *app) *cobra.Command {
+	cmd := newGroup("queue", "Show queues and set how they share the nodes",
+		newQueueSetCommand("create QUEUE", "Give settings to a queue", a.createQueue),
+		newQueueSetCommand("update QUEUE", "Change settings of a queue, those whose flags are given", a.updateQueue),
+		newQueueListCommand(a), newQueueShowCommand(a), newQueuePauseCommand(a), newQueueResumeCommand(a), newQueueDeleteCommand(a))
+	cmd.Long = queueLong
+	return cmd
+}
+
+func newQueueListCommand(a *app) *cobra.Command {
+	var limit int
+	cmd := &cobra.Command{Use: "list", Short: "List the queues that have settings, or tasks that wait or run", Args: cobra.NoArgs}
+	cmd.Flags().IntVar(&limit, "limit", defaultLimit, "at most so many; 0 for all")
+	addConsistencyFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return a.listQueues(cmd.Context(), &v1.ListQueuesRequest{Consistency: consistency(cmd)}, limit)
+	}
+	return cmd
+}
+
+func (a *app) listQueues(ctx context.Context, req *v1.ListQueuesRequest, limit int) error {
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	all := &v1.ListQueuesResponse{}
+	err = pages(limit, func(size int32) (int, bool, error) {
+		req.PageSize = size
+		res, err := c.ListQueues(ctx, req)
+		if err != nil {
+			return 0, false, err
+		}
+		all.Queues = append(all.Queues, res.GetQueues()...)
+		all.NextPageToken, req.PageToken = res.GetNextPageToken(), res.GetNextPageToken()
+		return len(res.GetQueues()), res.GetNextPageToken() != "", nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := a.print(all, func(w io.Writer) { queueTable(w, all.GetQueues()) }); err != nil {
+		return err
+	}
+	a.noteMore(all.GetNextPageToken(), "queues")
+	return nil
+}
+
+func queueTable(w io.Writer, queues []*v1.Queue) {
+	row(w, "QUEUE", "WEIGHT", "SHARE", "WAITING", "RUNNING", "CPU", "MEMORY", "GPUS", "PLACEMENT", "DETAIL")
+	for _, q := range queues {
+		l, used := limitsOf(q), q.GetUsed()
+		row(w, q.GetName(), fmt.Sprint(q.GetWeight()), queueShare(q), fmt.Sprint(q.GetPendingTasks()),
+			fmt.Sprint(q.GetRunningTasks())+ofLimit(l.Tasks, count), cores(used.GetCpuMillis())+ofLimit(l.CpuMillis, cores),
+			memory(used.GetMemoryBytes())+ofLimit(l.MemoryBytes, memory), fmt.Sprint(used.GetGpus())+ofLimit(l.Gpus, count),
+			enum(q.GetPlacement(), placementPrefix), queueDetail(q))
+	}
+}
+
+func limitsOf(q *v1.Queue) *v1.QueueLimits {
+	if l := q.GetLimits(); l != nil {
+		return l
+	}
+	return &v1.QueueLimits{}
+}
+
+// ofLimit writes a limit behind what is held of it, if there is one.
+func ofLimit[T any](limit *T, text func(T) string) string {
+	if limit == nil {
+		return ""
+	}
+	return "/" + text(*limit)
+}
+
+func count(n int32) string { return fmt.Sprint(n) }
+
+func queueShare(q *v1.Queue) string {
+	return fmt.Sprintf("%.1f%%", float64(q.GetDominantShareMillionths())/1e4)
+}
+
+func queueDetail(q *v1.Queue) string {
+	switch {
+	case q.GetPaused():
+		return "paused"
+	case q.GetImplicit():
+		return "no settings"
+	}
+	return ""
+}
+
+func newQueueShowCommand(a *app) *cobra.Command {
+	cmd := &cobra.Command{Use: "show QUEUE", Short: "Show one queue", Args: cobra.ExactArgs(1)}
+	addConsistencyFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		c, err := a.client()
+		if err != nil {
+			return err
+		}
+		res, err := c.GetQueue(cmd.Context(), &v1.GetQueueRequest{Name: args[0], Consistency: consistency(cmd)})
+		if err != nil {
+			return err
+		}
+		return a.print(res, func(w io.Writer) { queueBlock(w, res.GetQueue()) })
+	}
+	return cmd
+}
+
+func queueBlock(w io.Writer, q *v1.Queue) {
+	field(w, "Queue", q.GetName())
+	field(w, "State", map[bool]string{true: "paused", false: "open"}[q.GetPaused()])
+	field(w, "Weight", fmt.Sprint(q.GetWeight()))
+	field(w, "Share", queueShare(q))
+	field(w, "Waiting", fmt.Sprint(q.GetPendingTasks()))
+	field(w, "Running", fmt.Sprint(q.GetRunningTasks()))
+	field(w, "Reserved", resources(q.GetUsed()))
+	field(w, "Limits", queueLimits(limitsOf(q)))
+	field(w, "Placement", enum(q.GetPlacement(), placementPrefix))
+	if d := q.GetAgeingInterval(); d != nil {
+		field(w, "Ageing", "one priority in "+d.AsDuration().String())
+	}
+	if q.GetImplicit() {
+		field(w, "Settings", "none: the defaults hold")
+	}
+	field(w, "Created", when(q.GetCreateTime()))
+	field(w, "Changed", when(q.GetUpdateTime()))
+}
+
+func queueLimits(l *v1.QueueLimits) string {
+	var parts []string
+	if l.Tasks != nil {
+		parts = append(parts, fmt.Sprintf("%d tasks", l.GetTasks()))
+	}
+	if l.CpuMillis != nil {
+		parts = append(parts, cores(l.GetCpuMillis())+" CPU")
+	}
+	if l.MemoryBytes != nil {
+		parts = append(parts, memory(l.GetMemoryBytes())+" memory")
+	}
+	if l.Gpus != nil {
+		parts = append(parts, fmt.Sprintf("%d GPU", l.GetGpus()))
+	}
+	if len(parts) == 0 {
+		return "none"
+	}
+	return strings.Join(parts, ", ")
+}
