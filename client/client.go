@@ -16,6 +16,10 @@
 // poll must set held_complete so that tasks whose answer was lost are handed out
 // again.
 //
+// Submit and Worker are for functions: Submit stores a call of one by its name, and a
+// Worker, anywhere, runs those that are registered with it. The package clienttest runs a
+// control plane within a test.
+//
 // A *connect.Error is in the chain of every error that a call returns.
 package client
 
