@@ -249,9 +249,9 @@ func (m *mirror) same(solo *member, sql string, args ...db.Value) {
 // columns, each value with its type.
 func (m *mirror) sameTables(solo *member) {
 	m.t.Helper()
-	const schema = "SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%' AND name <> 'raft_state' ORDER BY type, name"
+	const schema = "SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE name NOT GLOB 'sqlite_*' AND name NOT GLOB 'raft_*' ORDER BY type, name"
 	m.same(solo, schema)
-	tables, err := solo.query("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' AND name <> 'raft_state' ORDER BY name", nil)
+	tables, err := solo.query("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT GLOB 'sqlite_*' AND name NOT GLOB 'raft_*' ORDER BY name", nil)
 	if err != nil {
 		m.t.Fatal(err)
 	}
