@@ -174,8 +174,8 @@ func (e *Engine) transferTo(name string) (func() raft.Future, error) {
 // the index of its newest snapshot.
 func (e *Engine) SnapshotNow(ctx context.Context) (index uint64, err error) {
 	select {
-	case err := <-wait(func() error { return e.raft.Snapshot().Error() }):
-		if err != nil && !errors.Is(err, raft.ErrNothingNewToSnapshot) {
+	case err := <-wait(e.snapshot):
+		if err != nil {
 			return 0, &controlplane.Error{Code: controlplane.CodeUnavailable, Reason: "SNAPSHOT_FAILED", Message: fmt.Sprintf("no snapshot now (%v): try again", err)}
 		}
 	case <-ctx.Done():

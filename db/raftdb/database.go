@@ -3,7 +3,6 @@ package raftdb
 import (
 	"errors"
 	"fmt"
-	"os"
 	"sync/atomic"
 	"time"
 
@@ -238,46 +237,6 @@ func (d *database) exec(sql string) error {
 		return err
 	}
 	return d.finish(s)
-}
-
-// checkpoint moves all of the WAL into the main file and syncs it. It fails if not
-// all could be moved; the main file is then no complete state by itself.
-func (d *database) checkpoint() error {
-	d.mainIndex.Store(0)
-	// The first pass waits for nobody and does most; the second has little left.
-	if _, _, err := d.checkpointPass("PRAGMA wal_checkpoint(PASSIVE)"); err != nil {
-		return err
-	}
-	busy, left, err := d.checkpointPass("PRAGMA wal_checkpoint(TRUNCATE)")
-	if err != nil {
-		return err
-	}
-	if busy || left != 0 {
-		return fmt.Errorf("checkpoint incomplete: a read lasted for more than %s (%d pages left)", truncateWait, left)
-	}
-	d.mainIndex.Store(d.meta.appliedIndex)
-	return nil
-}
-
-func (d *database) checkpointPass(sql string) (busy bool, left int64, err error) {
-	s, err := d.stmt(sql)
-	if err != nil {
-		return false, 0, err
-	}
-	defer s.Reset()
-	if ok, err := s.Step(); err != nil || !ok {
-		return false, 0, fmt.Errorf("checkpoint: %w", err)
-	}
-	return s.ColumnInt64(0) != 0, s.ColumnInt64(1) - s.ColumnInt64(2), nil
-}
-
-// walBytes is the size of the WAL.
-func (d *database) walBytes() int64 {
-	info, err := os.Stat(d.gen.database() + "-wal")
-	if err != nil {
-		return 0
-	}
-	return info.Size()
 }
 
 // script runs every statement of a text.

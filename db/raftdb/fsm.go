@@ -136,8 +136,8 @@ func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
 	if f.handed < d.meta.appliedIndex {
 		return nil, errors.New("the log is still being replayed")
 	}
-	if !f.holds.beginCheckpoint() {
-		return nil, errors.New("a follower is being sent the database: no checkpoint meanwhile")
+	if err := f.holds.beginCheckpoint(); err != nil {
+		return nil, err
 	}
 	defer f.holds.endCheckpoint()
 	if err := d.checkpoint(); err != nil {

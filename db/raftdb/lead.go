@@ -245,25 +245,3 @@ func (e *Engine) AwaitLeader(ctx context.Context) error {
 		}
 	}
 }
-
-// watchWAL asks for a snapshot when SQLite's WAL has grown large.
-func (e *Engine) watchWAL(ctx context.Context) {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return
-		}
-		e.fsm.mu.RLock()
-		size := e.fsm.state.walBytes()
-		e.fsm.mu.RUnlock()
-		if size < e.cfg.Timing.SnapshotWALBytes {
-			continue
-		}
-		if err := e.raft.Snapshot().Error(); err != nil && !errors.Is(err, raft.ErrNothingNewToSnapshot) {
-			e.log.Debug("no snapshot now", "wal_bytes", size, "error", err)
-		}
-	}
-}

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"path/filepath"
 	"regexp"
@@ -143,6 +144,8 @@ type Engine struct {
 	admitMu   sync.Mutex
 	backups   chan struct{} // holds a token while no backup is being taken
 	removal   removal       // of this member, once it has heard of it
+	// snapshotMu lets one snapshot be taken at a time.
+	snapshotMu sync.Mutex
 
 	stop    context.CancelFunc
 	done    sync.WaitGroup
@@ -240,7 +243,7 @@ func (e *Engine) raftConfig() *raft.Config {
 	c.Logger = raftLogger(e.log)
 	c.HeartbeatTimeout, c.ElectionTimeout, c.LeaderLeaseTimeout = t.Heartbeat, t.Heartbeat, t.Heartbeat/2
 	c.CommitTimeout = min(c.CommitTimeout, t.Heartbeat/10)
-	c.SnapshotInterval, c.SnapshotThreshold, c.TrailingLogs = t.SnapshotInterval, t.SnapshotEntries, t.TrailingEntries
+	c.SnapshotThreshold, c.TrailingLogs = math.MaxUint64, t.TrailingEntries // keepSnapshots asks for snapshots
 	c.MaxAppendEntries = maxAppendEntries
 	c.NoSnapshotRestoreOnStart = true // the database is at or above it: see reconcile
 	c.NotifyCh = e.leader.notify
@@ -261,7 +264,7 @@ const (
 func (e *Engine) startBackground() {
 	ctx, stop := context.WithCancel(context.Background())
 	e.stop = stop
-	for _, fn := range []func(context.Context){e.watchLeadership, e.watchWAL, e.runMembership} {
+	for _, fn := range []func(context.Context){e.watchLeadership, e.keepSnapshots, e.runMembership} {
 		e.done.Go(func() { fn(ctx) })
 	}
 }

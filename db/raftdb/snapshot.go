@@ -317,20 +317,31 @@ func (h *holds) add() *hold {
 	return one
 }
 
-// beginCheckpoint reports whether nothing is being sent, and ends what has been
-// for too long. If so, nothing is sent until endCheckpoint.
-func (h *holds) beginCheckpoint() bool {
+var (
+	// errSending keeps checkpoints away from a main file that is read, errCheckpoint from
+	// one that another checkpoint changes.
+	errSending    = errors.New("a follower is being sent the database: no checkpoint meanwhile")
+	errCheckpoint = errors.New("another checkpoint is under way")
+)
+
+// beginCheckpoint fails while something is sent, or another checkpoint is under way; it
+// ends what has been sent for too long. If it does not fail, nothing is sent until
+// endCheckpoint.
+func (h *holds) beginCheckpoint() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.writing {
+		return errCheckpoint
+	}
 	for one, since := range h.open {
 		if time.Since(since) < maxHold {
-			return false
+			return errSending
 		}
 		one.revoked = true
 		delete(h.open, one)
 	}
 	h.writing = true
-	return true
+	return nil
 }
 
 func (h *holds) endCheckpoint() {
