@@ -29,6 +29,7 @@ TEST_TIMEOUT ?= 15m
 FUZZ_TIME ?= 20s
 DURATION ?= 600
 BENCH ?= .
+BENCH_TASKS ?= 100000 1000000
 TASKS ?= 200000
 
 ##@ Work
@@ -124,6 +125,10 @@ bench: ## Run the Go benchmarks that match BENCH
 .PHONY: turnover
 turnover: ## Complete and delete TASKS tasks (5,000,000 take some ten minutes) and show that the disk stays bounded
 	go run ./scripts/turnover --tasks $(TASKS)
+
+.PHONY: bench/engine
+bench/engine: build ## Measure starts, snapshots and catching up with BENCH_TASKS tasks
+	scripts/bench-engine.sh $(BENCH_TASKS)
 
 ##@ Verify
 
