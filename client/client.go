@@ -49,9 +49,10 @@ const (
 type Client struct {
 	servers []*server
 	// current is the index of the server that worked last.
-	current atomic.Int64
-	options options
-	close   func()
+	current   atomic.Int64
+	gathering gathering
+	options   options
+	close     func()
 }
 
 // server is one member with its stubs.
@@ -83,7 +84,7 @@ func New(servers []string, opts ...Option) (*Client, error) {
 
 func newClient(urls []string, o options) *Client {
 	httpClient, closeIdle := newHTTPClient(o.tls, o.token)
-	c := &Client{options: o, close: closeIdle}
+	c := &Client{options: o, close: closeIdle, gathering: gathering{stuckAfter: stuckAfter}}
 	opts := []connect.ClientOption{
 		connect.WithSendGzip(),
 		connect.WithCompressMinBytes(compressMinBytes),

@@ -12,14 +12,14 @@ import (
 
 // SubmitTask stores one task. If the request has neither task.id nor
 // request_id it is sent with a request_id of its own, so that trying again
-// cannot store the task twice; the caller's message is not changed.
+// cannot store the task twice; the caller's message is not changed. Calls that are made
+// at the same time go to the control plane together.
 func (c *Client) SubmitTask(ctx context.Context, req *v1.SubmitTaskRequest) (*v1.SubmitTaskResponse, error) {
 	req, err := withKey(req)
 	if err != nil {
 		return nil, err
 	}
-	return call(ctx, c, method{name: "SubmitTask", repeatable: true}, req,
-		func(s *server) unary[v1.SubmitTaskRequest, v1.SubmitTaskResponse] { return s.tasks.SubmitTask })
+	return c.submit(ctx, req)
 }
 
 // SubmitTasks stores up to 1,000 tasks, each as SubmitTask does. Each has its

@@ -1,0 +1,178 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"github.com/raft-control-plane/control-plane/client"
+	"github.com/raft-control-plane/control-plane/clienttest"
+	v1 "github.com/raft-control-plane/control-plane/gen/go/controlplane/v1"
+)
+
+// gatherer is a member that holds up the task named "first" until the test lets it go, and
+// refuses what is named "bad".
+type gatherer struct {
+	fake
+	c       *client.Client
+	arrived chan struct{} // the first task is here
+	release chan struct{}
+
+	alone, together atomic.Int32
+	mu              sync.Mutex
+	stored          map[string]int
+}
+
+func newGatherer(t *testing.T) *gatherer {
+	g := &gatherer{arrived: make(chan struct{}), release: make(chan struct{}), stored: map[string]int{}}
+	g.submit = func(r *v1.SubmitTaskRequest) (*v1.SubmitTaskResponse, error) {
+		g.alone.Add(1)
+		if r.GetTask().GetId() == "first" {
+			close(g.arrived)
+			<-g.release
+		}
+		if r.GetTask().GetId() == "bad" {
+			return nil, connect.NewError(connect.CodeInvalidArgument, errors.New("the task named bad"))
+		}
+		return &v1.SubmitTaskResponse{Task: g.store(r)}, nil
+	}
+	g.submits = func(r *v1.SubmitTasksRequest) (*v1.SubmitTasksResponse, error) {
+		g.together.Add(1)
+		res := &v1.SubmitTasksResponse{}
+		for _, one := range r.GetRequests() {
+			if one.GetTask().GetId() == "bad" {
+				return nil, connect.NewError(connect.CodeInvalidArgument, errors.New("one of these"))
+			}
+			out := &v1.SubmitTaskOutcome{Outcome: &v1.SubmitTaskOutcome_Task{Task: g.store(one)}}
+			if one.GetTask().GetId() == "taken" {
+				out.Outcome = &v1.SubmitTaskOutcome_Error{Error: &v1.ItemError{Code: "already_exists", Message: "taken"}}
+			}
+			res.Outcomes = append(res.Outcomes, out)
+		}
+		return res, nil
+	}
+	g.c = newClient(t, []string{start(t, &g.fake)})
+	return g
+}
+
+func (g *gatherer) store(r *v1.SubmitTaskRequest) *v1.Task {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.stored[r.GetTask().GetId()]++
+	return r.GetTask()
+}
+
+// do submits tasks at the same time, behind the first one, which goes on once all of them
+// have been queued.
+func (g *gatherer) do(t *testing.T, ids ...string) map[string]error {
+	t.Helper()
+	client.Patient(g.c)
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	errs := map[string]error{}
+	submit := func(id string) {
+		res, err := g.c.SubmitTask(testContext(t, 20*time.Second), &v1.SubmitTaskRequest{Task: &v1.Task{Id: id}})
+		if err == nil && res.GetTask().GetId() != id {
+			err = fmt.Errorf("it is answered with task %s", res.GetTask().GetId())
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		errs[id] = err
+	}
+	wg.Go(func() { submit("first") })
+	<-g.arrived
+	for _, id := range ids {
+		wg.Go(func() { submit(id) })
+	}
+	client.AwaitWaiting(g.c, len(ids))
+	close(g.release)
+	wg.Wait()
+	return errs
+}
+
+func TestSubmissionsGoTogether(t *testing.T) {
+	g := newGatherer(t)
+	var ids []string
+	for i := range 50 {
+		ids = append(ids, fmt.Sprintf("t%d", i))
+	}
+	for id, err := range g.do(t, ids...) {
+		if err != nil || g.stored[id] != 1 {
+			t.Errorf("%s: %v, stored %d times", id, err, g.stored[id])
+		}
+	}
+	if g.alone.Load() != 1 || g.together.Load() != 1 || len(g.stored) != 51 {
+		t.Errorf("%d calls for one and %d for many stored %d", g.alone.Load(), g.together.Load(), len(g.stored))
+	}
+	if _, err := g.c.SubmitTask(t.Context(), &v1.SubmitTaskRequest{Task: &v1.Task{Id: "last"}}); err != nil || g.alone.Load() != 2 {
+		t.Errorf("the next one goes by itself: %v, %d calls", err, g.alone.Load())
+	}
+}
+
+func TestEachOfABatchHasItsOwnError(t *testing.T) {
+	for _, c := range []struct {
+		id   string
+		code connect.Code
+		want int32 // calls for one
+	}{{"bad", connect.CodeInvalidArgument, 1 + 3}, {"taken", 0, 1 + 1}} {
+		g := newGatherer(t)
+		errs := g.do(t, "a", c.id, "b")
+		if connect.CodeOf(errs[c.id]) != c.code && errs[c.id] != nil || errs["a"] != nil || errs["b"] != nil || g.alone.Load() != c.want || g.together.Load() != 1 {
+			t.Errorf("%s: %v, by %d calls for one and %d for many", c.id, errs, g.alone.Load(), g.together.Load())
+		}
+	}
+}
+
+func TestWhoLeavesIsNotSubmitted(t *testing.T) {
+	g := newGatherer(t)
+	go func() {
+		_, _ = g.c.SubmitTask(testContext(t, 20*time.Second), &v1.SubmitTaskRequest{Task: &v1.Task{Id: "first"}})
+	}()
+	<-g.arrived
+	ctx, cancel := context.WithCancel(t.Context())
+	left := make(chan error, 1)
+	go func() {
+		_, err := g.c.SubmitTask(ctx, &v1.SubmitTaskRequest{Task: &v1.Task{Id: "left"}})
+		left <- err
+	}()
+	client.AwaitWaiting(g.c, 1)
+	cancel()
+	if err := <-left; connect.CodeOf(err) != connect.CodeCanceled {
+		t.Errorf("who left gets %v", err)
+	}
+	// The first is still held up: what comes now does not wait for it for ever.
+	if _, err := g.c.SubmitTask(testContext(t, 20*time.Second), &v1.SubmitTaskRequest{Task: &v1.Task{Id: "next"}}); err != nil {
+		t.Error(err)
+	}
+	close(g.release)
+	client.AwaitIdle(g.c)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.stored["left"] != 0 || g.stored["next"] != 1 {
+		t.Errorf("stored: %v", g.stored)
+	}
+}
+
+// BenchmarkSubmit submits one task a call by 64 callers, to a member in this process, over
+// loopback.
+func BenchmarkSubmit(b *testing.B) {
+	p := clienttest.New(b)
+	b.SetParallelism(32)
+	payload := make([]byte, 256)
+	b.ResetTimer()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			_, err := p.Client.SubmitTask(context.Background(), &v1.SubmitTaskRequest{Task: &v1.Task{Work: &v1.Task_Function{Function: &v1.FunctionTask{Name: "f", Payload: payload}}}})
+			if err != nil {
+				b.Error(err)
+			}
+		}
+	})
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "submits/s")
+}
