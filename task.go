@@ -36,7 +36,9 @@ type Task struct {
 	Exec      *Exec     // either this
 	Function  *Function // or that
 	Resources Resources
-	Timeout   time.Duration // of one attempt; none if 0
+	// Constraints say which nodes will do.
+	Constraints Constraints
+	Timeout     time.Duration // of one attempt; none if 0
 	// MaxAttempts bounds failures, MaxLostAttempts attempts lost with their node.
 	MaxAttempts     int32
 	MaxLostAttempts int32
@@ -108,7 +110,10 @@ type Function struct {
 type Resources struct {
 	CPUMillis   int64
 	MemoryBytes int64
+	DiskBytes   int64
 	GPUs        int32
+	// Custom are numbers of whatever else nodes have, such as licenses, by name.
+	Custom map[string]int64
 }
 
 // Result is how an attempt ended, as its node reports it. Status is

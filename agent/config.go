@@ -25,6 +25,11 @@ type Config struct {
 	Slots int
 	// CPUMillis and MemoryBytes are what tasks may reserve; all of the machine.
 	CPUMillis, MemoryBytes int64
+	// DiskBytes is disk that tasks may reserve; none.
+	DiskBytes int64
+	// Custom are numbers of whatever else tasks may reserve, by name: at most 32 names
+	// of 1 to 63 letters, digits, '.', '_' or '-', 1 to 10^9 each.
+	Custom map[string]int64
 	// GPUs are those to offer: "all" (the default) that nvidia-smi lists, "none", or
 	// indexes such as "0,1".
 	GPUs string
@@ -68,6 +73,8 @@ const (
 	maxMemoryBytes       = 1 << 60
 	maxGPUs              = 1024
 	maxLabels            = 32
+	maxCustom            = 32
+	maxCustomCount       = 1_000_000_000
 )
 
 var nodeName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
@@ -115,6 +122,12 @@ func (c Config) Validate() error {
 	within("--slots", int64(c.Slots), 1, maxSlots, "")
 	within("--cpu", c.CPUMillis, 0, maxCPUMillis, " thousandths of a core")
 	within("--memory", c.MemoryBytes, 0, maxMemoryBytes, " bytes")
+	within("--disk", c.DiskBytes, 0, maxMemoryBytes, " bytes")
+	check(len(c.Custom) <= maxCustom, "--resource: %d are given, at most %d may be", len(c.Custom), maxCustom)
+	for name, n := range c.Custom {
+		check(nodeName.MatchString(name), "--resource %s=: give it a name of 1 to 63 letters, digits, '.', '_' or '-', beginning with a letter or digit", name)
+		within("--resource "+name+"=", n, 1, maxCustomCount, "")
+	}
 	within("--price-per-hour", c.PriceMicrosPerHour, 0, maxPriceMicros, " millionths of a dollar")
 	check(c.StopGrace > 0 && c.StopGrace <= maxGrace, "--stop-grace %v: give 0s to %v", c.StopGrace, maxGrace)
 	check(c.ShutdownGrace > 0 && c.ShutdownGrace <= maxGrace, "--shutdown-grace %v: give 0s to %v", c.ShutdownGrace, maxGrace)
@@ -156,8 +169,8 @@ func (c Config) spec(ctx context.Context) (*controlplanev1.NodeSpec, error) {
 		}
 	}
 	return &controlplanev1.NodeSpec{
-		Slots:      int32(c.Slots),                                                                                    //nolint:gosec // validated
-		Capacity:   &controlplanev1.Resources{CpuMillis: cpuMillis, MemoryBytes: memoryBytes, Gpus: int32(len(gpus))}, //nolint:gosec // at most maxGPUs
+		Slots:      int32(c.Slots),                                                                                                                              //nolint:gosec // validated
+		Capacity:   &controlplanev1.Resources{CpuMillis: cpuMillis, MemoryBytes: memoryBytes, DiskBytes: c.DiskBytes, Gpus: int32(len(gpus)), Custom: c.Custom}, //nolint:gosec // at most maxGPUs
 		GpuDevices: gpus, Labels: c.Labels,
 		Provider: c.Provider, Region: c.Region, Zone: c.Zone, InstanceType: c.InstanceType,
 		Version: session.CutString(c.Version, 63), Spot: c.Spot, PriceMicrosPerHour: c.PriceMicrosPerHour, Exec: true,

@@ -2,29 +2,67 @@ package db
 
 import (
 	"context"
+	"encoding/json"
 
 	"github.com/raft-control-plane/control-plane"
 )
 
 // Class is a set of requirements; tasks of the same class fit the same nodes.
 type Class struct {
-	Resources controlplane.Resources
-	Function  string // "" for exec tasks
+	Resources   controlplane.Resources
+	Constraints controlplane.Constraints
+	Function    string // "" for exec tasks
 }
 
 // ClassOf returns what a task needs.
 func ClassOf(t *controlplane.Task) Class {
-	c := Class{Resources: t.Resources}
+	c := Class{Resources: t.Resources, Constraints: t.Constraints}
 	if t.Function != nil {
 		c.Function = t.Function.Name
 	}
 	return c
 }
 
+// classKey is a class as the state tells it from others.
+type classKey struct {
+	cpuMillis, memoryBytes, diskBytes int64
+	gpus                              int32
+	custom, function, constraints     string
+}
+
+const nothing = "{}"
+
+func (c Class) key() classKey {
+	r := c.Resources
+	k := classKey{cpuMillis: r.CPUMillis, memoryBytes: r.MemoryBytes, diskBytes: r.DiskBytes, gpus: r.GPUs, custom: nothing, function: c.Function}
+	if len(r.Custom) > 0 {
+		k.custom = string(jsonCounts(r.Custom).Bytes)
+	}
+	k.constraints = string(jsonValue(c.Constraints.Sorted()).Bytes)
+	return k
+}
+
+func (k classKey) class() (Class, error) {
+	c := Class{Function: k.function, Resources: controlplane.Resources{
+		CPUMillis: k.cpuMillis, MemoryBytes: k.memoryBytes, DiskBytes: k.diskBytes, GPUs: k.gpus}}
+	if k.custom != nothing {
+		if err := json.Unmarshal([]byte(k.custom), &c.Resources.Custom); err != nil {
+			return c, err
+		}
+	}
+	return c, json.Unmarshal([]byte(k.constraints), &c.Constraints)
+}
+
+// insert is the row of a class.
+func (k classKey) insert(id int64) Step {
+	return Step{SQL: sqlTaskClassInsert, Args: []Value{
+		Int(id), Int(k.cpuMillis), Int(k.memoryBytes), Int(k.diskBytes), Int(int64(k.gpus)), Str(k.custom), Str(k.function), Str(k.constraints)}}
+}
+
 // classes are those in the state, by need and by id. They belong to the goroutine
 // that makes entries.
 type classes struct {
-	byNeeds map[Class]*interned
+	byNeeds map[classKey]*interned
 	byID    map[int64]*interned
 	// next is the next id. One that was given in this term does not come back in it.
 	next int64
@@ -35,6 +73,7 @@ type classes struct {
 // interned is a class that has an id.
 type interned struct {
 	id    int64
+	key   classKey
 	needs Class
 	// stored says that its row is there. Until then each submission brings the row
 	// along, behind its own guard, so that one that is refused leaves nothing.
@@ -47,31 +86,36 @@ type interned struct {
 const minSweep = 256
 
 func (k *classes) load(c Conn) error {
-	*k = classes{byNeeds: map[Class]*interned{}, byID: map[int64]*interned{}, next: 1, sweepAt: minSweep}
-	return each(c, sqlTaskClassList, func(r Cursor) {
-		needs := Class{Resources: controlplane.Resources{CPUMillis: r.Int(1), MemoryBytes: r.Int(2), GPUs: int32(r.Int(3))}, Function: r.Text(4)}
-		k.add(r.Int(0), needs).stored = true
-	})
+	*k = classes{byNeeds: map[classKey]*interned{}, byID: map[int64]*interned{}, next: 1, sweepAt: minSweep}
+	_, err := collect(c, func(r Cursor) (*interned, error) {
+		key := classKey{cpuMillis: r.Int(1), memoryBytes: r.Int(2), diskBytes: r.Int(3), gpus: int32(r.Int(4)),
+			custom: r.Text(5), function: r.Text(6), constraints: r.Text(7)}
+		needs, err := key.class()
+		i := k.add(r.Int(0), key, needs)
+		i.stored = true
+		return i, err
+	}, sqlTaskClassList)
+	return err
 }
 
-func (k *classes) add(id int64, needs Class) *interned {
-	c := &interned{id: id, needs: needs}
-	k.byNeeds[needs], k.byID[id] = c, c
+func (k *classes) add(id int64, key classKey, needs Class) *interned {
+	c := &interned{id: id, key: key, needs: needs}
+	k.byNeeds[key], k.byID[id] = c, c
 	k.next = max(k.next, id+1)
 	return c
 }
 
 func (k *classes) remove(c *interned) {
-	delete(k.byNeeds, c.needs)
+	delete(k.byNeeds, c.key)
 	delete(k.byID, c.id)
 }
 
 // intern returns what the class of the submission seq is interned as; a new one
 // gets the next id.
-func (k *classes) intern(needs Class, seq int64) *interned {
-	c, ok := k.byNeeds[needs]
+func (k *classes) intern(key classKey, needs Class, seq int64) *interned {
+	c, ok := k.byNeeds[key]
 	if !ok {
-		c = k.add(k.next, needs)
+		c = k.add(k.next, key, needs)
 	}
 	c.last = seq
 	return c

@@ -28,6 +28,7 @@ type TaskManifest struct {
 	// Owned by the goroutine that makes entries.
 	nextSeq int64
 	classes classes
+	match   string // see Eligibility
 
 	mu    sync.Mutex
 	ready chan struct{} // closed while this member leads and takes writes
@@ -113,7 +114,7 @@ func (m *TaskManifest) lead(ctx context.Context, term Term) error {
 func (m *TaskManifest) load(ctx context.Context) error {
 	return m.readNow(ctx, func(c Conn) error {
 		err := each(c, sqlTaskMaxSeq, func(r Cursor) { m.nextSeq = r.Int(0) + 1 })
-		return errors.Join(err, m.classes.load(c))
+		return errors.Join(err, m.classes.load(c), m.loadViews(c))
 	})
 }
 

@@ -30,7 +30,8 @@ func (n NodeChange) of(nodeID string) []byte {
 func RegisterOp(id, session, former string, s *controlplane.NodeSpec, change NodeChange, nowMs int64) *Op {
 	op := &Op{Savepoint: true, Journal: change.of(id)}
 	op.Steps = append(op.Steps, Step{SQL: sqlNodeRegister, Args: []Value{
-		Str(id), Str(session), Int(int64(s.Slots)), Int(s.Capacity.CPUMillis), Int(s.Capacity.MemoryBytes), Int(int64(len(s.GPUDevices))),
+		Str(id), Str(session), Int(int64(s.Slots)), Int(s.Capacity.CPUMillis), Int(s.Capacity.MemoryBytes), Int(s.Capacity.DiskBytes),
+		Int(int64(len(s.GPUDevices))), jsonCounts(s.Capacity.Custom),
 		Bool(s.Exec), jsonStrings(s.Functions), jsonMap(s.Labels), OptStr(s.Provider), OptStr(s.Region), OptStr(s.Zone),
 		OptStr(s.InstanceType), OptStr(s.Version), Bool(s.Spot), Int(s.PriceMicrosPerHour), Int(nowMs)}})
 	if former != "" {
@@ -45,17 +46,23 @@ func DevicesOp(id string, gpus []controlplane.GPUDevice) *Op {
 }
 
 func deviceSteps(id string, gpus []controlplane.GPUDevice, always bool) []Step {
-	type device struct {
-		Index       int32  `json:"index"`
-		Model       string `json:"model"`
-		MemoryBytes int64  `json:"memory_bytes"`
-	}
+	args := []Value{Str(id), jsonValue(devices(gpus))}
+	return []Step{{SQL: sqlNodeGPUsClear, Args: args, Always: always}, {SQL: sqlNodeGPUsInsert, Args: args, Always: always}}
+}
+
+// device is a GPU in JSON.
+type device struct {
+	Index       int32  `json:"index"`
+	Model       string `json:"model"`
+	MemoryBytes int64  `json:"memory_bytes"`
+}
+
+func devices(gpus []controlplane.GPUDevice) []device {
 	list := make([]device, len(gpus))
 	for i, g := range gpus {
 		list[i] = device(g)
 	}
-	args := []Value{Str(id), jsonValue(list)}
-	return []Step{{SQL: sqlNodeGPUsClear, Args: args, Always: always}, {SQL: sqlNodeGPUsInsert, Args: args, Always: always}}
+	return list
 }
 
 // TakeDeviceOp gives a free device of a node to a task.
@@ -76,6 +83,14 @@ func RenewOp(id, session string, usage *controlplane.NodeUsage, change NodeChang
 // ExpireOp lets the lease of a node lapse unless it was renewed since.
 func ExpireOp(id string, renewal int64) *Op {
 	return &Op{Steps: []Step{{SQL: sqlNodeExpire, Args: []Value{Str(id), Int(renewal)}}}, Journal: NodeExpired.of(id)}
+}
+
+// jsonCounts is numbers by name, NULL if there are none.
+func jsonCounts(m map[string]int64) Value {
+	if len(m) == 0 {
+		return Value{}
+	}
+	return jsonValue(m) // keys are sorted
 }
 
 func jsonStrings(v []string) Value {

@@ -86,6 +86,8 @@ var (
 	sqlQueueGet           = query("queue_get")
 	sqlQueueList          = query("queue_list")
 	sqlQueueSettings      = query("queue_settings")
+	sqlEligibleOf         = query("eligible_of")
+	sqlViewText           = query("view_text")
 	sqlMigrationList      = query("migration_list")
 	sqlMigrationInsert    = query("migration_insert")
 	sqlMigrationTable     = query("migration_table")

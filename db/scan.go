@@ -27,7 +27,9 @@ func scanTask(r Cursor) (*controlplane.Task, error) {
 	t.EarliestStart, t.QueueTimeout = s.time(), time.Duration(s.int())*time.Millisecond
 	t.Retry = s.retryPolicy()
 	t.ConcurrencyKey, t.MaxConcurrency = s.text(), int32(s.int())
-	t.Resources = controlplane.Resources{CPUMillis: s.int(), MemoryBytes: s.int(), GPUs: int32(s.int())}
+	t.Resources = controlplane.Resources{CPUMillis: s.int(), MemoryBytes: s.int(), DiskBytes: s.int(), GPUs: int32(s.int())}
+	t.Resources.Custom = s.counts()
+	s.json(&t.Constraints)
 	s.work(t, s.text())
 	t.Result, t.LogTail = s.bytes(), s.text()
 	return t, s.err
@@ -79,6 +81,14 @@ func (s *scanner) json(into any) {
 	}
 }
 
+// counts reads numbers by name, nil if there are none.
+func (s *scanner) counts() (m map[string]int64) {
+	if s.json(&m); len(m) == 0 {
+		return nil
+	}
+	return m
+}
+
 // work reads exec and payload; function is the class's, "" for exec tasks.
 func (s *scanner) work(t *controlplane.Task, function string) {
 	var exec controlplane.Exec
@@ -97,7 +107,8 @@ func scanNode(r Cursor) (*controlplane.Node, error) {
 	n.Schedulable, n.Renewal = s.int() != 0, s.int()
 	sp := &n.Spec
 	sp.Slots = int32(s.int())
-	sp.Capacity = controlplane.Resources{CPUMillis: s.int(), MemoryBytes: s.int(), GPUs: int32(s.int())}
+	sp.Capacity = controlplane.Resources{CPUMillis: s.int(), MemoryBytes: s.int(), DiskBytes: s.int(), GPUs: int32(s.int())}
+	sp.Capacity.Custom = s.counts()
 	sp.Exec = s.int() != 0
 	s.json(&sp.Functions)
 	s.json(&sp.Labels)
@@ -106,16 +117,13 @@ func scanNode(r Cursor) (*controlplane.Node, error) {
 	n.Usage = controlplane.NodeUsage{CPUMillis: s.int(), MemoryBytes: s.int()}
 	n.CreateTime, n.HeartbeatTime = s.time(), s.time()
 	n.RunningTasks = int32(s.int())
-	var reserved [3]int64
+	var reserved [4]int64
 	s.json(&reserved)
-	n.Reserved = controlplane.Resources{CPUMillis: reserved[0], MemoryBytes: reserved[1], GPUs: int32(reserved[2])}
-	var devices []struct {
-		Index       int32  `json:"index"`
-		Model       string `json:"model"`
-		MemoryBytes int64  `json:"memory_bytes"`
-	}
-	s.json(&devices)
-	for _, d := range devices {
+	n.Reserved = controlplane.Resources{CPUMillis: reserved[0], MemoryBytes: reserved[1], DiskBytes: reserved[2], GPUs: int32(reserved[3])}
+	n.Reserved.Custom = s.counts()
+	var gpus []device
+	s.json(&gpus)
+	for _, d := range gpus {
 		sp.GPUDevices = append(sp.GPUDevices, controlplane.GPUDevice(d))
 	}
 	return n, s.err

@@ -16,18 +16,19 @@ type Submission struct {
 	// Done, set by the planner, is called with Stored.
 	Done func(stored bool)
 
-	labels  Value
-	policy  string  // of retries, as it is stored
-	input   []Value // of task_input_insert, but for the seq
-	class   *interned
-	session string
-	err     error
+	labels   Value
+	policy   string  // of retries, as it is stored
+	input    []Value // of task_input_insert, but for the seq
+	classKey classKey
+	class    *interned
+	session  string
+	err      error
 }
 
 // newSubmission encodes what the caller has given: later its goroutine may be gone,
 // and the one that makes entries has enough to do.
 func newSubmission(t *controlplane.Task) *Submission {
-	s := &Submission{Task: t, labels: jsonMap(t.Labels), policy: encodeRetryPolicy(t.Retry), input: make([]Value, 3)}
+	s := &Submission{Task: t, labels: jsonMap(t.Labels), policy: encodeRetryPolicy(t.Retry), classKey: ClassOf(t).key(), input: make([]Value, 3)}
 	if t.Exec != nil {
 		s.input[0] = jsonValue(t.Exec)
 	}
@@ -96,9 +97,7 @@ func (s *Submission) op(nowMs int64) *Op {
 		OptStr(s.policy), OptStr(t.ConcurrencyKey), OptInt(int64(t.MaxConcurrency)),
 	}}, Step{SQL: sqlTaskInputInsert, Args: append([]Value{Int(t.Seq)}, s.input...)})
 	if !s.class.stored {
-		r := t.Resources
-		op.Steps = append(op.Steps, Step{SQL: sqlTaskClassInsert, Args: []Value{
-			Int(t.ClassID), Int(r.CPUMillis), Int(r.MemoryBytes), Int(int64(r.GPUs)), Str(ClassOf(t).Function)}})
+		op.Steps = append(op.Steps, s.classKey.insert(t.ClassID))
 	}
 	op.takeGPUs(t.NodeID, t.Seq, t.GPUDevices)
 	if t.Status.OnNode() {

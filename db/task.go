@@ -51,7 +51,7 @@ func (m *TaskManifest) AddTasks(ctx context.Context, tasks []*controlplane.Task)
 		for _, s := range subs {
 			s.Task.Seq = m.nextSeq
 			m.nextSeq++
-			s.class = m.classes.intern(ClassOf(s.Task), s.Task.Seq)
+			s.class = m.classes.intern(s.classKey, ClassOf(s.Task), s.Task.Seq)
 			s.begin(g.Now)
 			s.Task.ClassID = s.class.id
 			g.Submissions = append(g.Submissions, s)
@@ -107,7 +107,7 @@ func (m *TaskManifest) repeated(ctx context.Context, given, t *controlplane.Task
 
 func sameSubmission(a, b *controlplane.Task) bool {
 	return a.ID == b.ID && a.RequestID == b.RequestID && a.Name == b.Name && a.Queue == b.Queue && a.Priority == b.Priority &&
-		maps.Equal(a.Labels, b.Labels) && a.Resources == b.Resources && a.Timeout == b.Timeout &&
+		maps.Equal(a.Labels, b.Labels) && ClassOf(a).key() == ClassOf(b).key() && a.Timeout == b.Timeout &&
 		a.MaxAttempts == b.MaxAttempts && a.MaxLostAttempts == b.MaxLostAttempts && sameWork(a, b) && sameCourse(a, b)
 }
 
@@ -142,6 +142,7 @@ func normalize(t *controlplane.Task) (*controlplane.Task, error) {
 	s := &controlplane.Task{
 		ID: t.ID, RequestID: t.RequestID, Name: t.Name, Queue: t.Queue, Priority: t.Priority, Labels: t.Labels,
 		Exec: t.Exec, Function: t.Function, Resources: t.Resources,
+		Constraints: t.Constraints.Sorted(),
 		Timeout:     wholeMs(t.Timeout), // as it is stored
 		MaxAttempts: t.MaxAttempts, MaxLostAttempts: t.MaxLostAttempts, Status: controlplane.TaskPending,
 		StartDelay: wholeMs(t.StartDelay), QueueTimeout: wholeMs(t.QueueTimeout), Retry: normalizeRetry(t.Retry),

@@ -12,9 +12,9 @@ import (
 // someHistory is two queues with a task of each kind: "retried" failed once, was
 // lost once and runs; "failed" used up its attempts; "poison" was lost for good.
 const someHistory = `
-INSERT INTO task_classes VALUES (1, 2000, 100, 1, ''), (2, 500, 50, 0, '');
-INSERT INTO nodes (id, session_id, status, slots, cpu_millis, memory_bytes, gpus, exec, spot, price_micros_per_hour, create_time_ms, heartbeat_time_ms)
-VALUES ('n1', 's', 'HEALTHY', 4, 8000, 1000, 2, 1, 0, 0, 1, 1), ('n2', 's', 'UNHEALTHY', 4, 8000, 1000, 0, 1, 0, 0, 1, 1);
+INSERT INTO task_classes VALUES (1, 2000, 100, 0, 1, '{}', '', '{}'), (2, 500, 50, 0, 0, '{}', '', '{}');
+INSERT INTO nodes (id, session_id, status, slots, cpu_millis, memory_bytes, disk_bytes, gpus, exec, spot, price_micros_per_hour, create_time_ms, heartbeat_time_ms)
+VALUES ('n1', 's', 'HEALTHY', 4, 8000, 1000, 0, 2, 1, 0, 0, 1, 1), ('n2', 's', 'UNHEALTHY', 4, 8000, 1000, 0, 0, 1, 0, 0, 1, 1);
 INSERT INTO tasks (seq, id, queue, priority, class_id, max_attempts, max_lost_attempts, status, node_id, attempt, create_time_ms, end_time_ms, exit_code, error)
 VALUES (1, 'retried',  'train', 0, 1, 3, 3, 'RUNNING',   'n1', 3, 10, NULL, NULL, NULL),
        (2, 'failed',   'train', 0, 2, 1, 3, 'FAILED',    'n1', 1, 20, 500,  7,    'exit code 7'),

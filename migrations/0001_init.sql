@@ -120,9 +120,12 @@ CREATE TABLE task_classes (
   id           INTEGER PRIMARY KEY,
   cpu_millis   INTEGER NOT NULL,
   memory_bytes INTEGER NOT NULL,
+  disk_bytes   INTEGER NOT NULL,
   gpus         INTEGER NOT NULL,
+  custom       TEXT    NOT NULL,                -- JSON object: how many of what, by name
   function     TEXT    NOT NULL,                -- '' for exec tasks
-  UNIQUE (cpu_millis, memory_bytes, gpus, function)
+  constraints  TEXT    NOT NULL,                -- JSON object, as of v_eligible
+  UNIQUE (cpu_millis, memory_bytes, disk_bytes, gpus, custom, function, constraints)
 ) STRICT;
 
 -- Settings of queues. A queue may have none: then the defaults hold. A NULL limit
@@ -151,7 +154,9 @@ CREATE TABLE nodes (
   slots                 INTEGER NOT NULL,
   cpu_millis            INTEGER NOT NULL,
   memory_bytes          INTEGER NOT NULL,
+  disk_bytes            INTEGER NOT NULL,
   gpus                  INTEGER NOT NULL,
+  custom                TEXT,                   -- JSON object: how many of what, by name
   exec                  INTEGER NOT NULL,
   functions             TEXT,                   -- JSON array
   labels                TEXT,                   -- JSON object
@@ -244,16 +249,110 @@ WHERE t.attempt > 0 AND t.status <> 'PENDING'
 
 -- What the tasks of each node reserve. Derived, so that it cannot drift.
 CREATE VIEW v_node_load AS
-SELECT n.id AS node_id, n.status, n.schedulable, n.slots, n.cpu_millis, n.memory_bytes, n.gpus,
+SELECT n.id AS node_id, n.status, n.schedulable, n.slots, n.cpu_millis, n.memory_bytes, n.disk_bytes, n.gpus, n.custom,
        count(t.seq) AS running_tasks,
        coalesce(sum(c.cpu_millis), 0) AS reserved_cpu_millis,
        coalesce(sum(c.memory_bytes), 0) AS reserved_memory_bytes,
+       coalesce(sum(c.disk_bytes), 0) AS reserved_disk_bytes,
        coalesce(sum(c.gpus), 0) AS reserved_gpus,
        n.used_cpu_millis, n.used_memory_bytes, n.exec, n.functions
 FROM nodes n
 LEFT JOIN tasks t ON t.node_id = n.id AND t.status IN ('ASSIGNED', 'RUNNING')
 LEFT JOIN task_classes c ON c.id = t.class_id
 GROUP BY n.id;
+
+-- The devices that the tasks of a class may be given. A model matches by whole words.
+CREATE VIEW v_eligible_gpus AS
+SELECT c.id AS class_id, g.node_id, g.device_index, g.memory_bytes, g.task_seq
+FROM task_classes c, node_gpus g
+WHERE g.memory_bytes >= coalesce(c.constraints ->> 'min_gpu_memory_bytes', 0)
+  AND (c.constraints -> 'gpu_models' IS NULL OR EXISTS (
+    SELECT 1 FROM json_each(c.constraints, '$.gpu_models') m
+    WHERE instr(' ' || lower(replace(g.model, '-', ' ')) || ' ', ' ' || lower(replace(m.value, '-', ' ')) || ' ') > 0));
+
+-- Which nodes will do for the tasks of a class, whatever room they have now: one
+-- column for each condition, 1 if it is met. The one place where constraints are
+-- looked at: the leader runs this text also on classes and nodes that are not in the
+-- state yet.
+CREATE VIEW v_eligible AS
+SELECT *, node_fits AND work_fits AND provider_fits AND region_fits AND zone_fits AND instance_type_fits
+          AND labels_fit AND spot_fits AND price_fits AND gpus_fit AS eligible
+FROM (
+  SELECT c.id AS class_id, n.id AS node_id,
+         coalesce(c.constraints ->> 'node_id' = n.id, 1) AS node_fits,
+         iif(c.function = '', n.exec, EXISTS (SELECT 1 FROM json_each(n.functions) WHERE value = c.function)) AS work_fits,
+         c.constraints -> 'providers' IS NULL
+           OR coalesce(n.provider, '') IN (SELECT value FROM json_each(c.constraints, '$.providers')) AS provider_fits,
+         c.constraints -> 'regions' IS NULL
+           OR coalesce(n.region, '') IN (SELECT value FROM json_each(c.constraints, '$.regions')) AS region_fits,
+         c.constraints -> 'zones' IS NULL
+           OR coalesce(n.zone, '') IN (SELECT value FROM json_each(c.constraints, '$.zones')) AS zone_fits,
+         c.constraints -> 'instance_types' IS NULL
+           OR coalesce(n.instance_type, '') IN (SELECT value FROM json_each(c.constraints, '$.instance_types')) AS instance_type_fits,
+         NOT EXISTS (
+           SELECT 1 FROM json_each(c.constraints, '$.labels') s
+           WHERE NOT CASE s.value ->> 'operator'
+             WHEN 'IN' THEN EXISTS (
+               SELECT 1 FROM json_each(n.labels) l, json_each(s.value, '$.values') v
+               WHERE l.key = s.value ->> 'key' AND l.value = v.value)
+             WHEN 'NOT_IN' THEN NOT EXISTS (
+               SELECT 1 FROM json_each(n.labels) l, json_each(s.value, '$.values') v
+               WHERE l.key = s.value ->> 'key' AND l.value = v.value)
+             WHEN 'EXISTS' THEN EXISTS (SELECT 1 FROM json_each(n.labels) l WHERE l.key = s.value ->> 'key')
+             WHEN 'DOES_NOT_EXIST' THEN NOT EXISTS (SELECT 1 FROM json_each(n.labels) l WHERE l.key = s.value ->> 'key')
+             WHEN 'GREATER_THAN' THEN EXISTS (
+               SELECT 1 FROM json_each(n.labels) l, json_each(s.value, '$.values') v
+               WHERE l.key = s.value ->> 'key' AND CAST(CAST(l.value AS INTEGER) AS TEXT) = l.value
+                 AND CAST(l.value AS INTEGER) > CAST(v.value AS INTEGER))
+             ELSE 0 END) AS labels_fit,
+         CASE c.constraints ->> 'spot' WHEN 'ONLY' THEN n.spot WHEN 'NEVER' THEN NOT n.spot ELSE 1 END AS spot_fits,
+         c.constraints -> 'max_price_micros_per_hour' IS NULL
+           OR n.price_micros_per_hour BETWEEN 1 AND c.constraints ->> 'max_price_micros_per_hour' AS price_fits,
+         c.gpus <= (SELECT count(*) FROM v_eligible_gpus g WHERE g.class_id = c.id AND g.node_id = n.id) AS gpus_fit,
+         c.constraints -> 'preferred_regions' IS NULL
+           OR coalesce(n.region, '') IN (SELECT value FROM json_each(c.constraints, '$.preferred_regions')) AS preferred
+  FROM task_classes c, nodes n
+);
+
+-- The nodes that would take a task of a class now, each with the load that it would
+-- have: the largest share of any resource that is reserved on it once the task is
+-- there, in units of 1/2^52, at most 2^52 if it fits. Integers only: every member and
+-- the scheduler's own re-scoring come to the same number. A node that has less than
+-- its tasks reserve takes nothing.
+CREATE VIEW v_candidates AS
+SELECT c.id AS class_id, n.node_id, e.preferred, n.used_cpu_millis, n.used_memory_bytes,
+       max((n.running_tasks + 1) * (4503599627370496 / n.slots),
+           iif(c.cpu_millis = 0, 0, (n.reserved_cpu_millis + c.cpu_millis) * (4503599627370496 / max(n.cpu_millis, 1))),
+           iif(c.memory_bytes = 0, 0, (n.reserved_memory_bytes + c.memory_bytes) * (4503599627370496 / max(n.memory_bytes, 1))),
+           iif(c.disk_bytes = 0, 0, (n.reserved_disk_bytes + c.disk_bytes) * (4503599627370496 / max(n.disk_bytes, 1))),
+           iif(c.gpus = 0, 0, (n.reserved_gpus + c.gpus) * (4503599627370496 / max(n.gpus, 1))),
+           coalesce((
+             SELECT max((w.value + (
+                 SELECT coalesce(sum(j.value), 0)
+                 FROM tasks t JOIN task_classes h ON h.id = t.class_id, json_each(h.custom) j
+                 WHERE t.node_id = n.node_id AND t.status IN ('ASSIGNED', 'RUNNING') AND j.key = w.key
+               )) * (4503599627370496 / max((SELECT value FROM json_each(n.custom) WHERE key = w.key), 1)))
+             FROM json_each(c.custom) w), 0)) AS load
+FROM task_classes c, v_node_load n, v_eligible e
+WHERE e.class_id = c.id AND e.node_id = n.node_id AND e.eligible
+  AND n.status = 'HEALTHY' AND n.schedulable = 1
+  AND n.running_tasks < n.slots
+  AND n.reserved_cpu_millis + c.cpu_millis <= n.cpu_millis
+  AND n.reserved_memory_bytes + c.memory_bytes <= n.memory_bytes
+  AND n.reserved_disk_bytes + c.disk_bytes <= n.disk_bytes
+  AND n.reserved_gpus + c.gpus <= n.gpus
+  AND (c.gpus = 0 OR c.gpus <= (
+    SELECT count(*) FROM v_eligible_gpus g WHERE g.class_id = c.id AND g.node_id = n.node_id AND g.task_seq IS NULL))
+  AND NOT EXISTS (
+    SELECT 1 FROM (
+      SELECT key AS name, sum(value) AS needed FROM (
+        SELECT j.key, j.value
+        FROM tasks t JOIN task_classes h ON h.id = t.class_id, json_each(h.custom) j
+        WHERE t.node_id = n.node_id AND t.status IN ('ASSIGNED', 'RUNNING')
+        UNION ALL
+        SELECT key, value FROM json_each(c.custom)
+      ) GROUP BY key)
+    WHERE needed > coalesce((SELECT value FROM json_each(n.custom) WHERE key = name), 0));
 
 CREATE VIEW v_queue_depth AS
 SELECT queue, status, count(*) AS tasks, min(create_time_ms) AS oldest_create_time_ms

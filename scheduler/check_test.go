@@ -17,6 +17,7 @@ func (s *session) check() {
 	s.s.mu.Lock()
 	problems := s.s.st.compareWithState(s.ctx)
 	problems = append(problems, s.s.st.idleProblems()...)
+	problems = append(problems, s.s.st.eligibilityProblems()...)
 	s.s.mu.Unlock()
 	for name, sql := range forbidden {
 		for _, row := range s.rows(sql) {
@@ -35,8 +36,17 @@ func (s *session) check() {
 var forbidden = map[string]string{
 	"over capacity": `SELECT node_id, running_tasks, slots, reserved_cpu_millis, cpu_millis, reserved_memory_bytes, memory_bytes, reserved_gpus, gpus
 		FROM v_node_load
-		WHERE (running_tasks > slots OR reserved_cpu_millis > cpu_millis OR reserved_memory_bytes > memory_bytes OR reserved_gpus > gpus)
+		WHERE (running_tasks > slots OR reserved_cpu_millis > cpu_millis OR reserved_memory_bytes > memory_bytes
+		  OR reserved_disk_bytes > disk_bytes OR reserved_gpus > gpus)
 		  AND node_id NOT LIKE '%shrinks%'`,
+	"over capacity of what has a name": `SELECT t.node_id, j.key, sum(j.value) AS reserved
+		FROM tasks t JOIN task_classes c ON c.id = t.class_id, json_each(c.custom) j JOIN nodes n ON n.id = t.node_id
+		WHERE t.status IN ('ASSIGNED', 'RUNNING') AND t.node_id NOT LIKE '%shrinks%'
+		GROUP BY t.node_id, j.key HAVING reserved > coalesce(n.custom ->> ('$."' || j.key || '"'), 0)`,
+	"a device that will not do": `SELECT t.id, d.value FROM tasks t, json_each(t.gpu_devices) d
+		JOIN node_gpus g ON g.node_id = t.node_id AND g.device_index = d.value
+		WHERE t.status IN ('ASSIGNED', 'RUNNING') AND t.node_id NOT LIKE '%shrinks%' AND NOT EXISTS (
+		  SELECT 1 FROM v_eligible_gpus e WHERE e.class_id = t.class_id AND e.node_id = g.node_id AND e.device_index = g.device_index)`,
 	"a device without its task": `SELECT g.node_id, g.device_index, g.task_seq FROM node_gpus g
 		WHERE g.task_seq IS NOT NULL AND NOT EXISTS (
 		  SELECT 1 FROM tasks t, json_each(t.gpu_devices) d
@@ -162,7 +172,7 @@ func (st *state) idleProblems() (problems []string) {
 			head = ""
 		}
 		for _, n := range st.byNum {
-			if head != "" && n.eligible(s.class.needs) && s.class.score(st, n) <= full {
+			if head != "" && s.class.score(st, n) <= full {
 				complain("%s could run on %s", head, n.id)
 			}
 		}
@@ -234,7 +244,7 @@ func (c *class) problems(st *state) (problems []string) {
 	}
 	for _, n := range st.byNum {
 		in := n.num < len(c.pos) && c.pos[n.num] > 0
-		if !in && !missed[n] && n.eligible(c.needs) && c.score(st, n) <= full {
+		if !in && !missed[n] && c.score(st, n) <= full {
 			problems = append(problems, fmt.Sprintf("class %d lacks node %s", c.id, n.id))
 		}
 	}

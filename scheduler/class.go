@@ -4,7 +4,6 @@ import (
 	"container/heap"
 	"context"
 	"math"
-	"slices"
 
 	"github.com/raft-control-plane/control-plane"
 	"github.com/raft-control-plane/control-plane/db"
@@ -32,13 +31,19 @@ type class struct {
 
 	list []candidate
 	pos  []int32 // by node.num: place in list plus 1
+
+	// kind is what v_eligible looks at in the class, matches what it has
+	// said, by db.NodeKind.
+	kind    string
+	matches map[string]*match
 }
 
 // candidate is a node with what it is ordered by.
 type candidate struct {
-	node  *node
-	load  int64
-	usage controlplane.NodeUsage
+	node      *node
+	preferred bool
+	load      int64
+	usage     controlplane.NodeUsage
 }
 
 // touches is the log of nodes that may have more room, or ask for work, since.
@@ -72,7 +77,8 @@ func (t *touches) passed(nodes int) {
 func (st *state) class(id int64) *class {
 	c := st.classes[id]
 	if c == nil {
-		c = &class{id: id, needs: st.s.tasks.Class(id), streams: map[*stream]struct{}{}}
+		c = &class{id: id, needs: st.s.tasks.Class(id), streams: map[*stream]struct{}{}, matches: map[string]*match{}}
+		c.kind = c.needs.Kind()
 		st.classes[id] = c
 	}
 	return c
@@ -148,13 +154,21 @@ func (c *class) offerAll(st *state) {
 }
 
 // load is the largest share of any resource that would be reserved on the node,
-// in units of 1/2^52: the expression of node_select_least_loaded.sql.
+// in units of 1/2^52: the expression of the view v_candidates.
 func (n *node) load(r controlplane.Resources) int64 {
-	return max(
+	load := max(
 		share(n.slotsUsed, 1, int64(n.spec.Slots)),
 		share(n.used.CPUMillis, r.CPUMillis, n.spec.Capacity.CPUMillis),
 		share(n.used.MemoryBytes, r.MemoryBytes, n.spec.Capacity.MemoryBytes),
+		share(n.used.DiskBytes, r.DiskBytes, n.spec.Capacity.DiskBytes),
 		share(int64(n.used.GPUs), int64(r.GPUs), int64(n.spec.Capacity.GPUs)))
+	for name, more := range r.Custom {
+		load = max(load, share(n.used.Custom[name], more, n.spec.Capacity.Custom[name]))
+	}
+	for name, used := range n.used.Custom {
+		load = max(load, share(used, 0, n.spec.Capacity.Custom[name]))
+	}
+	return load
 }
 
 func share(used, more, capacity int64) int64 {
@@ -167,14 +181,6 @@ func share(used, more, capacity int64) int64 {
 	return (used + more) * (full / capacity)
 }
 
-// eligible reports whether tasks of the class run on the node at all.
-func (n *node) eligible(c db.Class) bool {
-	if c.Function == "" {
-		return n.spec.Exec
-	}
-	return slices.Contains(n.spec.Functions, c.Function)
-}
-
 // asks reports whether the node would fetch a task soon: a node that heartbeats
 // but does not poll gets no work.
 func (st *state) asks(n *node) bool {
@@ -185,7 +191,8 @@ func (st *state) asks(n *node) bool {
 // score is the load that the node would have, beyond full if it takes no task of
 // the class now.
 func (c *class) score(st *state, n *node) int64 {
-	if !st.asks(n) {
+	m := c.match(st, n)
+	if !m.Eligible() || !st.asks(n) || n.freeOf(m) < c.needs.Resources.GPUs {
 		return math.MaxInt64
 	}
 	return n.load(c.needs.Resources)
@@ -197,19 +204,16 @@ func (c *class) offer(st *state, n *node) {
 		c.pos = append(c.pos, make([]int32, len(st.byNum)-len(c.pos))...)
 	}
 	i := int(c.pos[n.num]) - 1
-	load := int64(math.MaxInt64)
-	if n.eligible(c.needs) {
-		load = c.score(st, n)
-	}
+	load := c.score(st, n)
 	switch {
 	case load > full && i >= 0:
 		heap.Remove(c, i)
 	case load > full:
 	case i >= 0:
-		c.list[i].load, c.list[i].usage = load, n.usage
+		c.list[i] = candidate{node: n, preferred: c.match(st, n).Preferred, load: load, usage: n.usage}
 		heap.Fix(c, i)
 	default:
-		heap.Push(c, candidate{node: n, load: load, usage: n.usage})
+		heap.Push(c, candidate{node: n, preferred: c.match(st, n).Preferred, load: load, usage: n.usage})
 	}
 }
 
@@ -233,10 +237,13 @@ func (c *class) best(st *state) *node {
 // Len, Less, Swap, Push and Pop implement heap.Interface.
 func (c *class) Len() int { return len(c.list) }
 
-// Less orders by load, then measured CPU, memory, and id.
+// Less orders by the regions that are preferred, by load, then measured CPU, memory,
+// and id.
 func (c *class) Less(i, j int) bool {
 	a, b := &c.list[i], &c.list[j]
 	switch {
+	case a.preferred != b.preferred:
+		return a.preferred
 	case a.load != b.load:
 		return a.load < b.load
 	case a.usage.CPUMillis != b.usage.CPUMillis:

@@ -16,6 +16,7 @@ type node struct {
 	schedulable bool
 	renewal     int64
 	spec        controlplane.NodeSpec
+	kind        string // db.NodeKind of spec
 	usage       controlplane.NodeUsage
 
 	// What is reserved, also by placements that are not committed yet.
@@ -61,6 +62,7 @@ func (st *state) addNode(n *controlplane.Node) *node {
 func (n *node) setSpec(spec controlplane.NodeSpec) {
 	n.spec = spec
 	n.spec.Capacity.GPUs = int32(len(spec.GPUDevices))
+	n.kind = db.NodeKind(&spec)
 }
 
 // inherit takes over what only memory holds.
@@ -83,10 +85,7 @@ func (n *node) inherit(o *node) {
 // reserve takes what an attempt needs on a node.
 func (st *state) reserve(n *node, a *attempt) {
 	r := st.needs(a)
-	n.slotsUsed++
-	n.used.CPUMillis += r.CPUMillis
-	n.used.MemoryBytes += r.MemoryBytes
-	n.used.GPUs += r.GPUs
+	n.use(r, 1)
 	for _, g := range a.GPUs {
 		n.gpuTaken[g] = struct{}{}
 	}
@@ -97,15 +96,29 @@ func (st *state) reserve(n *node, a *attempt) {
 // free gives back what an attempt reserved.
 func (st *state) free(a *attempt) {
 	n, r := a.node, st.needs(a)
-	n.slotsUsed--
-	n.used.CPUMillis -= r.CPUMillis
-	n.used.MemoryBytes -= r.MemoryBytes
-	n.used.GPUs -= r.GPUs
+	n.use(r, -1)
 	for _, g := range a.GPUs {
 		delete(n.gpuTaken, g)
 	}
 	st.charge(a.Stream, r, -1)
 	st.touch(n)
+}
+
+// use adds what a task reserves, or takes it off if sign is -1.
+func (n *node) use(r controlplane.Resources, sign int64) {
+	n.slotsUsed += sign
+	n.used.CPUMillis += sign * r.CPUMillis
+	n.used.MemoryBytes += sign * r.MemoryBytes
+	n.used.DiskBytes += sign * r.DiskBytes
+	n.used.GPUs += int32(sign) * r.GPUs
+	for name, count := range r.Custom {
+		if n.used.Custom == nil {
+			n.used.Custom = map[string]int64{}
+		}
+		if n.used.Custom[name] += sign * count; n.used.Custom[name] == 0 {
+			delete(n.used.Custom, name)
+		}
+	}
 }
 
 func (st *state) needs(a *attempt) controlplane.Resources {
@@ -140,15 +153,26 @@ func (a *attempt) key() controlplane.Attempt {
 	return controlplane.Attempt{TaskID: a.TaskID, Attempt: a.Attempt}
 }
 
-// freeGPUs returns the lowest free devices.
-func (n *node) freeGPUs(count int32) []int32 {
+// freeGPUs returns the first free devices that will do, by index.
+func (n *node) freeGPUs(m *match, count int32) []int32 {
 	var out []int32
-	for _, g := range n.spec.GPUDevices {
-		if _, taken := n.gpuTaken[g.Index]; !taken && int32(len(out)) < count {
-			out = append(out, g.Index)
+	for _, g := range m.Devices {
+		if _, taken := n.gpuTaken[g]; !taken && int32(len(out)) < count {
+			out = append(out, g)
 		}
 	}
+	slices.Sort(out)
 	return out
+}
+
+// freeOf is how many devices are free that will do.
+func (n *node) freeOf(m *match) (free int32) {
+	for _, g := range m.Devices {
+		if _, taken := n.gpuTaken[g]; !taken {
+			free++
+		}
+	}
+	return free
 }
 
 // bySeq orders attempts by their submission.

@@ -221,13 +221,15 @@ func outcomeText(outcomes []controlplane.ReportOutcome, err error) (out string) 
 // submit stores tasks of the same kind in one call:
 // submit t1 t2 queue=q priority=5 cpu=100 mem=10 gpus=1 function=f max_attempts=3 max_lost=2
 // delay=1m queue_timeout=10s key=k max_concurrency=2
-// initial=1s max_backoff=1m multiplier=3 jitter=0 retry_codes=1,2.
+// initial=1s max_backoff=1m multiplier=3 jitter=0 retry_codes=1,2, with the constraints of constraints.
 func (c *command) submit() func() string {
 	var tasks []*controlplane.Task
 	for _, id := range c.words {
 		t := execTask(id)
 		t.Queue, t.Priority, t.RequestID, t.Name = c.opts["queue"], int32(c.int("priority", 0)), c.opts["request"], c.opts["name"]
-		t.Resources = controlplane.Resources{CPUMillis: int64(c.int("cpu", 0)), MemoryBytes: int64(c.int("mem", 0)), GPUs: int32(c.int("gpus", 0))}
+		t.Resources = controlplane.Resources{CPUMillis: int64(c.int("cpu", 0)), MemoryBytes: int64(c.int("mem", 0)), GPUs: int32(c.int("gpus", 0)),
+			DiskBytes: int64(c.int("disk", 0)), Custom: c.counts("custom")}
+		t.Constraints = c.constraints()
 		t.MaxAttempts, t.MaxLostAttempts = int32(c.int("max_attempts", 0)), int32(c.int("max_lost", 0))
 		t.ConcurrencyKey, t.MaxConcurrency = c.opts["key"], int32(c.int("max_concurrency", 0))
 		t.StartDelay, t.QueueTimeout, t.Retry = c.durationOf("delay"), c.durationOf("queue_timeout"), c.retryPolicy()

@@ -111,6 +111,7 @@ func (o *oracle) compare(s *Scheduler, g *db.Group, disturbed bool) {
 	o.copyState(s, g.Index())
 	for _, a := range placed {
 		o.exec("UPDATE tasks SET status = 'PENDING' WHERE seq = ?1", a.Seq)
+		o.exec("UPDATE node_gpus SET task_seq = NULL WHERE task_seq = ?1", a.Seq)
 	}
 	for seq := range o.retries { // due in this group, and not seen by its pass
 		o.exec("UPDATE tasks SET status = 'LATER' WHERE seq = ?1 AND status = 'PENDING'", seq)
@@ -137,7 +138,7 @@ func listed(placed map[string]string) (out string) {
 // with the entry of the index given.
 func (o *oracle) copyState(s *Scheduler, index uint64) {
 	err := s.st.read(context.Background(), func(c db.Conn) error {
-		for _, table := range []string{"nodes", "tasks", "task_classes", "queues"} {
+		for _, table := range []string{"nodes", "node_gpus", "tasks", "task_classes", "queues"} {
 			o.exec("DELETE FROM " + table)
 			if err := o.copyTable(c, table); err != nil {
 				return err
@@ -203,6 +204,11 @@ func (o *oracle) decide() map[string]string {
 			break
 		}
 		o.exec("UPDATE tasks SET status = 'RUNNING', node_id = ?2 WHERE id = ?1", id, node)
+		o.exec(`UPDATE node_gpus SET task_seq = (SELECT seq FROM tasks WHERE id = ?1)
+			WHERE node_id = ?2 AND device_index IN (
+			  SELECT g.device_index FROM v_eligible_gpus g JOIN tasks t ON t.id = ?1 AND t.class_id = g.class_id
+			  WHERE g.node_id = ?2 AND g.task_seq IS NULL ORDER BY g.memory_bytes, g.device_index
+			  LIMIT (SELECT c.gpus FROM tasks t JOIN task_classes c ON c.id = t.class_id WHERE t.id = ?1))`, id, node)
 		want[id] = node
 	}
 	return want

@@ -117,7 +117,7 @@ func (st *state) give(g *db.Group, s *stream, n *node) {
 	}
 	a := &attempt{since: st.at, HeldTask: db.HeldTask{
 		Held: db.Held{Seq: head.Seq, TaskID: head.TaskID, NodeID: n.id, Attempt: head.Attempt + 1,
-			GPUs: n.freeGPUs(s.class.needs.Resources.GPUs)},
+			GPUs: n.freeGPUs(s.class.match(st, n), s.class.needs.Resources.GPUs)},
 		Stream: s.key, Status: status, FailedAttempts: head.FailedAttempts, LostAttempts: head.LostAttempts,
 		MaxAttempts: head.MaxAttempts, MaxLostAttempts: head.MaxLostAttempts, RetryPolicy: head.RetryPolicy}}
 	a.Priority = head.Priority

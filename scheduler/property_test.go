@@ -88,7 +88,22 @@ func (r *random) spec() string {
 	if r.chance(25) {
 		spec += " functions=" + r.pick("f", "g", "f,g")
 	}
+	if r.chance(50) {
+		spec += " " + r.pick("disk=1000", "disk=300", "custom=license:1", "custom=license:3,seat:1", "custom=-", "gpus=[0:A100-SXM4:40,3:H100:80]", "gpus=[1:NVIDIA-H100-80GB:80]")
+	}
+	if r.chance(50) {
+		spec += fmt.Sprintf(" provider=%s region=%s zone=%s type=%s spot=%s price=%d labels=%s", r.pick("aws", "gcp", "-"), r.pick("us", "eu"), r.pick("a", "b"),
+			r.pick("p5", "g2"), r.pick("yes", "no"), 10*r.IntN(4), r.pick("none", "team:ml", "team:ops,gen:3", "gen:x", "gen:12", "gen:007"))
+	}
 	return spec
+}
+
+// wishes are constraints of a submission.
+func (r *random) wishes() string {
+	return r.pick("providers=aws", "providers=aws,gcp regions=eu", "zones=a", "types=g2", "use_spot=ONLY", "use_spot=NEVER", "max_price=10", "max_price=25 prefer=eu",
+		"prefer=us", "prefer=eu,nowhere cpu=100", "on=n1", "on=n0 gpus=1", "select=team:IN:ml|ops", "select=team:NOT_IN:ml", "select=gen:EXISTS", "select=gen:DOES_NOT_EXIST,team:EXISTS",
+		"select=gen:GREATER_THAN:3", "select=gen:GREATER_THAN:-1", "gpus=1 models=h100", "gpus=1 models=a100,b200", "gpus=1 gpu_mem=50", "gpus=2 gpu_mem=40",
+		"disk=200", "disk=900 cpu=100", "custom=license:1", "custom=license:2,seat:1", "custom=seat:1 mem=100")
 }
 
 func (r *random) node() string { return r.pick(sortedKeys(r.session.workers)...) }
@@ -175,6 +190,9 @@ func (r *random) submit() string {
 	}
 	if r.chance(3) {
 		line += fmt.Sprintf(" request=r%d", r.IntN(5))
+	}
+	if r.chance(40) {
+		return line + " " + r.wishes()
 	}
 	return line + r.pick("", " cpu=100", " cpu=1000", " cpu=2500 mem=100", " mem=300", " gpus=1", " gpus=2 cpu=500", " function=f", " function=g cpu=100", " gpus=9")
 }

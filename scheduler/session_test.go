@@ -216,12 +216,50 @@ func (c *command) spec(w *worker) *controlplane.NodeSpec {
 		w.spec.Functions, w.spec.Exec = c.list("functions"), false
 	}
 	w.spec.Capacity.GPUs = int32(len(w.spec.GPUDevices))
+	w.spec.Capacity.DiskBytes = int64(c.int("disk", int(w.spec.Capacity.DiskBytes)))
+	w.spec.PriceMicrosPerHour = int64(c.int("price", int(w.spec.PriceMicrosPerHour)))
+	if _, ok := c.opts["custom"]; ok {
+		w.spec.Capacity.Custom = c.counts("custom")
+	}
+	if _, ok := c.opts["labels"]; ok {
+		w.spec.Labels = map[string]string{}
+		for _, pair := range c.list("labels") {
+			k, v, _ := strings.Cut(pair, ":")
+			w.spec.Labels[k] = v
+		}
+	}
+	for name, into := range map[string]*string{"provider": &w.spec.Provider, "region": &w.spec.Region, "zone": &w.spec.Zone, "type": &w.spec.InstanceType} {
+		if v, ok := c.opts[name]; ok {
+			*into = strings.TrimSuffix(v, "-")
+		}
+	}
+	if v, ok := c.opts["spot"]; ok {
+		w.spec.Spot = v == "yes"
+	}
 	spec := w.spec
 	spec.GPUDevices = slices.Clone(spec.GPUDevices)
 	return &spec
 }
 
-// devices are a number of them, or the indexes of each, such as [0,2].
+// counts are numbers by name, such as license:2,slot:1; nil for "-".
+func (c *command) counts(name string) map[string]int64 {
+	if v, ok := c.opts[name]; !ok || v == "-" {
+		return nil
+	}
+	counts := map[string]int64{}
+	for _, pair := range c.list(name) {
+		k, v, _ := strings.Cut(pair, ":")
+		n, err := strconv.Atoi(v)
+		if err != nil {
+			c.fatalf("%s=%s: %v", name, pair, err)
+		}
+		counts[k] = int64(n)
+	}
+	return counts
+}
+
+// devices are a number of them, or the index of each, such as [0,2], or also their
+// model and memory, such as [0:A100:40,1:H100:80].
 func (c *command) devices(v string) (devices []controlplane.GPUDevice) {
 	if !strings.HasPrefix(v, "[") {
 		for i := range c.int("gpus", 0) {
@@ -230,11 +268,11 @@ func (c *command) devices(v string) (devices []controlplane.GPUDevice) {
 		return devices
 	}
 	for _, i := range c.list("gpus") {
-		n, err := strconv.Atoi(i)
-		if err != nil {
-			c.fatalf("%v", err)
+		d := controlplane.GPUDevice{Model: "H100", MemoryBytes: 80}
+		if _, err := fmt.Sscanf(strings.ReplaceAll(i, ":", " "), "%d %s %d", &d.Index, &d.Model, &d.MemoryBytes); err != nil && strings.Contains(i, ":") {
+			c.fatalf("%s: %v", i, err)
 		}
-		devices = append(devices, controlplane.GPUDevice{Index: int32(n), Model: "H100", MemoryBytes: 80})
+		devices = append(devices, d)
 	}
 	return devices
 }

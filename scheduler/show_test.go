@@ -117,6 +117,12 @@ func (c *command) nodes() func() string {
 	for _, n := range nodes {
 		out += fmt.Sprintf("%s %s %s tasks=%d/%d cpu=%d/%d mem=%d/%d", n.ID, n.Status, n.SessionID, n.RunningTasks, n.Spec.Slots,
 			n.Reserved.CPUMillis, n.Spec.Capacity.CPUMillis, n.Reserved.MemoryBytes, n.Spec.Capacity.MemoryBytes)
+		if r := n.Spec.Capacity; r.DiskBytes > 0 {
+			out += fmt.Sprintf(" disk=%d/%d", n.Reserved.DiskBytes, r.DiskBytes)
+		}
+		for _, name := range sortedKeys(n.Spec.Capacity.Custom) {
+			out += fmt.Sprintf(" %s=%d/%d", name, n.Reserved.Custom[name], n.Spec.Capacity.Custom[name])
+		}
 		holders := c.s.rows(`SELECT g.device_index || ':' || coalesce(t.id, '-') FROM node_gpus g LEFT JOIN tasks t ON t.seq = g.task_seq
 			WHERE g.node_id = ?1 ORDER BY g.device_index`, db.Str(n.ID))
 		if len(holders) > 0 {

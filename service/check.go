@@ -2,6 +2,7 @@ package service
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -26,6 +27,9 @@ func checkTask(t *v1.Task) error {
 		return controlplane.FieldErrorf("max_concurrency", "is %d without a concurrency_key: give the key whose tasks are counted, or leave it out", t.GetMaxConcurrency())
 	case p.GetInitialBackoff() != nil && p.GetMaxBackoff() != nil && p.GetMaxBackoff().AsDuration() < p.GetInitialBackoff().AsDuration():
 		return controlplane.FieldErrorf("retry_policy.max_backoff", "is %s, shorter than initial_backoff, %s: make it as long at least", p.GetMaxBackoff().AsDuration(), p.GetInitialBackoff().AsDuration())
+	}
+	if err := checkConstraints(t.GetConstraints(), t.GetResources().GetGpus()); err != nil {
+		return err
 	}
 	return checkExec(t.GetExec())
 }
@@ -58,6 +62,38 @@ func checkExec(e *v1.ExecTask) error {
 	}
 	if size > maxExecBytes {
 		return controlplane.FieldErrorf("exec", "command, env and working_dir have %d bytes, at most %d: put large input into a file and give its address", size, maxExecBytes)
+	}
+	return nil
+}
+
+func checkConstraints(c *v1.Constraints, gpus int32) error {
+	for i, l := range c.GetLabels() {
+		at := fmt.Sprintf("constraints.labels[%d].values", i)
+		n := len(l.GetValues())
+		switch l.GetOperator() {
+		case v1.LabelOperator_LABEL_OPERATOR_IN, v1.LabelOperator_LABEL_OPERATOR_NOT_IN:
+			if n == 0 {
+				return controlplane.FieldErrorf(at, "is empty: IN and NOT_IN need 1 to 32 values")
+			}
+		case v1.LabelOperator_LABEL_OPERATOR_GREATER_THAN:
+			if n != 1 {
+				return controlplane.FieldErrorf(at, "has %d values: GREATER_THAN needs one whole number", n)
+			}
+			if _, err := strconv.ParseInt(l.GetValues()[0], 10, 64); err != nil {
+				return controlplane.FieldErrorf(at, "%q is no whole number, which GREATER_THAN compares with: give one such as 3", l.GetValues()[0])
+			}
+		default:
+			if n > 0 {
+				return controlplane.FieldErrorf(at, "has %d values: EXISTS and DOES_NOT_EXIST take none", n)
+			}
+		}
+	}
+	switch {
+	case gpus > 0:
+	case len(c.GetGpuModels()) > 0:
+		return controlplane.FieldErrorf("constraints.gpu_models", "is given, but resources.gpus is 0: say how many GPUs the task needs")
+	case c.GetMinGpuMemoryBytes() > 0:
+		return controlplane.FieldErrorf("constraints.min_gpu_memory_bytes", "is given, but resources.gpus is 0: say how many GPUs the task needs")
 	}
 	return nil
 }

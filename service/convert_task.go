@@ -45,7 +45,7 @@ func mapped[K comparable, V any](keys []K, m map[K]V) []V {
 func taskFromProto(t *v1.Task, requestID string) *controlplane.Task {
 	out := &controlplane.Task{
 		ID: t.GetId(), RequestID: requestID, Name: t.GetName(), Queue: t.GetQueue(), Priority: t.GetPriority(), Labels: t.GetLabels(),
-		Resources: resourcesFromProto(t.GetResources()), Timeout: t.GetTimeout().AsDuration(),
+		Resources: resourcesFromProto(t.GetResources()), Constraints: constraintsFromProto(t.GetConstraints()), Timeout: t.GetTimeout().AsDuration(),
 		MaxAttempts: t.GetMaxAttempts(), MaxLostAttempts: t.GetMaxLostAttempts(),
 		StartDelay: t.GetStartDelay().AsDuration(), QueueTimeout: t.GetQueueTimeout().AsDuration(), Retry: retryFromProto(t.GetRetryPolicy()),
 		ConcurrencyKey: t.GetConcurrencyKey(), MaxConcurrency: t.GetMaxConcurrency(),
@@ -68,7 +68,7 @@ func taskToProto(t *controlplane.Task) *v1.Task {
 	}
 	out := &v1.Task{
 		Id: t.ID, Name: t.Name, Queue: t.Queue, Priority: t.Priority, Labels: t.Labels,
-		Resources: resourcesToProto(t.Resources), Timeout: durationToProto(t.Timeout),
+		Resources: resourcesToProto(t.Resources), Constraints: constraintsToProto(t.Constraints), Timeout: durationToProto(t.Timeout),
 		MaxAttempts: t.MaxAttempts, MaxLostAttempts: t.MaxLostAttempts,
 		EarliestStartTime: timeToProto(t.EarliestStart), QueueTimeout: durationToProto(t.QueueTimeout), RetryPolicy: retryToProto(t.Retry),
 		ConcurrencyKey: t.ConcurrencyKey, MaxConcurrency: t.MaxConcurrency,
@@ -123,11 +123,12 @@ func filterFromProto(r *v1.ListTasksRequest) controlplane.TaskFilter {
 }
 
 func resourcesFromProto(r *v1.Resources) controlplane.Resources {
-	return controlplane.Resources{CPUMillis: r.GetCpuMillis(), MemoryBytes: r.GetMemoryBytes(), GPUs: r.GetGpus()}
+	return controlplane.Resources{CPUMillis: r.GetCpuMillis(), MemoryBytes: r.GetMemoryBytes(), DiskBytes: r.GetDiskBytes(), GPUs: r.GetGpus(),
+		Custom: r.GetCustom()}
 }
 
 func resourcesToProto(r controlplane.Resources) *v1.Resources {
-	return &v1.Resources{CpuMillis: r.CPUMillis, MemoryBytes: r.MemoryBytes, Gpus: r.GPUs}
+	return &v1.Resources{CpuMillis: r.CPUMillis, MemoryBytes: r.MemoryBytes, DiskBytes: r.DiskBytes, Gpus: r.GPUs, Custom: r.Custom}
 }
 
 // timeToProto and durationToProto leave a zero value out.

@@ -152,7 +152,7 @@ func checkUnary(t *testing.T, rec *httptest.ResponseRecorder, out proto.Message,
 // are not.
 var seedBodies = map[string][]string{
 	"SubmitTask": {
-		`{"request_id":"r","task":{"id":"a","name":"n","queue":"q","priority":-5,"labels":{"k":"v"},"exec":{"command":["sh","-c","true"],"env":{"A":"b"},"working_dir":"/tmp"},"resources":{"cpu_millis":"500","memory_bytes":1024,"gpus":1},"timeout":"1.5s","max_attempts":3,"max_lost_attempts":2}}`,
+		`{"request_id":"r","task":{"id":"a","name":"n","queue":"q","priority":-5,"labels":{"k":"v"},"exec":{"command":["sh","-c","true"],"env":{"A":"b"},"working_dir":"/tmp"},"resources":{"cpu_millis":"500","memory_bytes":1024,"gpus":1,"disk_bytes":"7","custom":{"license":"2"}},"constraints":{"providers":["aws"],"regions":["r"],"zones":["z"],"instance_types":["t"],"labels":[{"key":"k","operator":"LABEL_OPERATOR_IN","values":["a"]},{"key":"l","operator":5,"values":["3"]}],"spot":"SPOT_USE_NEVER","max_price_micros_per_hour":"5","node_id":"n1","gpu_models":["h100"],"min_gpu_memory_bytes":"1","preferred_regions":["r"]},"timeout":"1.5s","max_attempts":3,"max_lost_attempts":2}}`,
 		`{"task":{"function":{"name":"f","payload":"AAEC"}}}`, `{"task":{"id":"late","exec":{"command":["true"]},"start_delay":"60s","queue_timeout":"5s","retry_policy":{"initial_backoff":"1s","max_backoff":"2s","multiplier":1.5,"jitter":0,"exit_codes":[1,75]},"concurrency_key":"k","max_concurrency":2}}`, `{"task":{"exec":{"command":["true"]},"earliest_start_time":"2038-01-01T00:00:00Z","start_delay":"1s"}}`, `{"task":{"exec":{"command":["a","b\u0000"]}}}`, `{"task":{"id":"here","exec":{"command":["no"]}}}`,
 		`{"task":{"exec":{"command":["true"]},"bogus":1}}`, `{"task":null}`, `[]`, `{`, ``, `{"task":{"timeout":"-1s","exec":{"command":["x"]}}}`,
 	},

@@ -25,6 +25,7 @@ var goodParts = map[string]string{
 	"GetTaskRequest":           `{"id":"running"}`,
 	"CancelTaskRequest":        `{"id":"done"}`,
 	"NodeSpec":                 `{"slots":1}`,
+	"LabelSelector":            `{"key":"k","operator":"LABEL_OPERATOR_EXISTS"}`,
 	"HeldAttempt":              `{"task_id":"x","attempt":1}`,
 	"TaskResult":               `{"task_id":"x","attempt":1,"status":"TASK_STATUS_COMPLETED"}`,
 	"HeartbeatRequest":         `{"node_id":"n9","session_id":"s9"}`,
@@ -151,9 +152,11 @@ func (b *ruleBreaker) rules(f protoreflect.FieldDescriptor, rules *validate.Fiel
 			case "repeated.items":
 				b.rules(f, rules.GetRepeated().GetItems(), func(what string, value any) { broken("has an item that "+what, []any{value}) })
 			case "map.keys":
-				b.rules(f, rules.GetMap().GetKeys(), func(what string, value any) { broken("has a key that "+what, map[string]any{value.(string): "v"}) })
+				b.rules(f.MapKey(), rules.GetMap().GetKeys(), func(what string, value any) {
+					broken("has a key that "+what, map[string]any{value.(string): mapValue(f)})
+				})
 			case "map.values":
-				b.rules(f, rules.GetMap().GetValues(), func(what string, value any) { broken("has a value that "+what, map[string]any{"k": value}) })
+				b.rules(f.MapValue(), rules.GetMap().GetValues(), func(what string, value any) { broken("has a value that "+what, map[string]any{"k": value}) })
 			default:
 				broken(breakRule(id, f, of.Get(rule)))
 			}
@@ -216,11 +219,19 @@ func breakRule(id string, f protoreflect.FieldDescriptor, limit protoreflect.Val
 	case "map.max_pairs":
 		pairs := map[string]any{}
 		for i := range limit.Uint() + 1 {
-			pairs[fmt.Sprintf("k%d", i)] = "v"
+			pairs[fmt.Sprintf("k%d", i)] = mapValue(f)
 		}
 		return fmt.Sprintf("has more than %d pairs", limit.Uint()), pairs
 	}
 	panic("there is no case for the rule " + id + " of " + string(f.FullName()))
+}
+
+// mapValue is a value that a map takes.
+func mapValue(f protoreflect.FieldDescriptor) any {
+	if f.MapValue().Kind() == protoreflect.StringKind {
+		return "v"
+	}
+	return 1
 }
 
 func durationOf(v protoreflect.Value) *durationpb.Duration {

@@ -52,6 +52,8 @@ func addAgentFlags(f *pflag.FlagSet) {
 	f.Int("slots", 0, "how many tasks run at once, 1 to 10000 (default: the number of cores)")
 	f.String("cpu", "", "cores that tasks may reserve, such as 3.5 (default: all)")
 	f.String("memory", "", "memory that tasks may reserve, such as 64GiB (default: all)")
+	f.String("disk", "", "disk that tasks may reserve, such as 500GiB (default: none)")
+	f.StringSlice("resource", nil, "anything else that tasks may reserve, as NAME=COUNT, such as license=4; comma-separated or repeated")
 	f.String("gpus", "", "GPUs to offer: all that nvidia-smi lists, none, or indexes such as 0,1 (default: all)")
 	f.StringSlice("label", nil, "key=value that tasks can ask for; comma-separated or repeated")
 	f.String("provider", "", "cloud that the machine is in, such as aws")
@@ -79,6 +81,7 @@ func loadAgentConfig(a *app) (agent.Config, error) {
 		Spot: v.GetBool("spot"), WorkDir: v.GetString("work-dir"), Version: version, Logger: logs.logger(a.err),
 		StopGrace: agentGrace(v, "stop-grace"), ShutdownGrace: agentGrace(v, "shutdown-grace"),
 		CPUMillis: agentAmount(v, "cpu", parseCPU, note), MemoryBytes: agentAmount(v, "memory", parseMemory, note),
+		DiskBytes:          agentAmount(v, "disk", parseMemory, note),
 		PriceMicrosPerHour: agentAmount(v, "price-per-hour", parsePrice, note),
 	}
 	if cfg.Name == "" {
@@ -87,6 +90,9 @@ func loadAgentConfig(a *app) (agent.Config, error) {
 	var err error
 	if cfg.Labels, err = parsePairs(list(v, "label")); err != nil {
 		note(fmt.Errorf("--label %w", err))
+	}
+	if cfg.Custom, err = parseCounts(list(v, "resource")); err != nil {
+		note(fmt.Errorf("--resource %w", err))
 	}
 	// An agent outlives a restart of the whole cluster, so it has all the patience.
 	// After an error this is a nil *client.Client, of which Validate does not complain again.

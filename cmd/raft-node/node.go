@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -158,8 +160,14 @@ func resources(r *v1.Resources) string {
 	if r.GetMemoryBytes() > 0 {
 		parts = append(parts, memory(r.GetMemoryBytes())+" memory")
 	}
+	if r.GetDiskBytes() > 0 {
+		parts = append(parts, memory(r.GetDiskBytes())+" disk")
+	}
 	if r.GetGpus() > 0 {
 		parts = append(parts, fmt.Sprintf("%d GPU", r.GetGpus()))
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.GetCustom())) {
+		parts = append(parts, fmt.Sprintf("%d %s", r.GetCustom()[name], name))
 	}
 	if len(parts) == 0 {
 		return "nothing"

@@ -37,7 +37,10 @@ type submission struct {
 	labels, env []string
 	workdir     string
 	cpu, memory string
+	disk        string
 	gpus        int32
+	custom      []string
+	nodes       nodeChoice
 	timeout     time.Duration
 	course      courseFlags
 	function    string
@@ -69,7 +72,10 @@ func newSubmitCommand(a *app) *cobra.Command {
 	f.StringVar(&s.workdir, "workdir", "", "directory on the node to run in (default: a fresh one)")
 	f.StringVar(&s.cpu, "cpu", "", "cores to reserve, such as 0.5")
 	f.StringVar(&s.memory, "memory", "", "memory to reserve, such as 512MiB or 2GiB")
+	f.StringVar(&s.disk, "disk", "", "disk to reserve, such as 100GiB")
 	f.Int32Var(&s.gpus, "gpus", 0, "GPUs to reserve")
+	f.StringArrayVar(&s.custom, "resource", nil, "anything else to reserve that nodes have, as NAME=COUNT, such as license=1; may be repeated")
+	s.nodes.addFlags(f)
 	f.DurationVar(&s.timeout, "timeout", 0, "longest run time of one attempt, such as 90s or 2h (default: none)")
 	f.Int32Var(&s.task.MaxAttempts, "max-attempts", 1, "how often it may fail before it ends FAILED, 1 to 100")
 	s.course.add(f, &s.task)
@@ -124,6 +130,14 @@ func (s *submission) request(args []string, in io.Reader) (*v1.SubmitTaskRequest
 		s.task.Resources.MemoryBytes, err = parseMemory(s.memory)
 		keep("memory", err)
 	}
+	if s.disk != "" {
+		s.task.Resources.DiskBytes, err = parseMemory(s.disk)
+		keep("disk", err)
+	}
+	s.task.Resources.Custom, err = parseCounts(s.custom)
+	keep("resource", err)
+	s.task.Constraints, err = s.nodes.constraints()
+	errs = append(errs, err)
 	if s.given("timeout") {
 		s.task.Timeout = durationpb.New(s.timeout)
 	}

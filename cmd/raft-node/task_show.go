@@ -24,6 +24,7 @@ func taskBlock(w io.Writer, t *v1.Task) {
 	field(w, "Labels", pairs(t.GetLabels()))
 	workFields(w, t)
 	field(w, "Reserves", resources(t.GetResources()))
+	field(w, "Nodes", constraintsText(t.GetConstraints()))
 	if t.GetTimeout() != nil {
 		field(w, "Timeout", t.GetTimeout().AsDuration().String())
 	}

@@ -74,6 +74,23 @@ func memory(bytes int64) string {
 	return strings.TrimSuffix(strconv.FormatFloat(value, 'f', 1, 64), ".0") + units[i]
 }
 
+// parseCounts reads what was given as NAME=COUNT, each name once.
+func parseCounts(given []string) (map[string]int64, error) {
+	pairs, err := parsePairs(given)
+	if err != nil || len(pairs) == 0 {
+		return nil, err
+	}
+	counts := make(map[string]int64, len(pairs))
+	for k, v := range pairs {
+		n, err := strconv.ParseInt(v, 10, 64)
+		if err != nil || n < 1 {
+			return nil, fmt.Errorf("%s=%s: give a whole number of at least 1", k, v)
+		}
+		counts[k] = n
+	}
+	return counts, nil
+}
+
 // parsePairs reads what was given as k=v, each key once.
 func parsePairs(given []string) (map[string]string, error) {
 	out := make(map[string]string, len(given))

@@ -69,6 +69,8 @@ func testOtherByID(t *testing.T, m *db.TaskManifest) {
 		},
 		"function": func(c *controlplane.Task) { c.Exec, c.Function = nil, &controlplane.Function{Name: "f"} },
 		"memory":   func(c *controlplane.Task) { c.Resources.MemoryBytes = 1 },
+		"license":  func(c *controlplane.Task) { c.Resources.Custom = map[string]int64{"license": 1} },
+		"region":   func(c *controlplane.Task) { c.Constraints.Regions = []string{"eu"} },
 		"timeout":  func(c *controlplane.Task) { c.Timeout = time.Second },
 		"attempts": func(c *controlplane.Task) { c.MaxAttempts = 2 },
 		"key":      func(c *controlplane.Task) { c.RequestID = "x" },

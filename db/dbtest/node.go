@@ -21,11 +21,13 @@ var nodeTests = map[string]func(*testing.T, *db.TaskManifest){
 	"lists of nodes":                       testListNodes,
 	"the least loaded node":                testLeastLoaded,
 	"a renewal is for its session":         testRenew,
+	"what has a name is counted":           testCustom,
+	"a node that will do":                  testConstraints,
 }
 
 func testNodeWhole(t *testing.T, m *db.TaskManifest) {
 	spec := controlplane.NodeSpec{
-		Slots: 3, Capacity: controlplane.Resources{CPUMillis: 8000, MemoryBytes: 1 << 34, GPUs: 2}, Labels: map[string]string{"a": "<1>"},
+		Slots: 3, Capacity: controlplane.Resources{CPUMillis: 8000, MemoryBytes: 1 << 34, DiskBytes: 1 << 40, GPUs: 2, Custom: map[string]int64{"license": 3}}, Labels: map[string]string{"a": "<1>"},
 		GPUDevices: []controlplane.GPUDevice{{Index: 0, Model: "H100 \"80\"", MemoryBytes: 80 << 30}, {Index: 3, Model: "H100", MemoryBytes: 1}},
 		Provider:   "aws", Region: "us-east-1", Zone: "us-east-1a", InstanceType: "p5", Version: "v1", Spot: true, PriceMicrosPerHour: 98_320_000,
 		Exec: true, Functions: []string{"f", "g"},
@@ -243,5 +245,68 @@ func testRenew(t *testing.T, m *db.TaskManifest) {
 	n, err := m.GetNode(await(t), "renew")
 	if err != nil || n.Usage != *usage || n.Renewal != 3 || time.Since(n.HeartbeatTime) > patience {
 		t.Errorf("renewed: %+v, %v", n, err)
+	}
+}
+
+func testCustom(t *testing.T, m *db.TaskManifest) {
+	spec := controlplane.NodeSpec{Slots: 9, Functions: []string{"custom"}, Capacity: controlplane.Resources{DiskBytes: 10, Custom: map[string]int64{"license.x": 2}}}
+	if err := m.RegisterNode(await(t), "custom", "s", spec); err != nil {
+		t.Fatal(err)
+	}
+	task := func(id string, r controlplane.Resources) {
+		add(t, m, &controlplane.Task{ID: id, Function: &controlplane.Function{Name: "custom"}, Resources: r})
+	}
+	task("custom-1", controlplane.Resources{DiskBytes: 9, Custom: map[string]int64{"license.x": 1}})
+	task("custom-2", controlplane.Resources{Custom: map[string]int64{"license.x": 2}})
+	task("custom-3", controlplane.Resources{DiskBytes: 2})
+	task("custom-4", controlplane.Resources{Custom: map[string]int64{"another": 1}})
+	assign(t, m, "custom-1", "custom")
+	for _, id := range []string{"custom-2", "custom-3", "custom-4"} {
+		wantCode(t, id, m.AssignTask(await(t), id, "custom"), controlplane.CodePrecondition)
+		_, err := m.SelectLeastLoadedNode(await(t), id)
+		wantCode(t, "select for "+id, err, controlplane.CodeNotFound)
+	}
+	n, err := m.GetNode(await(t), "custom")
+	if want := (controlplane.Resources{DiskBytes: 9, Custom: map[string]int64{"license.x": 1}}); err != nil || !reflect.DeepEqual(n.Reserved, want) {
+		t.Errorf("reserved is %+v, want %+v; %v", n.Reserved, want, err)
+	}
+}
+
+func testConstraints(t *testing.T, m *db.TaskManifest) {
+	spec := func(region string, price int64, labels map[string]string) controlplane.NodeSpec {
+		return controlplane.NodeSpec{Slots: 9, Functions: []string{"choosy"}, Region: region, PriceMicrosPerHour: price, Labels: labels}
+	}
+	for id, s := range map[string]controlplane.NodeSpec{
+		"choice-eu": spec("eu", 3, map[string]string{"a<b>\"&.": "x<y>", "gen": "9"}), "choice-us": spec("us", 2, map[string]string{"gen": "10"}), "choice-0": spec("", 0, nil),
+	} {
+		if err := m.RegisterNode(await(t), id, "s", s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	label := func(key string, op controlplane.LabelOperator, values ...string) controlplane.Constraints {
+		return controlplane.Constraints{Labels: []controlplane.LabelSelector{{Key: key, Operator: op, Values: values}}}
+	}
+	for i, c := range []struct {
+		want controlplane.Constraints
+		node string // "" if none will do
+	}{
+		{controlplane.Constraints{Regions: []string{"eu"}}, "choice-eu"},
+		{controlplane.Constraints{Regions: []string{"asia"}}, ""},
+		{controlplane.Constraints{PreferredRegions: []string{"us"}}, "choice-us"},
+		{controlplane.Constraints{PreferredRegions: []string{"asia"}}, "choice-0"},
+		{controlplane.Constraints{MaxPriceMicrosPerHour: 2}, "choice-us"},
+		{controlplane.Constraints{MaxPriceMicrosPerHour: 1}, ""},
+		{controlplane.Constraints{NodeID: "choice-us"}, "choice-us"},
+		{label("a<b>\"&.", controlplane.LabelIn, "x<y>"), "choice-eu"},
+		{label("a<b>\"&.", controlplane.LabelNotIn, "x<y>"), "choice-0"},
+		{label("gen", controlplane.LabelGreaterThan, "9"), "choice-us"},
+		{label("gen", controlplane.LabelDoesNotExist), "choice-0"},
+	} {
+		id := fmt.Sprintf("choosy-%d", i)
+		add(t, m, &controlplane.Task{ID: id, Function: &controlplane.Function{Name: "choosy"}, Constraints: c.want})
+		got, err := m.SelectLeastLoadedNode(await(t), id)
+		if got != c.node || (err == nil) != (c.node != "") {
+			t.Errorf("%+v: node %q, want %q; %v", c.want, got, c.node, err)
+		}
 	}
 }

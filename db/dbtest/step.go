@@ -2,6 +2,7 @@ package dbtest
 
 import (
 	"bytes"
+	"reflect"
 	"testing"
 	"time"
 
@@ -94,7 +95,7 @@ func testAssignRoom(t *testing.T, m *db.TaskManifest) {
 	wantCode(t, "no memory left", m.AssignTask(await(t), "room-memory", "room-node"), controlplane.CodePrecondition)
 	assign(t, m, "room-3", "room-node")
 	n, err := m.GetNode(await(t), "room-node")
-	if err != nil || n.RunningTasks != 3 || n.Reserved != spec.Capacity {
+	if err != nil || n.RunningTasks != 3 || !reflect.DeepEqual(n.Reserved, spec.Capacity) {
 		t.Errorf("full node: %d tasks, reserved %+v, %v", n.RunningTasks, n.Reserved, err)
 	}
 }

@@ -23,7 +23,11 @@ func testTaskWhole(t *testing.T, m *db.TaskManifest) {
 		{
 			ID: "whole-exec", RequestID: "whole-r1", Name: "Größe", Queue: "q.1", Priority: -7, Labels: map[string]string{"a": "1", "b": `<"&'>`},
 			Exec:      &controlplane.Exec{Command: []string{"sh", "-c", "echo 'a b'; \x01"}, Env: map[string]string{"K": "v=1"}, WorkingDir: "/tmp/a b"},
-			Resources: controlplane.Resources{CPUMillis: 1500, MemoryBytes: 1 << 40, GPUs: 2}, Timeout: 90 * time.Second, MaxAttempts: 3, MaxLostAttempts: 7,
+			Resources: controlplane.Resources{CPUMillis: 1500, MemoryBytes: 1 << 40, DiskBytes: 1 << 41, GPUs: 2, Custom: map[string]int64{"license": 2, "a.b": 1}},
+			Constraints: controlplane.Constraints{Providers: []string{"aws", "g\"cp"}, Regions: []string{"r"}, Zones: []string{"z"}, InstanceTypes: []string{"t"},
+				Labels: []controlplane.LabelSelector{{Key: "k<1>", Operator: controlplane.LabelIn, Values: []string{"a", "b"}}, {Key: "l", Operator: controlplane.LabelExists}},
+				Spot:   controlplane.SpotOnly, MaxPriceMicrosPerHour: 5, NodeID: "n", GPUModels: []string{"h100"}, MinGPUMemoryBytes: 7, PreferredRegions: []string{"r", "s"}},
+			Timeout: 90 * time.Second, MaxAttempts: 3, MaxLostAttempts: 7,
 		},
 		{ID: "whole-function", Function: &controlplane.Function{Name: "train/v1", Payload: []byte{0, 1, 255}}, Queue: "default", MaxAttempts: 1, MaxLostAttempts: 5},
 		{ID: "whole-empty-payload", Function: &controlplane.Function{Name: "train/v1"}, Queue: "default", MaxAttempts: 1, MaxLostAttempts: 5},

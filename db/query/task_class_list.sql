@@ -1,2 +1,2 @@
 -- All sets of requirements.
-SELECT id, cpu_millis, memory_bytes, gpus, function FROM task_classes ORDER BY id
+SELECT id, cpu_millis, memory_bytes, disk_bytes, gpus, custom, function, constraints FROM task_classes ORDER BY id

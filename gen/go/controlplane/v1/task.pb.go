@@ -157,6 +157,128 @@ func (Consistency) EnumDescriptor() ([]byte, []int) {
 	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{1}
 }
 
+// LabelOperator is what a selector asks of a label.
+type LabelOperator int32
+
+const (
+	// Not set.
+	LabelOperator_LABEL_OPERATOR_UNSPECIFIED LabelOperator = 0
+	// The node has the label, with one of the values.
+	LabelOperator_LABEL_OPERATOR_IN LabelOperator = 1
+	// The node has the label with none of the values, or has no such label.
+	LabelOperator_LABEL_OPERATOR_NOT_IN LabelOperator = 2
+	// The node has the label.
+	LabelOperator_LABEL_OPERATOR_EXISTS LabelOperator = 3
+	// The node has no such label.
+	LabelOperator_LABEL_OPERATOR_DOES_NOT_EXIST LabelOperator = 4
+	// The node has the label, and it is a whole number above the value.
+	LabelOperator_LABEL_OPERATOR_GREATER_THAN LabelOperator = 5
+)
+
+// Enum value maps for LabelOperator.
+var (
+	LabelOperator_name = map[int32]string{
+		0: "LABEL_OPERATOR_UNSPECIFIED",
+		1: "LABEL_OPERATOR_IN",
+		2: "LABEL_OPERATOR_NOT_IN",
+		3: "LABEL_OPERATOR_EXISTS",
+		4: "LABEL_OPERATOR_DOES_NOT_EXIST",
+		5: "LABEL_OPERATOR_GREATER_THAN",
+	}
+	LabelOperator_value = map[string]int32{
+		"LABEL_OPERATOR_UNSPECIFIED":    0,
+		"LABEL_OPERATOR_IN":             1,
+		"LABEL_OPERATOR_NOT_IN":         2,
+		"LABEL_OPERATOR_EXISTS":         3,
+		"LABEL_OPERATOR_DOES_NOT_EXIST": 4,
+		"LABEL_OPERATOR_GREATER_THAN":   5,
+	}
+)
+
+func (x LabelOperator) Enum() *LabelOperator {
+	p := new(LabelOperator)
+	*p = x
+	return p
+}
+
+func (x LabelOperator) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (LabelOperator) Descriptor() protoreflect.EnumDescriptor {
+	return file_controlplane_v1_task_proto_enumTypes[2].Descriptor()
+}
+
+func (LabelOperator) Type() protoreflect.EnumType {
+	return &file_controlplane_v1_task_proto_enumTypes[2]
+}
+
+func (x LabelOperator) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use LabelOperator.Descriptor instead.
+func (LabelOperator) EnumDescriptor() ([]byte, []int) {
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{2}
+}
+
+// SpotUse says whether a task may run on spot machines.
+type SpotUse int32
+
+const (
+	// Same as SPOT_USE_ALLOWED.
+	SpotUse_SPOT_USE_UNSPECIFIED SpotUse = 0
+	// On spot machines and others.
+	SpotUse_SPOT_USE_ALLOWED SpotUse = 1
+	// On spot machines only.
+	SpotUse_SPOT_USE_ONLY SpotUse = 2
+	// Not on spot machines.
+	SpotUse_SPOT_USE_NEVER SpotUse = 3
+)
+
+// Enum value maps for SpotUse.
+var (
+	SpotUse_name = map[int32]string{
+		0: "SPOT_USE_UNSPECIFIED",
+		1: "SPOT_USE_ALLOWED",
+		2: "SPOT_USE_ONLY",
+		3: "SPOT_USE_NEVER",
+	}
+	SpotUse_value = map[string]int32{
+		"SPOT_USE_UNSPECIFIED": 0,
+		"SPOT_USE_ALLOWED":     1,
+		"SPOT_USE_ONLY":        2,
+		"SPOT_USE_NEVER":       3,
+	}
+)
+
+func (x SpotUse) Enum() *SpotUse {
+	p := new(SpotUse)
+	*p = x
+	return p
+}
+
+func (x SpotUse) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (SpotUse) Descriptor() protoreflect.EnumDescriptor {
+	return file_controlplane_v1_task_proto_enumTypes[3].Descriptor()
+}
+
+func (SpotUse) Type() protoreflect.EnumType {
+	return &file_controlplane_v1_task_proto_enumTypes[3]
+}
+
+func (x SpotUse) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use SpotUse.Descriptor instead.
+func (SpotUse) EnumDescriptor() ([]byte, []int) {
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{3}
+}
+
 // Task is a unit of work: a command to run or a function to call.
 type Task struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -191,6 +313,9 @@ type Task struct {
 	// How many attempts may be lost with their node before it ends FAILED, 1 to
 	// 100; 5 when 0. It bounds the harm of a task that kills its nodes.
 	MaxLostAttempts int32 `protobuf:"varint,11,opt,name=max_lost_attempts,json=maxLostAttempts,proto3" json:"max_lost_attempts,omitempty"`
+	// On which nodes it may run, beside the room for its resources; on all when
+	// not set.
+	Constraints *Constraints `protobuf:"bytes,19,opt,name=constraints,proto3" json:"constraints,omitempty"`
 	// It is not placed before this time, 1970 to 2099; at once when not set or past.
 	// Stored in milliseconds. As an output it also tells what came of start_delay.
 	EarliestStartTime *timestamppb.Timestamp `protobuf:"bytes,40,opt,name=earliest_start_time,json=earliestStartTime,proto3" json:"earliest_start_time,omitempty"`
@@ -365,6 +490,13 @@ func (x *Task) GetMaxLostAttempts() int32 {
 		return x.MaxLostAttempts
 	}
 	return 0
+}
+
+func (x *Task) GetConstraints() *Constraints {
+	if x != nil {
+		return x.Constraints
+	}
+	return nil
 }
 
 func (x *Task) GetEarliestStartTime() *timestamppb.Timestamp {
@@ -756,8 +888,13 @@ type Resources struct {
 	CpuMillis int64 `protobuf:"varint,1,opt,name=cpu_millis,json=cpuMillis,proto3" json:"cpu_millis,omitempty"`
 	// Memory in bytes, 0 to 2^60.
 	MemoryBytes int64 `protobuf:"varint,2,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"`
-	// Whole GPUs, 0 to 1,024.
-	Gpus          int32 `protobuf:"varint,3,opt,name=gpus,proto3" json:"gpus,omitempty"`
+	// Whole GPUs, 0 to 1,024. Which models will do is said by the constraints.
+	Gpus int32 `protobuf:"varint,3,opt,name=gpus,proto3" json:"gpus,omitempty"`
+	// Disk in bytes, 0 to 2^60.
+	DiskBytes int64 `protobuf:"varint,4,opt,name=disk_bytes,json=diskBytes,proto3" json:"disk_bytes,omitempty"`
+	// Whatever else a node has a number of, such as licenses: at most 32 names, each
+	// 1 to 63 letters, digits, '.', '_' or '-', with 1 to 10^9 of them.
+	Custom        map[string]int64 `protobuf:"bytes,5,rep,name=custom,proto3" json:"custom,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -813,6 +950,225 @@ func (x *Resources) GetGpus() int32 {
 	return 0
 }
 
+func (x *Resources) GetDiskBytes() int64 {
+	if x != nil {
+		return x.DiskBytes
+	}
+	return 0
+}
+
+func (x *Resources) GetCustom() map[string]int64 {
+	if x != nil {
+		return x.Custom
+	}
+	return nil
+}
+
+// Constraints say on which nodes a task may run. All that are given must hold.
+type Constraints struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The node's cloud is one of these; at most 32, each 1 to 63 bytes.
+	Providers []string `protobuf:"bytes,1,rep,name=providers,proto3" json:"providers,omitempty"`
+	// Its region is one of these; like providers.
+	Regions []string `protobuf:"bytes,2,rep,name=regions,proto3" json:"regions,omitempty"`
+	// Its zone is one of these; like providers.
+	Zones []string `protobuf:"bytes,3,rep,name=zones,proto3" json:"zones,omitempty"`
+	// Its instance type is one of these; like providers.
+	InstanceTypes []string `protobuf:"bytes,4,rep,name=instance_types,json=instanceTypes,proto3" json:"instance_types,omitempty"`
+	// Its labels are as all of these say; at most 32.
+	Labels []*LabelSelector `protobuf:"bytes,5,rep,name=labels,proto3" json:"labels,omitempty"`
+	// Whether it may be a spot machine.
+	Spot SpotUse `protobuf:"varint,6,opt,name=spot,proto3,enum=controlplane.v1.SpotUse" json:"spot,omitempty"`
+	// It costs at most so many millionths of a US dollar an hour, 0 to 10^12; no
+	// bound when 0. A node whose price is not known does not meet a bound.
+	MaxPriceMicrosPerHour int64 `protobuf:"varint,7,opt,name=max_price_micros_per_hour,json=maxPriceMicrosPerHour,proto3" json:"max_price_micros_per_hour,omitempty"`
+	// It is this node, named by 1 to 63 letters, digits, '.', '_' or '-'; any when empty.
+	NodeId string `protobuf:"bytes,8,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	// The GPUs that the task gets are of one of these models; at most 16, each 1 to
+	// 128 bytes. A model matches by whole words whatever their case: "h100" matches
+	// "NVIDIA H100 80GB HBM3", "a10" does not match "NVIDIA A100-SXM4-40GB".
+	GpuModels []string `protobuf:"bytes,9,rep,name=gpu_models,json=gpuModels,proto3" json:"gpu_models,omitempty"`
+	// Each of the GPUs that it gets has at least so many bytes of memory, 0 to 2^60.
+	MinGpuMemoryBytes int64 `protobuf:"varint,10,opt,name=min_gpu_memory_bytes,json=minGpuMemoryBytes,proto3" json:"min_gpu_memory_bytes,omitempty"`
+	// A node in one of these regions is taken first, if one has room: a wish, while
+	// `regions` is a condition. Like providers.
+	PreferredRegions []string `protobuf:"bytes,11,rep,name=preferred_regions,json=preferredRegions,proto3" json:"preferred_regions,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *Constraints) Reset() {
+	*x = Constraints{}
+	mi := &file_controlplane_v1_task_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Constraints) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Constraints) ProtoMessage() {}
+
+func (x *Constraints) ProtoReflect() protoreflect.Message {
+	mi := &file_controlplane_v1_task_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Constraints.ProtoReflect.Descriptor instead.
+func (*Constraints) Descriptor() ([]byte, []int) {
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Constraints) GetProviders() []string {
+	if x != nil {
+		return x.Providers
+	}
+	return nil
+}
+
+func (x *Constraints) GetRegions() []string {
+	if x != nil {
+		return x.Regions
+	}
+	return nil
+}
+
+func (x *Constraints) GetZones() []string {
+	if x != nil {
+		return x.Zones
+	}
+	return nil
+}
+
+func (x *Constraints) GetInstanceTypes() []string {
+	if x != nil {
+		return x.InstanceTypes
+	}
+	return nil
+}
+
+func (x *Constraints) GetLabels() []*LabelSelector {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+func (x *Constraints) GetSpot() SpotUse {
+	if x != nil {
+		return x.Spot
+	}
+	return SpotUse_SPOT_USE_UNSPECIFIED
+}
+
+func (x *Constraints) GetMaxPriceMicrosPerHour() int64 {
+	if x != nil {
+		return x.MaxPriceMicrosPerHour
+	}
+	return 0
+}
+
+func (x *Constraints) GetNodeId() string {
+	if x != nil {
+		return x.NodeId
+	}
+	return ""
+}
+
+func (x *Constraints) GetGpuModels() []string {
+	if x != nil {
+		return x.GpuModels
+	}
+	return nil
+}
+
+func (x *Constraints) GetMinGpuMemoryBytes() int64 {
+	if x != nil {
+		return x.MinGpuMemoryBytes
+	}
+	return 0
+}
+
+func (x *Constraints) GetPreferredRegions() []string {
+	if x != nil {
+		return x.PreferredRegions
+	}
+	return nil
+}
+
+// LabelSelector is a condition on one label of a node.
+type LabelSelector struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The label's key, 1 to 63 bytes.
+	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// What must hold.
+	Operator LabelOperator `protobuf:"varint,2,opt,name=operator,proto3,enum=controlplane.v1.LabelOperator" json:"operator,omitempty"`
+	// Values for the operator, each at most 256 bytes: 1 to 32 of them for IN and
+	// NOT_IN, one whole number for GREATER_THAN, none for EXISTS and DOES_NOT_EXIST.
+	Values        []string `protobuf:"bytes,3,rep,name=values,proto3" json:"values,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LabelSelector) Reset() {
+	*x = LabelSelector{}
+	mi := &file_controlplane_v1_task_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LabelSelector) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LabelSelector) ProtoMessage() {}
+
+func (x *LabelSelector) ProtoReflect() protoreflect.Message {
+	mi := &file_controlplane_v1_task_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LabelSelector.ProtoReflect.Descriptor instead.
+func (*LabelSelector) Descriptor() ([]byte, []int) {
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *LabelSelector) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *LabelSelector) GetOperator() LabelOperator {
+	if x != nil {
+		return x.Operator
+	}
+	return LabelOperator_LABEL_OPERATOR_UNSPECIFIED
+}
+
+func (x *LabelSelector) GetValues() []string {
+	if x != nil {
+		return x.Values
+	}
+	return nil
+}
+
 // SubmitTaskRequest asks for one task to be stored.
 type SubmitTaskRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -828,7 +1184,7 @@ type SubmitTaskRequest struct {
 
 func (x *SubmitTaskRequest) Reset() {
 	*x = SubmitTaskRequest{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[5]
+	mi := &file_controlplane_v1_task_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -840,7 +1196,7 @@ func (x *SubmitTaskRequest) String() string {
 func (*SubmitTaskRequest) ProtoMessage() {}
 
 func (x *SubmitTaskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[5]
+	mi := &file_controlplane_v1_task_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -853,7 +1209,7 @@ func (x *SubmitTaskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitTaskRequest.ProtoReflect.Descriptor instead.
 func (*SubmitTaskRequest) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{5}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *SubmitTaskRequest) GetTask() *Task {
@@ -881,7 +1237,7 @@ type SubmitTaskResponse struct {
 
 func (x *SubmitTaskResponse) Reset() {
 	*x = SubmitTaskResponse{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[6]
+	mi := &file_controlplane_v1_task_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -893,7 +1249,7 @@ func (x *SubmitTaskResponse) String() string {
 func (*SubmitTaskResponse) ProtoMessage() {}
 
 func (x *SubmitTaskResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[6]
+	mi := &file_controlplane_v1_task_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -906,7 +1262,7 @@ func (x *SubmitTaskResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitTaskResponse.ProtoReflect.Descriptor instead.
 func (*SubmitTaskResponse) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{6}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *SubmitTaskResponse) GetTask() *Task {
@@ -927,7 +1283,7 @@ type SubmitTasksRequest struct {
 
 func (x *SubmitTasksRequest) Reset() {
 	*x = SubmitTasksRequest{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[7]
+	mi := &file_controlplane_v1_task_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -939,7 +1295,7 @@ func (x *SubmitTasksRequest) String() string {
 func (*SubmitTasksRequest) ProtoMessage() {}
 
 func (x *SubmitTasksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[7]
+	mi := &file_controlplane_v1_task_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -952,7 +1308,7 @@ func (x *SubmitTasksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitTasksRequest.ProtoReflect.Descriptor instead.
 func (*SubmitTasksRequest) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{7}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *SubmitTasksRequest) GetRequests() []*SubmitTaskRequest {
@@ -973,7 +1329,7 @@ type SubmitTasksResponse struct {
 
 func (x *SubmitTasksResponse) Reset() {
 	*x = SubmitTasksResponse{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[8]
+	mi := &file_controlplane_v1_task_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -985,7 +1341,7 @@ func (x *SubmitTasksResponse) String() string {
 func (*SubmitTasksResponse) ProtoMessage() {}
 
 func (x *SubmitTasksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[8]
+	mi := &file_controlplane_v1_task_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -998,7 +1354,7 @@ func (x *SubmitTasksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitTasksResponse.ProtoReflect.Descriptor instead.
 func (*SubmitTasksResponse) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{8}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *SubmitTasksResponse) GetOutcomes() []*SubmitTaskOutcome {
@@ -1024,7 +1380,7 @@ type SubmitTaskOutcome struct {
 
 func (x *SubmitTaskOutcome) Reset() {
 	*x = SubmitTaskOutcome{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[9]
+	mi := &file_controlplane_v1_task_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1036,7 +1392,7 @@ func (x *SubmitTaskOutcome) String() string {
 func (*SubmitTaskOutcome) ProtoMessage() {}
 
 func (x *SubmitTaskOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[9]
+	mi := &file_controlplane_v1_task_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1049,7 +1405,7 @@ func (x *SubmitTaskOutcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitTaskOutcome.ProtoReflect.Descriptor instead.
 func (*SubmitTaskOutcome) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{9}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *SubmitTaskOutcome) GetOutcome() isSubmitTaskOutcome_Outcome {
@@ -1108,7 +1464,7 @@ type ItemError struct {
 
 func (x *ItemError) Reset() {
 	*x = ItemError{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[10]
+	mi := &file_controlplane_v1_task_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1120,7 +1476,7 @@ func (x *ItemError) String() string {
 func (*ItemError) ProtoMessage() {}
 
 func (x *ItemError) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[10]
+	mi := &file_controlplane_v1_task_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1133,7 +1489,7 @@ func (x *ItemError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ItemError.ProtoReflect.Descriptor instead.
 func (*ItemError) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{10}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ItemError) GetCode() string {
@@ -1170,7 +1526,7 @@ type GetTaskRequest struct {
 
 func (x *GetTaskRequest) Reset() {
 	*x = GetTaskRequest{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[11]
+	mi := &file_controlplane_v1_task_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1182,7 +1538,7 @@ func (x *GetTaskRequest) String() string {
 func (*GetTaskRequest) ProtoMessage() {}
 
 func (x *GetTaskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[11]
+	mi := &file_controlplane_v1_task_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1195,7 +1551,7 @@ func (x *GetTaskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTaskRequest.ProtoReflect.Descriptor instead.
 func (*GetTaskRequest) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{11}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *GetTaskRequest) GetId() string {
@@ -1237,7 +1593,7 @@ type GetTaskResponse struct {
 
 func (x *GetTaskResponse) Reset() {
 	*x = GetTaskResponse{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[12]
+	mi := &file_controlplane_v1_task_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1249,7 +1605,7 @@ func (x *GetTaskResponse) String() string {
 func (*GetTaskResponse) ProtoMessage() {}
 
 func (x *GetTaskResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[12]
+	mi := &file_controlplane_v1_task_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1262,7 +1618,7 @@ func (x *GetTaskResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTaskResponse.ProtoReflect.Descriptor instead.
 func (*GetTaskResponse) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{12}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GetTaskResponse) GetTask() *Task {
@@ -1304,7 +1660,7 @@ type ListTasksRequest struct {
 
 func (x *ListTasksRequest) Reset() {
 	*x = ListTasksRequest{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[13]
+	mi := &file_controlplane_v1_task_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1316,7 +1672,7 @@ func (x *ListTasksRequest) String() string {
 func (*ListTasksRequest) ProtoMessage() {}
 
 func (x *ListTasksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[13]
+	mi := &file_controlplane_v1_task_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1329,7 +1685,7 @@ func (x *ListTasksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTasksRequest.ProtoReflect.Descriptor instead.
 func (*ListTasksRequest) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{13}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListTasksRequest) GetStatuses() []TaskStatus {
@@ -1415,7 +1771,7 @@ type ListTasksResponse struct {
 
 func (x *ListTasksResponse) Reset() {
 	*x = ListTasksResponse{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[14]
+	mi := &file_controlplane_v1_task_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1427,7 +1783,7 @@ func (x *ListTasksResponse) String() string {
 func (*ListTasksResponse) ProtoMessage() {}
 
 func (x *ListTasksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[14]
+	mi := &file_controlplane_v1_task_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1440,7 +1796,7 @@ func (x *ListTasksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTasksResponse.ProtoReflect.Descriptor instead.
 func (*ListTasksResponse) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{14}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListTasksResponse) GetTasks() []*Task {
@@ -1468,7 +1824,7 @@ type CancelTaskRequest struct {
 
 func (x *CancelTaskRequest) Reset() {
 	*x = CancelTaskRequest{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[15]
+	mi := &file_controlplane_v1_task_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1480,7 +1836,7 @@ func (x *CancelTaskRequest) String() string {
 func (*CancelTaskRequest) ProtoMessage() {}
 
 func (x *CancelTaskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[15]
+	mi := &file_controlplane_v1_task_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1493,7 +1849,7 @@ func (x *CancelTaskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelTaskRequest.ProtoReflect.Descriptor instead.
 func (*CancelTaskRequest) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{15}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CancelTaskRequest) GetId() string {
@@ -1514,7 +1870,7 @@ type CancelTaskResponse struct {
 
 func (x *CancelTaskResponse) Reset() {
 	*x = CancelTaskResponse{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[16]
+	mi := &file_controlplane_v1_task_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1526,7 +1882,7 @@ func (x *CancelTaskResponse) String() string {
 func (*CancelTaskResponse) ProtoMessage() {}
 
 func (x *CancelTaskResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[16]
+	mi := &file_controlplane_v1_task_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1539,7 +1895,7 @@ func (x *CancelTaskResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelTaskResponse.ProtoReflect.Descriptor instead.
 func (*CancelTaskResponse) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{16}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CancelTaskResponse) GetTask() *Task {
@@ -1567,7 +1923,7 @@ type WatchTasksRequest struct {
 
 func (x *WatchTasksRequest) Reset() {
 	*x = WatchTasksRequest{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[17]
+	mi := &file_controlplane_v1_task_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1579,7 +1935,7 @@ func (x *WatchTasksRequest) String() string {
 func (*WatchTasksRequest) ProtoMessage() {}
 
 func (x *WatchTasksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[17]
+	mi := &file_controlplane_v1_task_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1592,7 +1948,7 @@ func (x *WatchTasksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchTasksRequest.ProtoReflect.Descriptor instead.
 func (*WatchTasksRequest) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{17}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *WatchTasksRequest) GetCursor() string {
@@ -1637,7 +1993,7 @@ type WatchTasksResponse struct {
 
 func (x *WatchTasksResponse) Reset() {
 	*x = WatchTasksResponse{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[18]
+	mi := &file_controlplane_v1_task_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1649,7 +2005,7 @@ func (x *WatchTasksResponse) String() string {
 func (*WatchTasksResponse) ProtoMessage() {}
 
 func (x *WatchTasksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[18]
+	mi := &file_controlplane_v1_task_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1662,7 +2018,7 @@ func (x *WatchTasksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchTasksResponse.ProtoReflect.Descriptor instead.
 func (*WatchTasksResponse) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{18}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *WatchTasksResponse) GetCursor() string {
@@ -1704,7 +2060,7 @@ type TaskEvent struct {
 
 func (x *TaskEvent) Reset() {
 	*x = TaskEvent{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[19]
+	mi := &file_controlplane_v1_task_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1716,7 +2072,7 @@ func (x *TaskEvent) String() string {
 func (*TaskEvent) ProtoMessage() {}
 
 func (x *TaskEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[19]
+	mi := &file_controlplane_v1_task_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1729,7 +2085,7 @@ func (x *TaskEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskEvent.ProtoReflect.Descriptor instead.
 func (*TaskEvent) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{19}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *TaskEvent) GetTaskId() string {
@@ -1785,7 +2141,7 @@ var File_controlplane_v1_task_proto protoreflect.FileDescriptor
 
 const file_controlplane_v1_task_proto_rawDesc = "" +
 	"\n" +
-	"\x1acontrolplane/v1/task.proto\x12\x0fcontrolplane.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x99\x0e\n" +
+	"\x1acontrolplane/v1/task.proto\x12\x0fcontrolplane.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd9\x0e\n" +
 	"\x04Task\x12;\n" +
 	"\x02id\x18\x01 \x01(\tB+\xbaH(r&2$^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$R\x02id\x12\x1c\n" +
 	"\x04name\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80\x01R\x04name\x12A\n" +
@@ -1798,7 +2154,8 @@ const file_controlplane_v1_task_proto_rawDesc = "" +
 	"\atimeout\x18\t \x01(\v2\x19.google.protobuf.DurationB\x13\xbaH\x10\xaa\x01\r\"\x05\b\x80\xe7\x84\x0f2\x04\x10\xc0\x84=R\atimeout\x12,\n" +
 	"\fmax_attempts\x18\n" +
 	" \x01(\x05B\t\xbaH\x06\x1a\x04\x18d(\x00R\vmaxAttempts\x125\n" +
-	"\x11max_lost_attempts\x18\v \x01(\x05B\t\xbaH\x06\x1a\x04\x18d(\x00R\x0fmaxLostAttempts\x12\\\n" +
+	"\x11max_lost_attempts\x18\v \x01(\x05B\t\xbaH\x06\x1a\x04\x18d(\x00R\x0fmaxLostAttempts\x12>\n" +
+	"\vconstraints\x18\x13 \x01(\v2\x1c.controlplane.v1.ConstraintsR\vconstraints\x12\\\n" +
 	"\x13earliest_start_time\x18( \x01(\v2\x1a.google.protobuf.TimestampB\x10\xbaH\r\xb2\x01\n" +
 	"\x1a\x06\b\x80\xae\x99\xa4\x0f2\x00R\x11earliestStartTime\x12O\n" +
 	"\vstart_delay\x18) \x01(\v2\x19.google.protobuf.DurationB\x13\xbaH\x10\xaa\x01\r\"\x05\b\x80\xe7\x84\x0f2\x04\x10\xc0\x84=R\n" +
@@ -1857,14 +2214,40 @@ const file_controlplane_v1_task_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"t\n" +
 	"\fFunctionTask\x12?\n" +
 	"\x04name\x18\x01 \x01(\tB+\xbaH(r&2$^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$R\x04name\x12#\n" +
-	"\apayload\x18\x02 \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80@R\apayload\"\x8f\x01\n" +
+	"\apayload\x18\x02 \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80@R\apayload\"\xf9\x02\n" +
 	"\tResources\x12,\n" +
 	"\n" +
 	"cpu_millis\x18\x01 \x01(\x03B\r\xbaH\n" +
 	"\"\b\x18\x80\x94\xeb\xdc\x03(\x00R\tcpuMillis\x124\n" +
 	"\fmemory_bytes\x18\x02 \x01(\x03B\x11\xbaH\x0e\"\f\x18\x80\x80\x80\x80\x80\x80\x80\x80\x10(\x00R\vmemoryBytes\x12\x1e\n" +
 	"\x04gpus\x18\x03 \x01(\x05B\n" +
-	"\xbaH\a\x1a\x05\x18\x80\b(\x00R\x04gpus\"o\n" +
+	"\xbaH\a\x1a\x05\x18\x80\b(\x00R\x04gpus\x120\n" +
+	"\n" +
+	"disk_bytes\x18\x04 \x01(\x03B\x11\xbaH\x0e\"\f\x18\x80\x80\x80\x80\x80\x80\x80\x80\x10(\x00R\tdiskBytes\x12{\n" +
+	"\x06custom\x18\x05 \x03(\v2&.controlplane.v1.Resources.CustomEntryB;\xbaH8\x9a\x015\x10 \"%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$*\n" +
+	"\"\b\x18\x80\x94\xeb\xdc\x03(\x01R\x06custom\x1a9\n" +
+	"\vCustomEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01\"\x95\x05\n" +
+	"\vConstraints\x120\n" +
+	"\tproviders\x18\x01 \x03(\tB\x12\xbaH\x0f\x92\x01\f\x10 \x18\x01\"\x06r\x04 \x01(?R\tproviders\x12,\n" +
+	"\aregions\x18\x02 \x03(\tB\x12\xbaH\x0f\x92\x01\f\x10 \x18\x01\"\x06r\x04 \x01(?R\aregions\x12(\n" +
+	"\x05zones\x18\x03 \x03(\tB\x12\xbaH\x0f\x92\x01\f\x10 \x18\x01\"\x06r\x04 \x01(?R\x05zones\x129\n" +
+	"\x0einstance_types\x18\x04 \x03(\tB\x12\xbaH\x0f\x92\x01\f\x10 \x18\x01\"\x06r\x04 \x01(?R\rinstanceTypes\x12@\n" +
+	"\x06labels\x18\x05 \x03(\v2\x1e.controlplane.v1.LabelSelectorB\b\xbaH\x05\x92\x01\x02\x10 R\x06labels\x126\n" +
+	"\x04spot\x18\x06 \x01(\x0e2\x18.controlplane.v1.SpotUseB\b\xbaH\x05\x82\x01\x02\x10\x01R\x04spot\x12H\n" +
+	"\x19max_price_micros_per_hour\x18\a \x01(\x03B\x0e\xbaH\v\"\t\x18\x80\xa0\x94\xa5\x8d\x1d(\x00R\x15maxPriceMicrosPerHour\x12D\n" +
+	"\anode_id\x18\b \x01(\tB+\xbaH(r&2$^([A-Za-z0-9][A-Za-z0-9._-]{0,62})?$R\x06nodeId\x122\n" +
+	"\n" +
+	"gpu_models\x18\t \x03(\tB\x13\xbaH\x10\x92\x01\r\x10\x10\x18\x01\"\ar\x05 \x01(\x80\x01R\tgpuModels\x12B\n" +
+	"\x14min_gpu_memory_bytes\x18\n" +
+	" \x01(\x03B\x11\xbaH\x0e\"\f\x18\x80\x80\x80\x80\x80\x80\x80\x80\x10(\x00R\x11minGpuMemoryBytes\x12?\n" +
+	"\x11preferred_regions\x18\v \x03(\tB\x12\xbaH\x0f\x92\x01\f\x10 \x18\x01\"\x06r\x04 \x01(?R\x10preferredRegions\"\x9f\x01\n" +
+	"\rLabelSelector\x12\x1b\n" +
+	"\x03key\x18\x01 \x01(\tB\t\xbaH\x06r\x04 \x01(?R\x03key\x12F\n" +
+	"\boperator\x18\x02 \x01(\x0e2\x1e.controlplane.v1.LabelOperatorB\n" +
+	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\boperator\x12)\n" +
+	"\x06values\x18\x03 \x03(\tB\x11\xbaH\x0e\x92\x01\v\x10 \x18\x01\"\x05r\x03(\x80\x02R\x06values\"o\n" +
 	"\x11SubmitTaskRequest\x121\n" +
 	"\x04task\x18\x01 \x01(\v2\x15.controlplane.v1.TaskB\x06\xbaH\x03\xc8\x01\x01R\x04task\x12'\n" +
 	"\n" +
@@ -1943,7 +2326,19 @@ const file_controlplane_v1_task_proto_rawDesc = "" +
 	"\vConsistency\x12\x1b\n" +
 	"\x17CONSISTENCY_UNSPECIFIED\x10\x00\x12\x1c\n" +
 	"\x18CONSISTENCY_LINEARIZABLE\x10\x01\x12\x15\n" +
-	"\x11CONSISTENCY_STALE\x10\x022\x9a\x04\n" +
+	"\x11CONSISTENCY_STALE\x10\x02*\xc0\x01\n" +
+	"\rLabelOperator\x12\x1e\n" +
+	"\x1aLABEL_OPERATOR_UNSPECIFIED\x10\x00\x12\x15\n" +
+	"\x11LABEL_OPERATOR_IN\x10\x01\x12\x19\n" +
+	"\x15LABEL_OPERATOR_NOT_IN\x10\x02\x12\x19\n" +
+	"\x15LABEL_OPERATOR_EXISTS\x10\x03\x12!\n" +
+	"\x1dLABEL_OPERATOR_DOES_NOT_EXIST\x10\x04\x12\x1f\n" +
+	"\x1bLABEL_OPERATOR_GREATER_THAN\x10\x05*`\n" +
+	"\aSpotUse\x12\x18\n" +
+	"\x14SPOT_USE_UNSPECIFIED\x10\x00\x12\x14\n" +
+	"\x10SPOT_USE_ALLOWED\x10\x01\x12\x11\n" +
+	"\rSPOT_USE_ONLY\x10\x02\x12\x12\n" +
+	"\x0eSPOT_USE_NEVER\x10\x032\x9a\x04\n" +
 	"\vTaskService\x12U\n" +
 	"\n" +
 	"SubmitTask\x12\".controlplane.v1.SubmitTaskRequest\x1a#.controlplane.v1.SubmitTaskResponse\x12X\n" +
@@ -1968,92 +2363,102 @@ func file_controlplane_v1_task_proto_rawDescGZIP() []byte {
 	return file_controlplane_v1_task_proto_rawDescData
 }
 
-var file_controlplane_v1_task_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_controlplane_v1_task_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_controlplane_v1_task_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_controlplane_v1_task_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_controlplane_v1_task_proto_goTypes = []any{
 	(TaskStatus)(0),               // 0: controlplane.v1.TaskStatus
 	(Consistency)(0),              // 1: controlplane.v1.Consistency
-	(*Task)(nil),                  // 2: controlplane.v1.Task
-	(*RetryPolicy)(nil),           // 3: controlplane.v1.RetryPolicy
-	(*ExecTask)(nil),              // 4: controlplane.v1.ExecTask
-	(*FunctionTask)(nil),          // 5: controlplane.v1.FunctionTask
-	(*Resources)(nil),             // 6: controlplane.v1.Resources
-	(*SubmitTaskRequest)(nil),     // 7: controlplane.v1.SubmitTaskRequest
-	(*SubmitTaskResponse)(nil),    // 8: controlplane.v1.SubmitTaskResponse
-	(*SubmitTasksRequest)(nil),    // 9: controlplane.v1.SubmitTasksRequest
-	(*SubmitTasksResponse)(nil),   // 10: controlplane.v1.SubmitTasksResponse
-	(*SubmitTaskOutcome)(nil),     // 11: controlplane.v1.SubmitTaskOutcome
-	(*ItemError)(nil),             // 12: controlplane.v1.ItemError
-	(*GetTaskRequest)(nil),        // 13: controlplane.v1.GetTaskRequest
-	(*GetTaskResponse)(nil),       // 14: controlplane.v1.GetTaskResponse
-	(*ListTasksRequest)(nil),      // 15: controlplane.v1.ListTasksRequest
-	(*ListTasksResponse)(nil),     // 16: controlplane.v1.ListTasksResponse
-	(*CancelTaskRequest)(nil),     // 17: controlplane.v1.CancelTaskRequest
-	(*CancelTaskResponse)(nil),    // 18: controlplane.v1.CancelTaskResponse
-	(*WatchTasksRequest)(nil),     // 19: controlplane.v1.WatchTasksRequest
-	(*WatchTasksResponse)(nil),    // 20: controlplane.v1.WatchTasksResponse
-	(*TaskEvent)(nil),             // 21: controlplane.v1.TaskEvent
-	nil,                           // 22: controlplane.v1.Task.LabelsEntry
-	nil,                           // 23: controlplane.v1.ExecTask.EnvEntry
-	nil,                           // 24: controlplane.v1.ListTasksRequest.LabelsEntry
-	(*durationpb.Duration)(nil),   // 25: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 26: google.protobuf.Timestamp
+	(LabelOperator)(0),            // 2: controlplane.v1.LabelOperator
+	(SpotUse)(0),                  // 3: controlplane.v1.SpotUse
+	(*Task)(nil),                  // 4: controlplane.v1.Task
+	(*RetryPolicy)(nil),           // 5: controlplane.v1.RetryPolicy
+	(*ExecTask)(nil),              // 6: controlplane.v1.ExecTask
+	(*FunctionTask)(nil),          // 7: controlplane.v1.FunctionTask
+	(*Resources)(nil),             // 8: controlplane.v1.Resources
+	(*Constraints)(nil),           // 9: controlplane.v1.Constraints
+	(*LabelSelector)(nil),         // 10: controlplane.v1.LabelSelector
+	(*SubmitTaskRequest)(nil),     // 11: controlplane.v1.SubmitTaskRequest
+	(*SubmitTaskResponse)(nil),    // 12: controlplane.v1.SubmitTaskResponse
+	(*SubmitTasksRequest)(nil),    // 13: controlplane.v1.SubmitTasksRequest
+	(*SubmitTasksResponse)(nil),   // 14: controlplane.v1.SubmitTasksResponse
+	(*SubmitTaskOutcome)(nil),     // 15: controlplane.v1.SubmitTaskOutcome
+	(*ItemError)(nil),             // 16: controlplane.v1.ItemError
+	(*GetTaskRequest)(nil),        // 17: controlplane.v1.GetTaskRequest
+	(*GetTaskResponse)(nil),       // 18: controlplane.v1.GetTaskResponse
+	(*ListTasksRequest)(nil),      // 19: controlplane.v1.ListTasksRequest
+	(*ListTasksResponse)(nil),     // 20: controlplane.v1.ListTasksResponse
+	(*CancelTaskRequest)(nil),     // 21: controlplane.v1.CancelTaskRequest
+	(*CancelTaskResponse)(nil),    // 22: controlplane.v1.CancelTaskResponse
+	(*WatchTasksRequest)(nil),     // 23: controlplane.v1.WatchTasksRequest
+	(*WatchTasksResponse)(nil),    // 24: controlplane.v1.WatchTasksResponse
+	(*TaskEvent)(nil),             // 25: controlplane.v1.TaskEvent
+	nil,                           // 26: controlplane.v1.Task.LabelsEntry
+	nil,                           // 27: controlplane.v1.ExecTask.EnvEntry
+	nil,                           // 28: controlplane.v1.Resources.CustomEntry
+	nil,                           // 29: controlplane.v1.ListTasksRequest.LabelsEntry
+	(*durationpb.Duration)(nil),   // 30: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 31: google.protobuf.Timestamp
 }
 var file_controlplane_v1_task_proto_depIdxs = []int32{
-	22, // 0: controlplane.v1.Task.labels:type_name -> controlplane.v1.Task.LabelsEntry
-	4,  // 1: controlplane.v1.Task.exec:type_name -> controlplane.v1.ExecTask
-	5,  // 2: controlplane.v1.Task.function:type_name -> controlplane.v1.FunctionTask
-	6,  // 3: controlplane.v1.Task.resources:type_name -> controlplane.v1.Resources
-	25, // 4: controlplane.v1.Task.timeout:type_name -> google.protobuf.Duration
-	26, // 5: controlplane.v1.Task.earliest_start_time:type_name -> google.protobuf.Timestamp
-	25, // 6: controlplane.v1.Task.start_delay:type_name -> google.protobuf.Duration
-	25, // 7: controlplane.v1.Task.queue_timeout:type_name -> google.protobuf.Duration
-	3,  // 8: controlplane.v1.Task.retry_policy:type_name -> controlplane.v1.RetryPolicy
-	0,  // 9: controlplane.v1.Task.status:type_name -> controlplane.v1.TaskStatus
-	26, // 10: controlplane.v1.Task.create_time:type_name -> google.protobuf.Timestamp
-	26, // 11: controlplane.v1.Task.assign_time:type_name -> google.protobuf.Timestamp
-	26, // 12: controlplane.v1.Task.start_time:type_name -> google.protobuf.Timestamp
-	26, // 13: controlplane.v1.Task.end_time:type_name -> google.protobuf.Timestamp
-	26, // 14: controlplane.v1.Task.retry_time:type_name -> google.protobuf.Timestamp
-	25, // 15: controlplane.v1.RetryPolicy.initial_backoff:type_name -> google.protobuf.Duration
-	25, // 16: controlplane.v1.RetryPolicy.max_backoff:type_name -> google.protobuf.Duration
-	23, // 17: controlplane.v1.ExecTask.env:type_name -> controlplane.v1.ExecTask.EnvEntry
-	2,  // 18: controlplane.v1.SubmitTaskRequest.task:type_name -> controlplane.v1.Task
-	2,  // 19: controlplane.v1.SubmitTaskResponse.task:type_name -> controlplane.v1.Task
-	7,  // 20: controlplane.v1.SubmitTasksRequest.requests:type_name -> controlplane.v1.SubmitTaskRequest
-	11, // 21: controlplane.v1.SubmitTasksResponse.outcomes:type_name -> controlplane.v1.SubmitTaskOutcome
-	2,  // 22: controlplane.v1.SubmitTaskOutcome.task:type_name -> controlplane.v1.Task
-	12, // 23: controlplane.v1.SubmitTaskOutcome.error:type_name -> controlplane.v1.ItemError
-	1,  // 24: controlplane.v1.GetTaskRequest.consistency:type_name -> controlplane.v1.Consistency
-	25, // 25: controlplane.v1.GetTaskRequest.max_staleness:type_name -> google.protobuf.Duration
-	2,  // 26: controlplane.v1.GetTaskResponse.task:type_name -> controlplane.v1.Task
-	0,  // 27: controlplane.v1.ListTasksRequest.statuses:type_name -> controlplane.v1.TaskStatus
-	24, // 28: controlplane.v1.ListTasksRequest.labels:type_name -> controlplane.v1.ListTasksRequest.LabelsEntry
-	1,  // 29: controlplane.v1.ListTasksRequest.consistency:type_name -> controlplane.v1.Consistency
-	25, // 30: controlplane.v1.ListTasksRequest.max_staleness:type_name -> google.protobuf.Duration
-	2,  // 31: controlplane.v1.ListTasksResponse.tasks:type_name -> controlplane.v1.Task
-	2,  // 32: controlplane.v1.CancelTaskResponse.task:type_name -> controlplane.v1.Task
-	21, // 33: controlplane.v1.WatchTasksResponse.event:type_name -> controlplane.v1.TaskEvent
-	0,  // 34: controlplane.v1.TaskEvent.status:type_name -> controlplane.v1.TaskStatus
-	26, // 35: controlplane.v1.TaskEvent.time:type_name -> google.protobuf.Timestamp
-	2,  // 36: controlplane.v1.TaskEvent.task:type_name -> controlplane.v1.Task
-	7,  // 37: controlplane.v1.TaskService.SubmitTask:input_type -> controlplane.v1.SubmitTaskRequest
-	9,  // 38: controlplane.v1.TaskService.SubmitTasks:input_type -> controlplane.v1.SubmitTasksRequest
-	13, // 39: controlplane.v1.TaskService.GetTask:input_type -> controlplane.v1.GetTaskRequest
-	15, // 40: controlplane.v1.TaskService.ListTasks:input_type -> controlplane.v1.ListTasksRequest
-	17, // 41: controlplane.v1.TaskService.CancelTask:input_type -> controlplane.v1.CancelTaskRequest
-	19, // 42: controlplane.v1.TaskService.WatchTasks:input_type -> controlplane.v1.WatchTasksRequest
-	8,  // 43: controlplane.v1.TaskService.SubmitTask:output_type -> controlplane.v1.SubmitTaskResponse
-	10, // 44: controlplane.v1.TaskService.SubmitTasks:output_type -> controlplane.v1.SubmitTasksResponse
-	14, // 45: controlplane.v1.TaskService.GetTask:output_type -> controlplane.v1.GetTaskResponse
-	16, // 46: controlplane.v1.TaskService.ListTasks:output_type -> controlplane.v1.ListTasksResponse
-	18, // 47: controlplane.v1.TaskService.CancelTask:output_type -> controlplane.v1.CancelTaskResponse
-	20, // 48: controlplane.v1.TaskService.WatchTasks:output_type -> controlplane.v1.WatchTasksResponse
-	43, // [43:49] is the sub-list for method output_type
-	37, // [37:43] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	26, // 0: controlplane.v1.Task.labels:type_name -> controlplane.v1.Task.LabelsEntry
+	6,  // 1: controlplane.v1.Task.exec:type_name -> controlplane.v1.ExecTask
+	7,  // 2: controlplane.v1.Task.function:type_name -> controlplane.v1.FunctionTask
+	8,  // 3: controlplane.v1.Task.resources:type_name -> controlplane.v1.Resources
+	30, // 4: controlplane.v1.Task.timeout:type_name -> google.protobuf.Duration
+	9,  // 5: controlplane.v1.Task.constraints:type_name -> controlplane.v1.Constraints
+	31, // 6: controlplane.v1.Task.earliest_start_time:type_name -> google.protobuf.Timestamp
+	30, // 7: controlplane.v1.Task.start_delay:type_name -> google.protobuf.Duration
+	30, // 8: controlplane.v1.Task.queue_timeout:type_name -> google.protobuf.Duration
+	5,  // 9: controlplane.v1.Task.retry_policy:type_name -> controlplane.v1.RetryPolicy
+	0,  // 10: controlplane.v1.Task.status:type_name -> controlplane.v1.TaskStatus
+	31, // 11: controlplane.v1.Task.create_time:type_name -> google.protobuf.Timestamp
+	31, // 12: controlplane.v1.Task.assign_time:type_name -> google.protobuf.Timestamp
+	31, // 13: controlplane.v1.Task.start_time:type_name -> google.protobuf.Timestamp
+	31, // 14: controlplane.v1.Task.end_time:type_name -> google.protobuf.Timestamp
+	31, // 15: controlplane.v1.Task.retry_time:type_name -> google.protobuf.Timestamp
+	30, // 16: controlplane.v1.RetryPolicy.initial_backoff:type_name -> google.protobuf.Duration
+	30, // 17: controlplane.v1.RetryPolicy.max_backoff:type_name -> google.protobuf.Duration
+	27, // 18: controlplane.v1.ExecTask.env:type_name -> controlplane.v1.ExecTask.EnvEntry
+	28, // 19: controlplane.v1.Resources.custom:type_name -> controlplane.v1.Resources.CustomEntry
+	10, // 20: controlplane.v1.Constraints.labels:type_name -> controlplane.v1.LabelSelector
+	3,  // 21: controlplane.v1.Constraints.spot:type_name -> controlplane.v1.SpotUse
+	2,  // 22: controlplane.v1.LabelSelector.operator:type_name -> controlplane.v1.LabelOperator
+	4,  // 23: controlplane.v1.SubmitTaskRequest.task:type_name -> controlplane.v1.Task
+	4,  // 24: controlplane.v1.SubmitTaskResponse.task:type_name -> controlplane.v1.Task
+	11, // 25: controlplane.v1.SubmitTasksRequest.requests:type_name -> controlplane.v1.SubmitTaskRequest
+	15, // 26: controlplane.v1.SubmitTasksResponse.outcomes:type_name -> controlplane.v1.SubmitTaskOutcome
+	4,  // 27: controlplane.v1.SubmitTaskOutcome.task:type_name -> controlplane.v1.Task
+	16, // 28: controlplane.v1.SubmitTaskOutcome.error:type_name -> controlplane.v1.ItemError
+	1,  // 29: controlplane.v1.GetTaskRequest.consistency:type_name -> controlplane.v1.Consistency
+	30, // 30: controlplane.v1.GetTaskRequest.max_staleness:type_name -> google.protobuf.Duration
+	4,  // 31: controlplane.v1.GetTaskResponse.task:type_name -> controlplane.v1.Task
+	0,  // 32: controlplane.v1.ListTasksRequest.statuses:type_name -> controlplane.v1.TaskStatus
+	29, // 33: controlplane.v1.ListTasksRequest.labels:type_name -> controlplane.v1.ListTasksRequest.LabelsEntry
+	1,  // 34: controlplane.v1.ListTasksRequest.consistency:type_name -> controlplane.v1.Consistency
+	30, // 35: controlplane.v1.ListTasksRequest.max_staleness:type_name -> google.protobuf.Duration
+	4,  // 36: controlplane.v1.ListTasksResponse.tasks:type_name -> controlplane.v1.Task
+	4,  // 37: controlplane.v1.CancelTaskResponse.task:type_name -> controlplane.v1.Task
+	25, // 38: controlplane.v1.WatchTasksResponse.event:type_name -> controlplane.v1.TaskEvent
+	0,  // 39: controlplane.v1.TaskEvent.status:type_name -> controlplane.v1.TaskStatus
+	31, // 40: controlplane.v1.TaskEvent.time:type_name -> google.protobuf.Timestamp
+	4,  // 41: controlplane.v1.TaskEvent.task:type_name -> controlplane.v1.Task
+	11, // 42: controlplane.v1.TaskService.SubmitTask:input_type -> controlplane.v1.SubmitTaskRequest
+	13, // 43: controlplane.v1.TaskService.SubmitTasks:input_type -> controlplane.v1.SubmitTasksRequest
+	17, // 44: controlplane.v1.TaskService.GetTask:input_type -> controlplane.v1.GetTaskRequest
+	19, // 45: controlplane.v1.TaskService.ListTasks:input_type -> controlplane.v1.ListTasksRequest
+	21, // 46: controlplane.v1.TaskService.CancelTask:input_type -> controlplane.v1.CancelTaskRequest
+	23, // 47: controlplane.v1.TaskService.WatchTasks:input_type -> controlplane.v1.WatchTasksRequest
+	12, // 48: controlplane.v1.TaskService.SubmitTask:output_type -> controlplane.v1.SubmitTaskResponse
+	14, // 49: controlplane.v1.TaskService.SubmitTasks:output_type -> controlplane.v1.SubmitTasksResponse
+	18, // 50: controlplane.v1.TaskService.GetTask:output_type -> controlplane.v1.GetTaskResponse
+	20, // 51: controlplane.v1.TaskService.ListTasks:output_type -> controlplane.v1.ListTasksResponse
+	22, // 52: controlplane.v1.TaskService.CancelTask:output_type -> controlplane.v1.CancelTaskResponse
+	24, // 53: controlplane.v1.TaskService.WatchTasks:output_type -> controlplane.v1.WatchTasksResponse
+	48, // [48:54] is the sub-list for method output_type
+	42, // [42:48] is the sub-list for method input_type
+	42, // [42:42] is the sub-list for extension type_name
+	42, // [42:42] is the sub-list for extension extendee
+	0,  // [0:42] is the sub-list for field type_name
 }
 
 func init() { file_controlplane_v1_task_proto_init() }
@@ -2066,7 +2471,7 @@ func file_controlplane_v1_task_proto_init() {
 		(*Task_Function)(nil),
 	}
 	file_controlplane_v1_task_proto_msgTypes[1].OneofWrappers = []any{}
-	file_controlplane_v1_task_proto_msgTypes[9].OneofWrappers = []any{
+	file_controlplane_v1_task_proto_msgTypes[11].OneofWrappers = []any{
 		(*SubmitTaskOutcome_Task)(nil),
 		(*SubmitTaskOutcome_Error)(nil),
 	}
@@ -2075,8 +2480,8 @@ func file_controlplane_v1_task_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_controlplane_v1_task_proto_rawDesc), len(file_controlplane_v1_task_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   23,
+			NumEnums:      4,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -121,6 +121,14 @@ export declare type Task = Message<"controlplane.v1.Task"> & {
   maxLostAttempts: number;
 
   /**
+   * On which nodes it may run, beside the room for its resources; on all when
+   * not set.
+   *
+   * @generated from field: controlplane.v1.Constraints constraints = 19;
+   */
+  constraints?: Constraints | undefined;
+
+  /**
    * It is not placed before this time, 1970 to 2099; at once when not set or past.
    * Stored in milliseconds. As an output it also tells what came of start_delay.
    *
@@ -430,11 +438,26 @@ export declare type Resources = Message<"controlplane.v1.Resources"> & {
   memoryBytes: bigint;
 
   /**
-   * Whole GPUs, 0 to 1,024.
+   * Whole GPUs, 0 to 1,024. Which models will do is said by the constraints.
    *
    * @generated from field: int32 gpus = 3;
    */
   gpus: number;
+
+  /**
+   * Disk in bytes, 0 to 2^60.
+   *
+   * @generated from field: int64 disk_bytes = 4;
+   */
+  diskBytes: bigint;
+
+  /**
+   * Whatever else a node has a number of, such as licenses: at most 32 names, each
+   * 1 to 63 letters, digits, '.', '_' or '-', with 1 to 10^9 of them.
+   *
+   * @generated from field: map<string, int64> custom = 5;
+   */
+  custom: { [key: string]: bigint };
 };
 
 /**
@@ -442,6 +465,135 @@ export declare type Resources = Message<"controlplane.v1.Resources"> & {
  * Use `create(ResourcesSchema)` to create a new message.
  */
 export declare const ResourcesSchema: GenMessage<Resources>;
+
+/**
+ * Constraints say on which nodes a task may run. All that are given must hold.
+ *
+ * @generated from message controlplane.v1.Constraints
+ */
+export declare type Constraints = Message<"controlplane.v1.Constraints"> & {
+  /**
+   * The node's cloud is one of these; at most 32, each 1 to 63 bytes.
+   *
+   * @generated from field: repeated string providers = 1;
+   */
+  providers: string[];
+
+  /**
+   * Its region is one of these; like providers.
+   *
+   * @generated from field: repeated string regions = 2;
+   */
+  regions: string[];
+
+  /**
+   * Its zone is one of these; like providers.
+   *
+   * @generated from field: repeated string zones = 3;
+   */
+  zones: string[];
+
+  /**
+   * Its instance type is one of these; like providers.
+   *
+   * @generated from field: repeated string instance_types = 4;
+   */
+  instanceTypes: string[];
+
+  /**
+   * Its labels are as all of these say; at most 32.
+   *
+   * @generated from field: repeated controlplane.v1.LabelSelector labels = 5;
+   */
+  labels: LabelSelector[];
+
+  /**
+   * Whether it may be a spot machine.
+   *
+   * @generated from field: controlplane.v1.SpotUse spot = 6;
+   */
+  spot: SpotUse;
+
+  /**
+   * It costs at most so many millionths of a US dollar an hour, 0 to 10^12; no
+   * bound when 0. A node whose price is not known does not meet a bound.
+   *
+   * @generated from field: int64 max_price_micros_per_hour = 7;
+   */
+  maxPriceMicrosPerHour: bigint;
+
+  /**
+   * It is this node, named by 1 to 63 letters, digits, '.', '_' or '-'; any when empty.
+   *
+   * @generated from field: string node_id = 8;
+   */
+  nodeId: string;
+
+  /**
+   * The GPUs that the task gets are of one of these models; at most 16, each 1 to
+   * 128 bytes. A model matches by whole words whatever their case: "h100" matches
+   * "NVIDIA H100 80GB HBM3", "a10" does not match "NVIDIA A100-SXM4-40GB".
+   *
+   * @generated from field: repeated string gpu_models = 9;
+   */
+  gpuModels: string[];
+
+  /**
+   * Each of the GPUs that it gets has at least so many bytes of memory, 0 to 2^60.
+   *
+   * @generated from field: int64 min_gpu_memory_bytes = 10;
+   */
+  minGpuMemoryBytes: bigint;
+
+  /**
+   * A node in one of these regions is taken first, if one has room: a wish, while
+   * `regions` is a condition. Like providers.
+   *
+   * @generated from field: repeated string preferred_regions = 11;
+   */
+  preferredRegions: string[];
+};
+
+/**
+ * Describes the message controlplane.v1.Constraints.
+ * Use `create(ConstraintsSchema)` to create a new message.
+ */
+export declare const ConstraintsSchema: GenMessage<Constraints>;
+
+/**
+ * LabelSelector is a condition on one label of a node.
+ *
+ * @generated from message controlplane.v1.LabelSelector
+ */
+export declare type LabelSelector = Message<"controlplane.v1.LabelSelector"> & {
+  /**
+   * The label's key, 1 to 63 bytes.
+   *
+   * @generated from field: string key = 1;
+   */
+  key: string;
+
+  /**
+   * What must hold.
+   *
+   * @generated from field: controlplane.v1.LabelOperator operator = 2;
+   */
+  operator: LabelOperator;
+
+  /**
+   * Values for the operator, each at most 256 bytes: 1 to 32 of them for IN and
+   * NOT_IN, one whole number for GREATER_THAN, none for EXISTS and DOES_NOT_EXIST.
+   *
+   * @generated from field: repeated string values = 3;
+   */
+  values: string[];
+};
+
+/**
+ * Describes the message controlplane.v1.LabelSelector.
+ * Use `create(LabelSelectorSchema)` to create a new message.
+ */
+export declare const LabelSelectorSchema: GenMessage<LabelSelector>;
 
 /**
  * SubmitTaskRequest asks for one task to be stored.
@@ -1039,6 +1191,100 @@ export enum Consistency {
  * Describes the enum controlplane.v1.Consistency.
  */
 export declare const ConsistencySchema: GenEnum<Consistency>;
+
+/**
+ * LabelOperator is what a selector asks of a label.
+ *
+ * @generated from enum controlplane.v1.LabelOperator
+ */
+export enum LabelOperator {
+  /**
+   * Not set.
+   *
+   * @generated from enum value: LABEL_OPERATOR_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The node has the label, with one of the values.
+   *
+   * @generated from enum value: LABEL_OPERATOR_IN = 1;
+   */
+  IN = 1,
+
+  /**
+   * The node has the label with none of the values, or has no such label.
+   *
+   * @generated from enum value: LABEL_OPERATOR_NOT_IN = 2;
+   */
+  NOT_IN = 2,
+
+  /**
+   * The node has the label.
+   *
+   * @generated from enum value: LABEL_OPERATOR_EXISTS = 3;
+   */
+  EXISTS = 3,
+
+  /**
+   * The node has no such label.
+   *
+   * @generated from enum value: LABEL_OPERATOR_DOES_NOT_EXIST = 4;
+   */
+  DOES_NOT_EXIST = 4,
+
+  /**
+   * The node has the label, and it is a whole number above the value.
+   *
+   * @generated from enum value: LABEL_OPERATOR_GREATER_THAN = 5;
+   */
+  GREATER_THAN = 5,
+}
+
+/**
+ * Describes the enum controlplane.v1.LabelOperator.
+ */
+export declare const LabelOperatorSchema: GenEnum<LabelOperator>;
+
+/**
+ * SpotUse says whether a task may run on spot machines.
+ *
+ * @generated from enum controlplane.v1.SpotUse
+ */
+export enum SpotUse {
+  /**
+   * Same as SPOT_USE_ALLOWED.
+   *
+   * @generated from enum value: SPOT_USE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * On spot machines and others.
+   *
+   * @generated from enum value: SPOT_USE_ALLOWED = 1;
+   */
+  ALLOWED = 1,
+
+  /**
+   * On spot machines only.
+   *
+   * @generated from enum value: SPOT_USE_ONLY = 2;
+   */
+  ONLY = 2,
+
+  /**
+   * Not on spot machines.
+   *
+   * @generated from enum value: SPOT_USE_NEVER = 3;
+   */
+  NEVER = 3,
+}
+
+/**
+ * Describes the enum controlplane.v1.SpotUse.
+ */
+export declare const SpotUseSchema: GenEnum<SpotUse>;
 
 /**
  * TaskService takes work and tells what became of it.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from protobuf.wkt.google.protobuf.timestamp_pb import Timestamp
 
 
-_TaskFields: TypeAlias = Literal["id", "name", "queue", "priority", "labels", "exec", "function", "resources", "timeout", "max_attempts", "max_lost_attempts", "earliest_start_time", "start_delay", "queue_timeout", "retry_policy", "concurrency_key", "max_concurrency", "status", "node_id", "attempt", "create_time", "assign_time", "start_time", "end_time", "result", "error", "exit_code", "log_tail", "cancel_requested", "failed_attempts", "lost_attempts", "retry_time", "gpu_devices"]
+_TaskFields: TypeAlias = Literal["id", "name", "queue", "priority", "labels", "exec", "function", "resources", "timeout", "max_attempts", "max_lost_attempts", "constraints", "earliest_start_time", "start_delay", "queue_timeout", "retry_policy", "concurrency_key", "max_concurrency", "status", "node_id", "attempt", "create_time", "assign_time", "start_time", "end_time", "result", "error", "exit_code", "log_tail", "cancel_requested", "failed_attempts", "lost_attempts", "retry_time", "gpu_devices"]
 
 class Task(Message[_TaskFields]):
     """
@@ -99,6 +99,13 @@ class Task(Message[_TaskFields]):
 
             ```proto
             int32 max_lost_attempts = 11;
+            ```
+        constraints:
+            On which nodes it may run, beside the room for its resources; on all when
+            not set.
+
+            ```proto
+            optional controlplane.v1.Constraints constraints = 19;
             ```
         earliest_start_time:
             It is not placed before this time, 1970 to 2099; at once when not set or past.
@@ -244,7 +251,7 @@ class Task(Message[_TaskFields]):
             ```
     """
 
-    __slots__ = ("id", "name", "queue", "priority", "labels", "resources", "timeout", "max_attempts", "max_lost_attempts", "earliest_start_time", "start_delay", "queue_timeout", "retry_policy", "concurrency_key", "max_concurrency", "status", "node_id", "attempt", "create_time", "assign_time", "start_time", "end_time", "result", "error", "exit_code", "log_tail", "cancel_requested", "failed_attempts", "lost_attempts", "retry_time", "gpu_devices", "work")
+    __slots__ = ("id", "name", "queue", "priority", "labels", "resources", "timeout", "max_attempts", "max_lost_attempts", "constraints", "earliest_start_time", "start_delay", "queue_timeout", "retry_policy", "concurrency_key", "max_concurrency", "status", "node_id", "attempt", "create_time", "assign_time", "start_time", "end_time", "result", "error", "exit_code", "log_tail", "cancel_requested", "failed_attempts", "lost_attempts", "retry_time", "gpu_devices", "work")
 
     if TYPE_CHECKING:
 
@@ -261,6 +268,7 @@ class Task(Message[_TaskFields]):
             timeout: Duration | None = None,
             max_attempts: int = 0,
             max_lost_attempts: int = 0,
+            constraints: Constraints | None = None,
             earliest_start_time: Timestamp | None = None,
             start_delay: Duration | None = None,
             queue_timeout: Duration | None = None,
@@ -296,6 +304,7 @@ class Task(Message[_TaskFields]):
         timeout: Duration | None
         max_attempts: int
         max_lost_attempts: int
+        constraints: Constraints | None
         earliest_start_time: Timestamp | None
         start_delay: Duration | None
         queue_timeout: Duration | None
@@ -480,7 +489,7 @@ class FunctionTask(Message[_FunctionTaskFields]):
         name: str
         payload: bytes
 
-_ResourcesFields: TypeAlias = Literal["cpu_millis", "memory_bytes", "gpus"]
+_ResourcesFields: TypeAlias = Literal["cpu_millis", "memory_bytes", "gpus", "disk_bytes", "custom"]
 
 class Resources(Message[_ResourcesFields]):
     """
@@ -504,14 +513,27 @@ class Resources(Message[_ResourcesFields]):
             int64 memory_bytes = 2;
             ```
         gpus:
-            Whole GPUs, 0 to 1,024.
+            Whole GPUs, 0 to 1,024. Which models will do is said by the constraints.
 
             ```proto
             int32 gpus = 3;
             ```
+        disk_bytes:
+            Disk in bytes, 0 to 2^60.
+
+            ```proto
+            int64 disk_bytes = 4;
+            ```
+        custom:
+            Whatever else a node has a number of, such as licenses: at most 32 names, each
+            1 to 63 letters, digits, '.', '_' or '-', with 1 to 10^9 of them.
+
+            ```proto
+            map<string, int64> custom = 5;
+            ```
     """
 
-    __slots__ = ("cpu_millis", "memory_bytes", "gpus")
+    __slots__ = ("cpu_millis", "memory_bytes", "gpus", "disk_bytes", "custom")
 
     if TYPE_CHECKING:
 
@@ -521,12 +543,181 @@ class Resources(Message[_ResourcesFields]):
             cpu_millis: int = 0,
             memory_bytes: int = 0,
             gpus: int = 0,
+            disk_bytes: int = 0,
+            custom: dict[str, int] | None = None,
         ) -> None:
             pass
 
         cpu_millis: int
         memory_bytes: int
         gpus: int
+        disk_bytes: int
+        custom: dict[str, int]
+
+_ConstraintsFields: TypeAlias = Literal["providers", "regions", "zones", "instance_types", "labels", "spot", "max_price_micros_per_hour", "node_id", "gpu_models", "min_gpu_memory_bytes", "preferred_regions"]
+
+class Constraints(Message[_ConstraintsFields]):
+    """
+    Constraints say on which nodes a task may run. All that are given must hold.
+
+    ```proto
+    message controlplane.v1.Constraints
+    ```
+
+    Attributes:
+        providers:
+            The node's cloud is one of these; at most 32, each 1 to 63 bytes.
+
+            ```proto
+            repeated string providers = 1;
+            ```
+        regions:
+            Its region is one of these; like providers.
+
+            ```proto
+            repeated string regions = 2;
+            ```
+        zones:
+            Its zone is one of these; like providers.
+
+            ```proto
+            repeated string zones = 3;
+            ```
+        instance_types:
+            Its instance type is one of these; like providers.
+
+            ```proto
+            repeated string instance_types = 4;
+            ```
+        labels:
+            Its labels are as all of these say; at most 32.
+
+            ```proto
+            repeated controlplane.v1.LabelSelector labels = 5;
+            ```
+        spot:
+            Whether it may be a spot machine.
+
+            ```proto
+            controlplane.v1.SpotUse spot = 6;
+            ```
+        max_price_micros_per_hour:
+            It costs at most so many millionths of a US dollar an hour, 0 to 10^12; no
+            bound when 0. A node whose price is not known does not meet a bound.
+
+            ```proto
+            int64 max_price_micros_per_hour = 7;
+            ```
+        node_id:
+            It is this node, named by 1 to 63 letters, digits, '.', '_' or '-'; any when empty.
+
+            ```proto
+            string node_id = 8;
+            ```
+        gpu_models:
+            The GPUs that the task gets are of one of these models; at most 16, each 1 to
+            128 bytes. A model matches by whole words whatever their case: "h100" matches
+            "NVIDIA H100 80GB HBM3", "a10" does not match "NVIDIA A100-SXM4-40GB".
+
+            ```proto
+            repeated string gpu_models = 9;
+            ```
+        min_gpu_memory_bytes:
+            Each of the GPUs that it gets has at least so many bytes of memory, 0 to 2^60.
+
+            ```proto
+            int64 min_gpu_memory_bytes = 10;
+            ```
+        preferred_regions:
+            A node in one of these regions is taken first, if one has room: a wish, while
+            `regions` is a condition. Like providers.
+
+            ```proto
+            repeated string preferred_regions = 11;
+            ```
+    """
+
+    __slots__ = ("providers", "regions", "zones", "instance_types", "labels", "spot", "max_price_micros_per_hour", "node_id", "gpu_models", "min_gpu_memory_bytes", "preferred_regions")
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            providers: list[str] | None = None,
+            regions: list[str] | None = None,
+            zones: list[str] | None = None,
+            instance_types: list[str] | None = None,
+            labels: list[LabelSelector] | None = None,
+            spot: SpotUse | None = None,
+            max_price_micros_per_hour: int = 0,
+            node_id: str = "",
+            gpu_models: list[str] | None = None,
+            min_gpu_memory_bytes: int = 0,
+            preferred_regions: list[str] | None = None,
+        ) -> None:
+            pass
+
+        providers: list[str]
+        regions: list[str]
+        zones: list[str]
+        instance_types: list[str]
+        labels: list[LabelSelector]
+        spot: SpotUse
+        max_price_micros_per_hour: int
+        node_id: str
+        gpu_models: list[str]
+        min_gpu_memory_bytes: int
+        preferred_regions: list[str]
+
+_LabelSelectorFields: TypeAlias = Literal["key", "operator", "values"]
+
+class LabelSelector(Message[_LabelSelectorFields]):
+    """
+    LabelSelector is a condition on one label of a node.
+
+    ```proto
+    message controlplane.v1.LabelSelector
+    ```
+
+    Attributes:
+        key:
+            The label's key, 1 to 63 bytes.
+
+            ```proto
+            string key = 1;
+            ```
+        operator:
+            What must hold.
+
+            ```proto
+            controlplane.v1.LabelOperator operator = 2;
+            ```
+        values:
+            Values for the operator, each at most 256 bytes: 1 to 32 of them for IN and
+            NOT_IN, one whole number for GREATER_THAN, none for EXISTS and DOES_NOT_EXIST.
+
+            ```proto
+            repeated string values = 3;
+            ```
+    """
+
+    __slots__ = ("key", "operator", "values")
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            key: str = "",
+            operator: LabelOperator | None = None,
+            values: list[str] | None = None,
+        ) -> None:
+            pass
+
+        key: str
+        operator: LabelOperator
+        values: list[str]
 
 _SubmitTaskRequestFields: TypeAlias = Literal["task", "request_id"]
 
@@ -1314,9 +1505,103 @@ class Consistency(Enum):
     LINEARIZABLE = 1
     STALE = 2
 
+class LabelOperator(Enum):
+    """
+    LabelOperator is what a selector asks of a label.
+
+    ```proto
+    enum controlplane.v1.LabelOperator
+    ```
+
+    Attributes:
+        UNSPECIFIED:
+            Not set.
+
+            ```proto
+            LABEL_OPERATOR_UNSPECIFIED = 0
+            ```
+        IN:
+            The node has the label, with one of the values.
+
+            ```proto
+            LABEL_OPERATOR_IN = 1
+            ```
+        NOT_IN:
+            The node has the label with none of the values, or has no such label.
+
+            ```proto
+            LABEL_OPERATOR_NOT_IN = 2
+            ```
+        EXISTS:
+            The node has the label.
+
+            ```proto
+            LABEL_OPERATOR_EXISTS = 3
+            ```
+        DOES_NOT_EXIST:
+            The node has no such label.
+
+            ```proto
+            LABEL_OPERATOR_DOES_NOT_EXIST = 4
+            ```
+        GREATER_THAN:
+            The node has the label, and it is a whole number above the value.
+
+            ```proto
+            LABEL_OPERATOR_GREATER_THAN = 5
+            ```
+    """
+
+    UNSPECIFIED = 0
+    IN = 1
+    NOT_IN = 2
+    EXISTS = 3
+    DOES_NOT_EXIST = 4
+    GREATER_THAN = 5
+
+class SpotUse(Enum):
+    """
+    SpotUse says whether a task may run on spot machines.
+
+    ```proto
+    enum controlplane.v1.SpotUse
+    ```
+
+    Attributes:
+        UNSPECIFIED:
+            Same as SPOT_USE_ALLOWED.
+
+            ```proto
+            SPOT_USE_UNSPECIFIED = 0
+            ```
+        ALLOWED:
+            On spot machines and others.
+
+            ```proto
+            SPOT_USE_ALLOWED = 1
+            ```
+        ONLY:
+            On spot machines only.
+
+            ```proto
+            SPOT_USE_ONLY = 2
+            ```
+        NEVER:
+            Not on spot machines.
+
+            ```proto
+            SPOT_USE_NEVER = 3
+            ```
+    """
+
+    UNSPECIFIED = 0
+    ALLOWED = 1
+    ONLY = 2
+    NEVER = 3
+
 
 _DESC = file_desc(
-    b'\n\x1acontrolplane/v1/task.proto\x12\x0fcontrolplane.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto"\x99\x0e\n\x04Task\x12;\n\x02id\x18\x01 \x01(\tR\x02idB+\xbaH(r&2$^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$\x12\x1c\n\x04name\x18\x02 \x01(\tR\x04nameB\x08\xbaH\x05r\x03(\x80\x01\x12A\n\x05queue\x18\x03 \x01(\tR\x05queueB+\xbaH(r&2$^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$\x12/\n\x08priority\x18\x04 \x01(\x05R\x08priorityB\x13\xbaH\x10\x1a\x0e\x18\xe8\x07(\x98\xf8\xff\xff\xff\xff\xff\xff\xff\x01\x12R\n\x06labels\x18\x05 \x03(\x0b2!.controlplane.v1.Task.LabelsEntryR\x06labelsB\x17\xbaH\x14\x9a\x01\x11\x10 "\x06r\x04 \x01(?*\x05r\x03(\x80\x02\x12/\n\x04exec\x18\x06 \x01(\x0b2\x19.controlplane.v1.ExecTaskH\x00R\x04exec\x12;\n\x08function\x18\x07 \x01(\x0b2\x1d.controlplane.v1.FunctionTaskH\x00R\x08function\x128\n\tresources\x18\x08 \x01(\x0b2\x1a.controlplane.v1.ResourcesR\tresources\x12H\n\x07timeout\x18\t \x01(\x0b2\x19.google.protobuf.DurationR\x07timeoutB\x13\xbaH\x10\xaa\x01\r"\x05\x08\x80\xe7\x84\x0f2\x04\x10\xc0\x84=\x12,\n\x0cmax_attempts\x18\n \x01(\x05R\x0bmaxAttemptsB\t\xbaH\x06\x1a\x04\x18d(\x00\x125\n\x11max_lost_attempts\x18\x0b \x01(\x05R\x0fmaxLostAttemptsB\t\xbaH\x06\x1a\x04\x18d(\x00\x12\\\n\x13earliest_start_time\x18( \x01(\x0b2\x1a.google.protobuf.TimestampR\x11earliestStartTimeB\x10\xbaH\r\xb2\x01\n\x1a\x06\x08\x80\xae\x99\xa4\x0f2\x00\x12O\n\x0bstart_delay\x18) \x01(\x0b2\x19.google.protobuf.DurationR\nstartDelayB\x13\xbaH\x10\xaa\x01\r"\x05\x08\x80\xe7\x84\x0f2\x04\x10\xc0\x84=\x12S\n\rqueue_timeout\x18* \x01(\x0b2\x19.google.protobuf.DurationR\x0cqueueTimeoutB\x13\xbaH\x10\xaa\x01\r"\x05\x08\x80\xe7\x84\x0f2\x04\x10\xc0\x84=\x12?\n\x0cretry_policy\x18+ \x01(\x0b2\x1c.controlplane.v1.RetryPolicyR\x0bretryPolicy\x121\n\x0fconcurrency_key\x18, \x01(\tR\x0econcurrencyKeyB\x08\xbaH\x05r\x03(\x80\x01\x123\n\x0fmax_concurrency\x18- \x01(\x05R\x0emaxConcurrencyB\n\xbaH\x07\x1a\x05\x18\x90N(\x00\x123\n\x06status\x18\x14 \x01(\x0e2\x1b.controlplane.v1.TaskStatusR\x06status\x12\x17\n\x07node_id\x18\x15 \x01(\tR\x06nodeId\x12\x18\n\x07attempt\x18\x16 \x01(\x05R\x07attempt\x12;\n\x0bcreate_time\x18\x17 \x01(\x0b2\x1a.google.protobuf.TimestampR\ncreateTime\x12;\n\x0bassign_time\x18\x18 \x01(\x0b2\x1a.google.protobuf.TimestampR\nassignTime\x129\n\nstart_time\x18\x19 \x01(\x0b2\x1a.google.protobuf.TimestampR\tstartTime\x125\n\x08end_time\x18\x1a \x01(\x0b2\x1a.google.protobuf.TimestampR\x07endTime\x12\x16\n\x06result\x18\x1b \x01(\x0cR\x06result\x12\x14\n\x05error\x18\x1c \x01(\tR\x05error\x12 \n\texit_code\x18\x1d \x01(\x05H\x01R\x08exitCode\x88\x01\x01\x12\x19\n\x08log_tail\x18\x1e \x01(\tR\x07logTail\x12)\n\x10cancel_requested\x18\x1f \x01(\x08R\x0fcancelRequested\x12\'\n\x0ffailed_attempts\x18  \x01(\x05R\x0efailedAttempts\x12#\n\rlost_attempts\x18! \x01(\x05R\x0clostAttempts\x129\n\nretry_time\x18" \x01(\x0b2\x1a.google.protobuf.TimestampR\tretryTime\x12\x1f\n\x0bgpu_devices\x18# \x03(\x05R\ngpuDevices\x1a9\n\x0bLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\r\n\x04work\x12\x05\xbaH\x02\x08\x01B\x0c\n\n_exit_code"\xf7\x02\n\x0bRetryPolicy\x12V\n\x0finitial_backoff\x18\x01 \x01(\x0b2\x19.google.protobuf.DurationR\x0einitialBackoffB\x12\xbaH\x0f\xaa\x01\x0c"\x04\x08\x80\xa3\x052\x04\x10\xc0\x84=\x12N\n\x0bmax_backoff\x18\x02 \x01(\x0b2\x19.google.protobuf.DurationR\nmaxBackoffB\x12\xbaH\x0f\xaa\x01\x0c"\x04\x08\x80\xa3\x052\x04\x10\xc0\x84=\x12<\n\nmultiplier\x18\x03 \x01(\x01H\x00R\nmultiplierB\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00Y@)\x00\x00\x00\x00\x00\x00\xf0?\x88\x01\x01\x124\n\x06jitter\x18\x04 \x01(\x01H\x01R\x06jitterB\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\x00\x00\x00\x00\x88\x01\x01\x122\n\nexit_codes\x18\x05 \x03(\x05R\texitCodesB\x13\xbaH\x10\x92\x01\r\x10@\x18\x01"\x07\x1a\x05\x18\xff\x01(\x00B\r\n\x0b_multiplierB\t\n\x07_jitter"\xee\x01\n\x08ExecTask\x12-\n\x07command\x18\x01 \x03(\tR\x07commandB\x13\xbaH\x10\x92\x01\r\x08\x01\x10\x80\x02"\x06r\x04(\x80\x80\x04\x12P\n\x03env\x18\x02 \x03(\x0b2".controlplane.v1.ExecTask.EnvEntryR\x03envB\x1a\xbaH\x17\x9a\x01\x14\x10\x80\x02"\x07r\x05 \x01(\x80\x02*\x06r\x04(\x80\x80\x04\x12)\n\x0bworking_dir\x18\x03 \x01(\tR\nworkingDirB\x08\xbaH\x05r\x03(\x80 \x1a6\n\x08EnvEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x028\x01"t\n\x0cFunctionTask\x12?\n\x04name\x18\x01 \x01(\tR\x04nameB+\xbaH(r&2$^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$\x12#\n\x07payload\x18\x02 \x01(\x0cR\x07payloadB\t\xbaH\x06z\x04\x18\x80\x80@"\x8f\x01\n\tResources\x12,\n\ncpu_millis\x18\x01 \x01(\x03R\tcpuMillisB\r\xbaH\n"\x08\x18\x80\x94\xeb\xdc\x03(\x00\x124\n\x0cmemory_bytes\x18\x02 \x01(\x03R\x0bmemoryBytesB\x11\xbaH\x0e"\x0c\x18\x80\x80\x80\x80\x80\x80\x80\x80\x10(\x00\x12\x1e\n\x04gpus\x18\x03 \x01(\x05R\x04gpusB\n\xbaH\x07\x1a\x05\x18\x80\x08(\x00"o\n\x11SubmitTaskRequest\x121\n\x04task\x18\x01 \x01(\x0b2\x15.controlplane.v1.TaskR\x04taskB\x06\xbaH\x03\xc8\x01\x01\x12\'\n\nrequest_id\x18\x02 \x01(\tR\trequestIdB\x08\xbaH\x05r\x03(\x80\x01"?\n\x12SubmitTaskResponse\x12)\n\x04task\x18\x01 \x01(\x0b2\x15.controlplane.v1.TaskR\x04task"a\n\x12SubmitTasksRequest\x12K\n\x08requests\x18\x01 \x03(\x0b2".controlplane.v1.SubmitTaskRequestR\x08requestsB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07"U\n\x13SubmitTasksResponse\x12>\n\x08outcomes\x18\x01 \x03(\x0b2".controlplane.v1.SubmitTaskOutcomeR\x08outcomes"\x7f\n\x11SubmitTaskOutcome\x12+\n\x04task\x18\x01 \x01(\x0b2\x15.controlplane.v1.TaskH\x00R\x04task\x122\n\x05error\x18\x02 \x01(\x0b2\x1a.controlplane.v1.ItemErrorH\x00R\x05errorB\t\n\x07outcome"9\n\tItemError\x12\x12\n\x04code\x18\x01 \x01(\tR\x04code\x12\x18\n\x07message\x18\x02 \x01(\tR\x07message"\xf6\x01\n\x0eGetTaskRequest\x12\x19\n\x02id\x18\x01 \x01(\tR\x02idB\t\xbaH\x06r\x04 \x01(@\x12H\n\x0bconsistency\x18\x02 \x01(\x0e2\x1c.controlplane.v1.ConsistencyR\x0bconsistencyB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12,\n\tmin_index\x18\x03 \x01(\x04R\x08minIndexB\x0f\xbaH\x0c2\n\x18\xff\xff\xff\xff\xff\xff\xff\xff\x7f\x12Q\n\rmax_staleness\x18\x04 \x01(\x0b2\x19.google.protobuf.DurationR\x0cmaxStalenessB\x11\xbaH\x0e\xaa\x01\x0b"\x03\x08\x90\x1c2\x04\x10\xc0\x84="<\n\x0fGetTaskResponse\x12)\n\x04task\x18\x01 \x01(\x0b2\x15.controlplane.v1.TaskR\x04task"\xe6\x04\n\x10ListTasksRequest\x12J\n\x08statuses\x18\x01 \x03(\x0e2\x1b.controlplane.v1.TaskStatusR\x08statusesB\x11\xbaH\x0e\x92\x01\x0b\x10\x06"\x07\x82\x01\x04\x10\x01 \x00\x12\x1d\n\x05queue\x18\x02 \x01(\tR\x05queueB\x07\xbaH\x04r\x02(@\x12 \n\x07node_id\x18\x03 \x01(\tR\x06nodeIdB\x07\xbaH\x04r\x02(@\x12\x1c\n\x04name\x18\x04 \x01(\tR\x04nameB\x08\xbaH\x05r\x03(\x80\x01\x12O\n\x06labels\x18\x05 \x03(\x0b2-.controlplane.v1.ListTasksRequest.LabelsEntryR\x06labelsB\x08\xbaH\x05\x9a\x01\x02\x10 \x12\'\n\tpage_size\x18\x06 \x01(\x05R\x08pageSizeB\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\'\n\npage_token\x18\x07 \x01(\tR\tpageTokenB\x08\xbaH\x05r\x03(\x80\x04\x12H\n\x0bconsistency\x18\x08 \x01(\x0e2\x1c.controlplane.v1.ConsistencyR\x0bconsistencyB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12,\n\tmin_index\x18\t \x01(\x04R\x08minIndexB\x0f\xbaH\x0c2\n\x18\xff\xff\xff\xff\xff\xff\xff\xff\x7f\x12Q\n\rmax_staleness\x18\n \x01(\x0b2\x19.google.protobuf.DurationR\x0cmaxStalenessB\x11\xbaH\x0e\xaa\x01\x0b"\x03\x08\x90\x1c2\x04\x10\xc0\x84=\x1a9\n\x0bLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x028\x01"h\n\x11ListTasksResponse\x12+\n\x05tasks\x18\x01 \x03(\x0b2\x15.controlplane.v1.TaskR\x05tasks\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken".\n\x11CancelTaskRequest\x12\x19\n\x02id\x18\x01 \x01(\tR\x02idB\t\xbaH\x06r\x04 \x01(@"?\n\x12CancelTaskResponse\x12)\n\x04task\x18\x01 \x01(\x0b2\x15.controlplane.v1.TaskR\x04task"\xa0\x01\n\x11WatchTasksRequest\x12\x1f\n\x06cursor\x18\x01 \x01(\tR\x06cursorB\x07\xbaH\x04r\x02(@\x12)\n\x08task_ids\x18\x02 \x03(\tR\x07taskIdsB\x0e\xbaH\x0b\x92\x01\x08\x10d"\x04r\x02(@\x12\x1d\n\x05queue\x18\x03 \x01(\tR\x05queueB\x07\xbaH\x04r\x02(@\x12 \n\x07node_id\x18\x04 \x01(\tR\x06nodeIdB\x07\xbaH\x04r\x02(@"^\n\x12WatchTasksResponse\x12\x16\n\x06cursor\x18\x01 \x01(\tR\x06cursor\x120\n\x05event\x18\x02 \x01(\x0b2\x1a.controlplane.v1.TaskEventR\x05event"\xff\x01\n\tTaskEvent\x12\x17\n\x07task_id\x18\x01 \x01(\tR\x06taskId\x123\n\x06status\x18\x02 \x01(\x0e2\x1b.controlplane.v1.TaskStatusR\x06status\x12\x18\n\x07attempt\x18\x03 \x01(\x05R\x07attempt\x12\x17\n\x07node_id\x18\x04 \x01(\tR\x06nodeId\x12.\n\x04time\x18\x05 \x01(\x0b2\x1a.google.protobuf.TimestampR\x04time\x12\x16\n\x06reason\x18\x06 \x01(\tR\x06reason\x12)\n\x04task\x18\x07 \x01(\x0b2\x15.controlplane.v1.TaskR\x04task*\xc3\x01\n\nTaskStatus\x12\x1b\n\x17TASK_STATUS_UNSPECIFIED\x10\x00\x12\x17\n\x13TASK_STATUS_PENDING\x10\x01\x12\x18\n\x14TASK_STATUS_ASSIGNED\x10\x02\x12\x17\n\x13TASK_STATUS_RUNNING\x10\x03\x12\x19\n\x15TASK_STATUS_COMPLETED\x10\x04\x12\x16\n\x12TASK_STATUS_FAILED\x10\x05\x12\x19\n\x15TASK_STATUS_CANCELLED\x10\x06*_\n\x0bConsistency\x12\x1b\n\x17CONSISTENCY_UNSPECIFIED\x10\x00\x12\x1c\n\x18CONSISTENCY_LINEARIZABLE\x10\x01\x12\x15\n\x11CONSISTENCY_STALE\x10\x022\x9a\x04\n\x0bTaskService\x12U\n\nSubmitTask\x12".controlplane.v1.SubmitTaskRequest\x1a#.controlplane.v1.SubmitTaskResponse\x12X\n\x0bSubmitTasks\x12#.controlplane.v1.SubmitTasksRequest\x1a$.controlplane.v1.SubmitTasksResponse\x12Q\n\x07GetTask\x12\x1f.controlplane.v1.GetTaskRequest\x1a .controlplane.v1.GetTaskResponse"\x03\x90\x02\x01\x12W\n\tListTasks\x12!.controlplane.v1.ListTasksRequest\x1a".controlplane.v1.ListTasksResponse"\x03\x90\x02\x01\x12U\n\nCancelTask\x12".controlplane.v1.CancelTaskRequest\x1a#.controlplane.v1.CancelTaskResponse\x12W\n\nWatchTasks\x12".controlplane.v1.WatchTasksRequest\x1a#.controlplane.v1.WatchTasksResponse0\x01B\xd0\x01\n\x13com.controlplane.v1B\tTaskProtoP\x01ZQgithub.com/raft-control-plane/control-plane/gen/go/controlplane/v1;controlplanev1\xa2\x02\x03CXX\xaa\x02\x0fControlplane.V1\xca\x02\x0fControlplane\\V1\xe2\x02\x1bControlplane\\V1\\GPBMetadata\xea\x02\x10Controlplane::V1b\x06proto3',
+    b'\n\x1acontrolplane/v1/task.proto\x12\x0fcontrolplane.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto"\xd9\x0e\n\x04Task\x12;\n\x02id\x18\x01 \x01(\tR\x02idB+\xbaH(r&2$^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$\x12\x1c\n\x04name\x18\x02 \x01(\tR\x04nameB\x08\xbaH\x05r\x03(\x80\x01\x12A\n\x05queue\x18\x03 \x01(\tR\x05queueB+\xbaH(r&2$^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$\x12/\n\x08priority\x18\x04 \x01(\x05R\x08priorityB\x13\xbaH\x10\x1a\x0e\x18\xe8\x07(\x98\xf8\xff\xff\xff\xff\xff\xff\xff\x01\x12R\n\x06labels\x18\x05 \x03(\x0b2!.controlplane.v1.Task.LabelsEntryR\x06labelsB\x17\xbaH\x14\x9a\x01\x11\x10 "\x06r\x04 \x01(?*\x05r\x03(\x80\x02\x12/\n\x04exec\x18\x06 \x01(\x0b2\x19.controlplane.v1.ExecTaskH\x00R\x04exec\x12;\n\x08function\x18\x07 \x01(\x0b2\x1d.controlplane.v1.FunctionTaskH\x00R\x08function\x128\n\tresources\x18\x08 \x01(\x0b2\x1a.controlplane.v1.ResourcesR\tresources\x12H\n\x07timeout\x18\t \x01(\x0b2\x19.google.protobuf.DurationR\x07timeoutB\x13\xbaH\x10\xaa\x01\r"\x05\x08\x80\xe7\x84\x0f2\x04\x10\xc0\x84=\x12,\n\x0cmax_attempts\x18\n \x01(\x05R\x0bmaxAttemptsB\t\xbaH\x06\x1a\x04\x18d(\x00\x125\n\x11max_lost_attempts\x18\x0b \x01(\x05R\x0fmaxLostAttemptsB\t\xbaH\x06\x1a\x04\x18d(\x00\x12>\n\x0bconstraints\x18\x13 \x01(\x0b2\x1c.controlplane.v1.ConstraintsR\x0bconstraints\x12\\\n\x13earliest_start_time\x18( \x01(\x0b2\x1a.google.protobuf.TimestampR\x11earliestStartTimeB\x10\xbaH\r\xb2\x01\n\x1a\x06\x08\x80\xae\x99\xa4\x0f2\x00\x12O\n\x0bstart_delay\x18) \x01(\x0b2\x19.google.protobuf.DurationR\nstartDelayB\x13\xbaH\x10\xaa\x01\r"\x05\x08\x80\xe7\x84\x0f2\x04\x10\xc0\x84=\x12S\n\rqueue_timeout\x18* \x01(\x0b2\x19.google.protobuf.DurationR\x0cqueueTimeoutB\x13\xbaH\x10\xaa\x01\r"\x05\x08\x80\xe7\x84\x0f2\x04\x10\xc0\x84=\x12?\n\x0cretry_policy\x18+ \x01(\x0b2\x1c.controlplane.v1.RetryPolicyR\x0bretryPolicy\x121\n\x0fconcurrency_key\x18, \x01(\tR\x0econcurrencyKeyB\x08\xbaH\x05r\x03(\x80\x01\x123\n\x0fmax_concurrency\x18- \x01(\x05R\x0emaxConcurrencyB\n\xbaH\x07\x1a\x05\x18\x90N(\x00\x123\n\x06status\x18\x14 \x01(\x0e2\x1b.controlplane.v1.TaskStatusR\x06status\x12\x17\n\x07node_id\x18\x15 \x01(\tR\x06nodeId\x12\x18\n\x07attempt\x18\x16 \x01(\x05R\x07attempt\x12;\n\x0bcreate_time\x18\x17 \x01(\x0b2\x1a.google.protobuf.TimestampR\ncreateTime\x12;\n\x0bassign_time\x18\x18 \x01(\x0b2\x1a.google.protobuf.TimestampR\nassignTime\x129\n\nstart_time\x18\x19 \x01(\x0b2\x1a.google.protobuf.TimestampR\tstartTime\x125\n\x08end_time\x18\x1a \x01(\x0b2\x1a.google.protobuf.TimestampR\x07endTime\x12\x16\n\x06result\x18\x1b \x01(\x0cR\x06result\x12\x14\n\x05error\x18\x1c \x01(\tR\x05error\x12 \n\texit_code\x18\x1d \x01(\x05H\x01R\x08exitCode\x88\x01\x01\x12\x19\n\x08log_tail\x18\x1e \x01(\tR\x07logTail\x12)\n\x10cancel_requested\x18\x1f \x01(\x08R\x0fcancelRequested\x12\'\n\x0ffailed_attempts\x18  \x01(\x05R\x0efailedAttempts\x12#\n\rlost_attempts\x18! \x01(\x05R\x0clostAttempts\x129\n\nretry_time\x18" \x01(\x0b2\x1a.google.protobuf.TimestampR\tretryTime\x12\x1f\n\x0bgpu_devices\x18# \x03(\x05R\ngpuDevices\x1a9\n\x0bLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\r\n\x04work\x12\x05\xbaH\x02\x08\x01B\x0c\n\n_exit_code"\xf7\x02\n\x0bRetryPolicy\x12V\n\x0finitial_backoff\x18\x01 \x01(\x0b2\x19.google.protobuf.DurationR\x0einitialBackoffB\x12\xbaH\x0f\xaa\x01\x0c"\x04\x08\x80\xa3\x052\x04\x10\xc0\x84=\x12N\n\x0bmax_backoff\x18\x02 \x01(\x0b2\x19.google.protobuf.DurationR\nmaxBackoffB\x12\xbaH\x0f\xaa\x01\x0c"\x04\x08\x80\xa3\x052\x04\x10\xc0\x84=\x12<\n\nmultiplier\x18\x03 \x01(\x01H\x00R\nmultiplierB\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00Y@)\x00\x00\x00\x00\x00\x00\xf0?\x88\x01\x01\x124\n\x06jitter\x18\x04 \x01(\x01H\x01R\x06jitterB\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\x00\x00\x00\x00\x88\x01\x01\x122\n\nexit_codes\x18\x05 \x03(\x05R\texitCodesB\x13\xbaH\x10\x92\x01\r\x10@\x18\x01"\x07\x1a\x05\x18\xff\x01(\x00B\r\n\x0b_multiplierB\t\n\x07_jitter"\xee\x01\n\x08ExecTask\x12-\n\x07command\x18\x01 \x03(\tR\x07commandB\x13\xbaH\x10\x92\x01\r\x08\x01\x10\x80\x02"\x06r\x04(\x80\x80\x04\x12P\n\x03env\x18\x02 \x03(\x0b2".controlplane.v1.ExecTask.EnvEntryR\x03envB\x1a\xbaH\x17\x9a\x01\x14\x10\x80\x02"\x07r\x05 \x01(\x80\x02*\x06r\x04(\x80\x80\x04\x12)\n\x0bworking_dir\x18\x03 \x01(\tR\nworkingDirB\x08\xbaH\x05r\x03(\x80 \x1a6\n\x08EnvEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x028\x01"t\n\x0cFunctionTask\x12?\n\x04name\x18\x01 \x01(\tR\x04nameB+\xbaH(r&2$^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$\x12#\n\x07payload\x18\x02 \x01(\x0cR\x07payloadB\t\xbaH\x06z\x04\x18\x80\x80@"\xf9\x02\n\tResources\x12,\n\ncpu_millis\x18\x01 \x01(\x03R\tcpuMillisB\r\xbaH\n"\x08\x18\x80\x94\xeb\xdc\x03(\x00\x124\n\x0cmemory_bytes\x18\x02 \x01(\x03R\x0bmemoryBytesB\x11\xbaH\x0e"\x0c\x18\x80\x80\x80\x80\x80\x80\x80\x80\x10(\x00\x12\x1e\n\x04gpus\x18\x03 \x01(\x05R\x04gpusB\n\xbaH\x07\x1a\x05\x18\x80\x08(\x00\x120\n\ndisk_bytes\x18\x04 \x01(\x03R\tdiskBytesB\x11\xbaH\x0e"\x0c\x18\x80\x80\x80\x80\x80\x80\x80\x80\x10(\x00\x12{\n\x06custom\x18\x05 \x03(\x0b2&.controlplane.v1.Resources.CustomEntryR\x06customB;\xbaH8\x9a\x015\x10 "%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$*\n"\x08\x18\x80\x94\xeb\xdc\x03(\x01\x1a9\n\x0bCustomEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01"\x95\x05\n\x0bConstraints\x120\n\tproviders\x18\x01 \x03(\tR\tprovidersB\x12\xbaH\x0f\x92\x01\x0c\x10 \x18\x01"\x06r\x04 \x01(?\x12,\n\x07regions\x18\x02 \x03(\tR\x07regionsB\x12\xbaH\x0f\x92\x01\x0c\x10 \x18\x01"\x06r\x04 \x01(?\x12(\n\x05zones\x18\x03 \x03(\tR\x05zonesB\x12\xbaH\x0f\x92\x01\x0c\x10 \x18\x01"\x06r\x04 \x01(?\x129\n\x0einstance_types\x18\x04 \x03(\tR\rinstanceTypesB\x12\xbaH\x0f\x92\x01\x0c\x10 \x18\x01"\x06r\x04 \x01(?\x12@\n\x06labels\x18\x05 \x03(\x0b2\x1e.controlplane.v1.LabelSelectorR\x06labelsB\x08\xbaH\x05\x92\x01\x02\x10 \x126\n\x04spot\x18\x06 \x01(\x0e2\x18.controlplane.v1.SpotUseR\x04spotB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12H\n\x19max_price_micros_per_hour\x18\x07 \x01(\x03R\x15maxPriceMicrosPerHourB\x0e\xbaH\x0b"\t\x18\x80\xa0\x94\xa5\x8d\x1d(\x00\x12D\n\x07node_id\x18\x08 \x01(\tR\x06nodeIdB+\xbaH(r&2$^([A-Za-z0-9][A-Za-z0-9._-]{0,62})?$\x122\n\ngpu_models\x18\t \x03(\tR\tgpuModelsB\x13\xbaH\x10\x92\x01\r\x10\x10\x18\x01"\x07r\x05 \x01(\x80\x01\x12B\n\x14min_gpu_memory_bytes\x18\n \x01(\x03R\x11minGpuMemoryBytesB\x11\xbaH\x0e"\x0c\x18\x80\x80\x80\x80\x80\x80\x80\x80\x10(\x00\x12?\n\x11preferred_regions\x18\x0b \x03(\tR\x10preferredRegionsB\x12\xbaH\x0f\x92\x01\x0c\x10 \x18\x01"\x06r\x04 \x01(?"\x9f\x01\n\rLabelSelector\x12\x1b\n\x03key\x18\x01 \x01(\tR\x03keyB\t\xbaH\x06r\x04 \x01(?\x12F\n\x08operator\x18\x02 \x01(\x0e2\x1e.controlplane.v1.LabelOperatorR\x08operatorB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12)\n\x06values\x18\x03 \x03(\tR\x06valuesB\x11\xbaH\x0e\x92\x01\x0b\x10 \x18\x01"\x05r\x03(\x80\x02"o\n\x11SubmitTaskRequest\x121\n\x04task\x18\x01 \x01(\x0b2\x15.controlplane.v1.TaskR\x04taskB\x06\xbaH\x03\xc8\x01\x01\x12\'\n\nrequest_id\x18\x02 \x01(\tR\trequestIdB\x08\xbaH\x05r\x03(\x80\x01"?\n\x12SubmitTaskResponse\x12)\n\x04task\x18\x01 \x01(\x0b2\x15.controlplane.v1.TaskR\x04task"a\n\x12SubmitTasksRequest\x12K\n\x08requests\x18\x01 \x03(\x0b2".controlplane.v1.SubmitTaskRequestR\x08requestsB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07"U\n\x13SubmitTasksResponse\x12>\n\x08outcomes\x18\x01 \x03(\x0b2".controlplane.v1.SubmitTaskOutcomeR\x08outcomes"\x7f\n\x11SubmitTaskOutcome\x12+\n\x04task\x18\x01 \x01(\x0b2\x15.controlplane.v1.TaskH\x00R\x04task\x122\n\x05error\x18\x02 \x01(\x0b2\x1a.controlplane.v1.ItemErrorH\x00R\x05errorB\t\n\x07outcome"9\n\tItemError\x12\x12\n\x04code\x18\x01 \x01(\tR\x04code\x12\x18\n\x07message\x18\x02 \x01(\tR\x07message"\xf6\x01\n\x0eGetTaskRequest\x12\x19\n\x02id\x18\x01 \x01(\tR\x02idB\t\xbaH\x06r\x04 \x01(@\x12H\n\x0bconsistency\x18\x02 \x01(\x0e2\x1c.controlplane.v1.ConsistencyR\x0bconsistencyB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12,\n\tmin_index\x18\x03 \x01(\x04R\x08minIndexB\x0f\xbaH\x0c2\n\x18\xff\xff\xff\xff\xff\xff\xff\xff\x7f\x12Q\n\rmax_staleness\x18\x04 \x01(\x0b2\x19.google.protobuf.DurationR\x0cmaxStalenessB\x11\xbaH\x0e\xaa\x01\x0b"\x03\x08\x90\x1c2\x04\x10\xc0\x84="<\n\x0fGetTaskResponse\x12)\n\x04task\x18\x01 \x01(\x0b2\x15.controlplane.v1.TaskR\x04task"\xe6\x04\n\x10ListTasksRequest\x12J\n\x08statuses\x18\x01 \x03(\x0e2\x1b.controlplane.v1.TaskStatusR\x08statusesB\x11\xbaH\x0e\x92\x01\x0b\x10\x06"\x07\x82\x01\x04\x10\x01 \x00\x12\x1d\n\x05queue\x18\x02 \x01(\tR\x05queueB\x07\xbaH\x04r\x02(@\x12 \n\x07node_id\x18\x03 \x01(\tR\x06nodeIdB\x07\xbaH\x04r\x02(@\x12\x1c\n\x04name\x18\x04 \x01(\tR\x04nameB\x08\xbaH\x05r\x03(\x80\x01\x12O\n\x06labels\x18\x05 \x03(\x0b2-.controlplane.v1.ListTasksRequest.LabelsEntryR\x06labelsB\x08\xbaH\x05\x9a\x01\x02\x10 \x12\'\n\tpage_size\x18\x06 \x01(\x05R\x08pageSizeB\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\'\n\npage_token\x18\x07 \x01(\tR\tpageTokenB\x08\xbaH\x05r\x03(\x80\x04\x12H\n\x0bconsistency\x18\x08 \x01(\x0e2\x1c.controlplane.v1.ConsistencyR\x0bconsistencyB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12,\n\tmin_index\x18\t \x01(\x04R\x08minIndexB\x0f\xbaH\x0c2\n\x18\xff\xff\xff\xff\xff\xff\xff\xff\x7f\x12Q\n\rmax_staleness\x18\n \x01(\x0b2\x19.google.protobuf.DurationR\x0cmaxStalenessB\x11\xbaH\x0e\xaa\x01\x0b"\x03\x08\x90\x1c2\x04\x10\xc0\x84=\x1a9\n\x0bLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x028\x01"h\n\x11ListTasksResponse\x12+\n\x05tasks\x18\x01 \x03(\x0b2\x15.controlplane.v1.TaskR\x05tasks\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken".\n\x11CancelTaskRequest\x12\x19\n\x02id\x18\x01 \x01(\tR\x02idB\t\xbaH\x06r\x04 \x01(@"?\n\x12CancelTaskResponse\x12)\n\x04task\x18\x01 \x01(\x0b2\x15.controlplane.v1.TaskR\x04task"\xa0\x01\n\x11WatchTasksRequest\x12\x1f\n\x06cursor\x18\x01 \x01(\tR\x06cursorB\x07\xbaH\x04r\x02(@\x12)\n\x08task_ids\x18\x02 \x03(\tR\x07taskIdsB\x0e\xbaH\x0b\x92\x01\x08\x10d"\x04r\x02(@\x12\x1d\n\x05queue\x18\x03 \x01(\tR\x05queueB\x07\xbaH\x04r\x02(@\x12 \n\x07node_id\x18\x04 \x01(\tR\x06nodeIdB\x07\xbaH\x04r\x02(@"^\n\x12WatchTasksResponse\x12\x16\n\x06cursor\x18\x01 \x01(\tR\x06cursor\x120\n\x05event\x18\x02 \x01(\x0b2\x1a.controlplane.v1.TaskEventR\x05event"\xff\x01\n\tTaskEvent\x12\x17\n\x07task_id\x18\x01 \x01(\tR\x06taskId\x123\n\x06status\x18\x02 \x01(\x0e2\x1b.controlplane.v1.TaskStatusR\x06status\x12\x18\n\x07attempt\x18\x03 \x01(\x05R\x07attempt\x12\x17\n\x07node_id\x18\x04 \x01(\tR\x06nodeId\x12.\n\x04time\x18\x05 \x01(\x0b2\x1a.google.protobuf.TimestampR\x04time\x12\x16\n\x06reason\x18\x06 \x01(\tR\x06reason\x12)\n\x04task\x18\x07 \x01(\x0b2\x15.controlplane.v1.TaskR\x04task*\xc3\x01\n\nTaskStatus\x12\x1b\n\x17TASK_STATUS_UNSPECIFIED\x10\x00\x12\x17\n\x13TASK_STATUS_PENDING\x10\x01\x12\x18\n\x14TASK_STATUS_ASSIGNED\x10\x02\x12\x17\n\x13TASK_STATUS_RUNNING\x10\x03\x12\x19\n\x15TASK_STATUS_COMPLETED\x10\x04\x12\x16\n\x12TASK_STATUS_FAILED\x10\x05\x12\x19\n\x15TASK_STATUS_CANCELLED\x10\x06*_\n\x0bConsistency\x12\x1b\n\x17CONSISTENCY_UNSPECIFIED\x10\x00\x12\x1c\n\x18CONSISTENCY_LINEARIZABLE\x10\x01\x12\x15\n\x11CONSISTENCY_STALE\x10\x02*\xc0\x01\n\rLabelOperator\x12\x1e\n\x1aLABEL_OPERATOR_UNSPECIFIED\x10\x00\x12\x15\n\x11LABEL_OPERATOR_IN\x10\x01\x12\x19\n\x15LABEL_OPERATOR_NOT_IN\x10\x02\x12\x19\n\x15LABEL_OPERATOR_EXISTS\x10\x03\x12!\n\x1dLABEL_OPERATOR_DOES_NOT_EXIST\x10\x04\x12\x1f\n\x1bLABEL_OPERATOR_GREATER_THAN\x10\x05*`\n\x07SpotUse\x12\x18\n\x14SPOT_USE_UNSPECIFIED\x10\x00\x12\x14\n\x10SPOT_USE_ALLOWED\x10\x01\x12\x11\n\rSPOT_USE_ONLY\x10\x02\x12\x12\n\x0eSPOT_USE_NEVER\x10\x032\x9a\x04\n\x0bTaskService\x12U\n\nSubmitTask\x12".controlplane.v1.SubmitTaskRequest\x1a#.controlplane.v1.SubmitTaskResponse\x12X\n\x0bSubmitTasks\x12#.controlplane.v1.SubmitTasksRequest\x1a$.controlplane.v1.SubmitTasksResponse\x12Q\n\x07GetTask\x12\x1f.controlplane.v1.GetTaskRequest\x1a .controlplane.v1.GetTaskResponse"\x03\x90\x02\x01\x12W\n\tListTasks\x12!.controlplane.v1.ListTasksRequest\x1a".controlplane.v1.ListTasksResponse"\x03\x90\x02\x01\x12U\n\nCancelTask\x12".controlplane.v1.CancelTaskRequest\x1a#.controlplane.v1.CancelTaskResponse\x12W\n\nWatchTasks\x12".controlplane.v1.WatchTasksRequest\x1a#.controlplane.v1.WatchTasksResponse0\x01B\xd0\x01\n\x13com.controlplane.v1B\tTaskProtoP\x01ZQgithub.com/raft-control-plane/control-plane/gen/go/controlplane/v1;controlplanev1\xa2\x02\x03CXX\xaa\x02\x0fControlplane.V1\xca\x02\x0fControlplane\\V1\xe2\x02\x1bControlplane\\V1\\GPBMetadata\xea\x02\x10Controlplane::V1b\x06proto3',
     [
         validate_pb.desc(),
         duration_pb.desc(),
@@ -1328,6 +1613,8 @@ _DESC = file_desc(
         "ExecTask": ExecTask,
         "FunctionTask": FunctionTask,
         "Resources": Resources,
+        "Constraints": Constraints,
+        "LabelSelector": LabelSelector,
         "SubmitTaskRequest": SubmitTaskRequest,
         "SubmitTaskResponse": SubmitTaskResponse,
         "SubmitTasksRequest": SubmitTasksRequest,
@@ -1345,6 +1632,8 @@ _DESC = file_desc(
         "TaskEvent": TaskEvent,
         "TaskStatus": TaskStatus,
         "Consistency": Consistency,
+        "LabelOperator": LabelOperator,
+        "SpotUse": SpotUse,
     },
 )
 
