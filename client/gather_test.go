@@ -136,15 +136,19 @@ func TestWhoLeavesIsNotSubmitted(t *testing.T) {
 	}()
 	<-g.arrived
 	ctx, cancel := context.WithCancel(t.Context())
-	left := make(chan error, 1)
-	go func() {
-		_, err := g.c.SubmitTask(ctx, &v1.SubmitTaskRequest{Task: &v1.Task{Id: "left"}})
-		left <- err
-	}()
-	client.AwaitWaiting(g.c, 1)
+	left := make(chan error, 2)
+	for _, id := range []string{"left", "left too"} {
+		go func() {
+			_, err := g.c.SubmitTask(ctx, &v1.SubmitTaskRequest{Task: &v1.Task{Id: id}})
+			left <- err
+		}()
+	}
+	client.AwaitWaiting(g.c, 2)
 	cancel()
-	if err := <-left; connect.CodeOf(err) != connect.CodeCanceled {
-		t.Errorf("who left gets %v", err)
+	for range 2 {
+		if err := <-left; connect.CodeOf(err) != connect.CodeCanceled {
+			t.Errorf("who left gets %v", err)
+		}
 	}
 	// The first is still held up: what comes now does not wait for it for ever.
 	if _, err := g.c.SubmitTask(testContext(t, 20*time.Second), &v1.SubmitTaskRequest{Task: &v1.Task{Id: "next"}}); err != nil {
