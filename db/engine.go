@@ -47,6 +47,13 @@ type Engine interface {
 	// backup; "" before.
 	ClusterID() string
 
+	// Disk tells whether there is room for what this member keeps. It does not wait.
+	Disk() Disk
+
+	// Schema asks every member, voter or not, which migrations its release knows, for
+	// at most a second each.
+	Schema(ctx context.Context) (SchemaSupport, error)
+
 	// Cluster describes the members, asking each for at most a second.
 	Cluster(ctx context.Context) (controlplane.Cluster, error)
 }

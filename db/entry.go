@@ -57,6 +57,20 @@ type Step struct {
 	Script bool
 }
 
+// Migration returns the version to which the entry migrates the schema; 0 if it does
+// not. An operation with a script is a migration, and the first argument of its first
+// step is its version: members of releases that do not know it tell it by that.
+func (e *Entry) Migration() (version int) {
+	for _, op := range e.Ops {
+		for i := range op.Steps {
+			if first := op.Steps[0]; op.Steps[i].Script && len(first.Args) > 0 {
+				version = max(version, int(first.Args[0].Int))
+			}
+		}
+	}
+	return version
+}
+
 const (
 	entryVersion = 1
 

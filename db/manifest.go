@@ -13,17 +13,20 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/raft-control-plane/control-plane/migrations"
 )
 
 // TaskManifest reads and writes the replicated state of tasks and nodes. It is
 // safe for concurrent use. Reads work on every member; writes work on the leader
 // and fail with CodeUnavailable, naming the leader, elsewhere.
 type TaskManifest struct {
-	engine    Engine
-	batch     *batcher
-	log       *slog.Logger
-	retention Retention
-	keepTasks TaskRetention
+	engine     Engine
+	batch      *batcher
+	log        *slog.Logger
+	retention  Retention
+	keepTasks  TaskRetention
+	migrations []migrations.Migration // those that this release knows; all if nil
 
 	// Owned by the goroutine that makes entries.
 	nextSeq int64
@@ -83,7 +86,8 @@ func (m *TaskManifest) Run(ctx context.Context) error {
 }
 
 func (m *TaskManifest) lead(ctx context.Context, term Term) error {
-	if err := m.migrate(ctx, term); err != nil {
+	waiting, err := m.migrate(ctx, term)
+	if err != nil {
 		return err
 	}
 	m.batch.lastNow = max(m.batch.lastNow, term.ClockMs)
@@ -104,10 +108,17 @@ func (m *TaskManifest) lead(ctx context.Context, term Term) error {
 	m.batch.kick()
 	pruning, stop := context.WithCancel(ctx)
 	var pruned sync.WaitGroup
+	running, again := context.WithCancel(ctx)
+	defer again()
 	pruned.Go(func() { m.keepPruning(pruning) })
+	pruned.Go(func() {
+		if m.awaitMigrations(pruning, waiting) {
+			again() // lead anew: what was read of the state may be another now
+		}
+	})
 	defer pruned.Wait()
 	defer stop()
-	return m.batch.run(ctx, term)
+	return m.batch.run(running, term)
 }
 
 // load reads the leader's counters.
@@ -126,6 +137,14 @@ func (m *TaskManifest) setReady(leading bool) {
 	} else {
 		m.ready = make(chan struct{})
 	}
+}
+
+// refusesWork returns why this member, if it leads, takes no new tasks.
+func (m *TaskManifest) refusesWork() error {
+	if _, self, ok := m.engine.Leader(); !ok || !self {
+		return nil // who leads decides
+	}
+	return m.engine.Disk().Refuses
 }
 
 // AwaitWritable blocks until this member leads and takes writes.

@@ -18,8 +18,11 @@ func (m *TaskManifest) HasSchema(ctx context.Context) (there bool, err error) {
 }
 
 // CaughtUp returns nil if a leader answers and this member has applied all that
-// was committed when it was asked: the member can be sent calls.
+// was committed when it was asked, and can write: the member can be sent calls.
 func (m *TaskManifest) CaughtUp(ctx context.Context) error {
+	if full := m.engine.Disk().Full; full != nil {
+		return full
+	}
 	there := false
 	_, err := m.engine.Read(ctx, ReadOptions{}, func(c Conn) error {
 		return each(c, sqlSchemaPresent, func(Cursor) { there = true })

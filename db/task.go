@@ -47,6 +47,9 @@ func (m *TaskManifest) AddTasks(ctx context.Context, tasks []*controlplane.Task)
 		subs[i] = newSubmission(stored)
 		size += weight(stored)
 	}
+	if err := m.refusesWork(); err != nil {
+		return nil, err
+	}
 	err := m.do(ctx, len(subs), size, func(g *Group) {
 		for _, s := range subs {
 			s.Task.Seq = m.nextSeq

@@ -39,6 +39,18 @@ func newMetrics(reg *prometheus.Registry, engine db.Engine) (*metrics, error) {
 			func() float64 { return float64(engine.AppliedIndex()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "controlplane_is_leader", Help: "1 if this member leads."}, func() float64 { return leads(engine) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "controlplane_disk_free_bytes", Help: "Bytes free where this member keeps its state."},
+			func() float64 { return float64(engine.Disk().FreeBytes) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "controlplane_disk_floor_bytes", Help: "Free bytes below which new tasks are refused; 0 for never."},
+			func() float64 { return float64(engine.Disk().FloorBytes) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "controlplane_refuses_tasks", Help: "1 if this member would refuse new tasks as the leader, for lack of disk."},
+			func() float64 { return yes(engine.Disk().Refuses != nil) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "controlplane_disk_full", Help: "1 if this member can write nothing for lack of disk."},
+			func() float64 { return yes(engine.Disk().Full != nil) }),
 	}
 	if reg == nil {
 		all = append(all, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -51,7 +63,12 @@ func newMetrics(reg *prometheus.Registry, engine db.Engine) (*metrics, error) {
 }
 
 func leads(engine db.Engine) float64 {
-	if _, self, ok := engine.Leader(); ok && self {
+	_, self, ok := engine.Leader()
+	return yes(ok && self)
+}
+
+func yes(is bool) float64 {
+	if is {
 		return 1
 	}
 	return 0

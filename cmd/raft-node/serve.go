@@ -69,7 +69,7 @@ func serve(ctx context.Context, cfg *serveConfig, log *slog.Logger) error {
 	advertise := cfg.advertise(ln.Addr())
 	engine, err := raftdb.Open(raftdb.Config{
 		Dir: cfg.DataDir, Name: cfg.Name, Advertise: advertise, Join: cfg.Join, BootstrapExpect: cfg.BootstrapExpect,
-		Token: cfg.token, TLS: cfg.peerTLS, Version: version, Logger: log,
+		Token: cfg.token, TLS: cfg.peerTLS, Version: version, MinFreeBytes: cfg.MinFreeBytes, Logger: log,
 	})
 	if err != nil {
 		_ = ln.Close()

@@ -40,6 +40,7 @@ type serveConfig struct {
 	KeepEntries     int64
 	KeepTasks       time.Duration
 	KeepTasksCount  int64
+	MinFreeBytes    int64
 	LogLevel        string
 	LogFormat       string
 
@@ -61,6 +62,11 @@ const (
 	minKeepEntries = 1000
 	minKeepTasks   = time.Minute
 	minKeepCount   = 1000
+
+	// defaultMinFree is room for what goes on below it: a file of the log (32 MiB),
+	// SQLite's WAL (64 MiB) and its way into the database (as much again).
+	defaultMinFree = 256 << 20
+	minMinFree     = 128 << 20
 )
 
 func addServeFlags(f *pflag.FlagSet) {
@@ -79,6 +85,7 @@ func addServeFlags(f *pflag.FlagSet) {
 	f.Int64("event-retention-entries", int64(db.DefaultRetention.Entries), "changes in this many of the newest entries of the log are kept; 0 for no bound")
 	f.Duration("task-retention", db.DefaultTaskRetention.Age, "how long tasks are kept once they have ended, and with them the effect of their request_id; 0 for no bound")
 	f.Int64("task-retention-count", db.DefaultTaskRetention.Tasks, "of the tasks that have ended this many are kept, those that ended last; 0 for no bound")
+	f.Int64("min-free-bytes", defaultMinFree, "new tasks are refused while less is free where --data-dir is; 0 for no bound")
 	f.String("log-level", "info", "debug, info, warn or error")
 	f.String("log-format", "text", "text or json")
 }
@@ -92,7 +99,8 @@ func loadServeConfig(v *viper.Viper) (*serveConfig, error) {
 		CORSOrigins: list(v, "cors-origin"),
 		KeepEvents:  v.GetDuration("event-retention"), KeepEntries: v.GetInt64("event-retention-entries"),
 		KeepTasks: v.GetDuration("task-retention"), KeepTasksCount: v.GetInt64("task-retention-count"),
-		LogLevel: v.GetString("log-level"), LogFormat: v.GetString("log-format"),
+		MinFreeBytes: v.GetInt64("min-free-bytes"),
+		LogLevel:     v.GetString("log-level"), LogFormat: v.GetString("log-format"),
 	}
 	if port := os.Getenv("PORT"); port != "" && !v.IsSet("listen") {
 		c.Listen = listenOnPort(port, c.TokenFile != "")
@@ -148,7 +156,7 @@ func defaultDataDir(xdg, home string) string {
 }
 
 func (c *serveConfig) check() error {
-	return errors.Join(c.loadToken(), c.checkAddresses(), c.checkCluster(), c.loadTLS(), c.checkOrigins(), c.checkRetention(), c.checkLog())
+	return errors.Join(c.loadToken(), c.checkAddresses(), c.checkCluster(), c.loadTLS(), c.checkOrigins(), c.checkRetention(), c.checkDisk(), c.checkLog())
 }
 
 func (c *serveConfig) loadToken() error {
@@ -281,6 +289,13 @@ func (c *serveConfig) checkRetention() error {
 
 func (c *serveConfig) retention() db.Retention {
 	return db.Retention{Age: c.KeepEvents, Entries: uint64(c.KeepEntries)}
+}
+
+func (c *serveConfig) checkDisk() error {
+	if c.MinFreeBytes != 0 && c.MinFreeBytes < minMinFree {
+		return fmt.Errorf("--min-free-bytes %d: give at least %d, such as %d, or 0 for no bound", c.MinFreeBytes, minMinFree, defaultMinFree)
+	}
+	return nil
 }
 
 func (c *serveConfig) taskRetention() db.TaskRetention {

@@ -91,6 +91,9 @@ func (d *database) applyLog(m *meta, l *raft.Log) (outcome, error) {
 	if err != nil {
 		return outcome{}, err
 	}
+	if version := entry.Migration(); version > d.schema {
+		return outcome{}, fmt.Errorf("the schema changes to version %d: %w", version, d.upgrade())
+	}
 	m.clockMs = max(m.clockMs, entry.StampMs)
 	return d.applyEntry(entry, l.Index, m.clockMs)
 }

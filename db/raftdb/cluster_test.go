@@ -77,6 +77,9 @@ func (m *member) tryStart() error {
 	go func(s *http.Server) { _ = s.Serve(l) }(m.server)
 	m.tasks = db.NewTaskManifest(engine)
 	m.tasks.SetLogger(m.cfg.Logger)
+	if m.cfg.SchemaVersion > 0 {
+		m.tasks.SetMigrations(releaseOf(m.cfg.SchemaVersion))
+	}
 	ctx, stop := context.WithCancel(context.Background())
 	m.stop, m.ran = stop, make(chan error, 1)
 	go func() { m.ran <- m.tasks.Run(ctx) }()
@@ -198,5 +201,15 @@ func sameContent(t *testing.T, members []*member) {
 			t.Errorf("%s has other content than %s at index %d", m.cfg.Name, members[0].cfg.Name, index)
 		}
 		want = hash
+	}
+}
+
+// until calls try until it is content: for what happens by itself.
+func until(t *testing.T, what string, try func() bool) {
+	t.Helper()
+	for ctx := testContext(t); !try(); time.Sleep(5 * time.Millisecond) {
+		if ctx.Err() != nil {
+			t.Fatalf("%s: not within %s", what, testTimeout)
+		}
 	}
 }

@@ -19,6 +19,7 @@ type database struct {
 	readers *pool
 	guarded *pool
 	meta    meta
+	schema  int // the newest migration that this release knows
 
 	// mainIndex is the index of which the main file is exactly the state: set by a
 	// complete checkpoint, 0 while it is none.
@@ -107,12 +108,12 @@ func openWriter(path string) (*sqlite.Conn, error) {
 	return conn, nil
 }
 
-func openDatabase(g generation) (d *database, err error) {
-	d = &database{gen: g, stmts: map[string]prepared{}}
+func openDatabase(g generation, schema int) (d *database, err error) {
+	d = &database{gen: g, schema: schema, stmts: map[string]prepared{}}
 	if d.conn, err = openWriter(g.database()); err != nil {
 		return nil, err
 	}
-	if err = d.readMeta(); err != nil {
+	if err = errors.Join(d.readMeta(), d.checkSchema()); err != nil {
 		return nil, errors.Join(err, d.close())
 	}
 	d.readers = newPool(g.database(), readers, false)

@@ -1,6 +1,7 @@
 package raftdb
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -24,6 +25,8 @@ type fsm struct {
 	handed uint64
 	// installed is the index of the last state received from a leader.
 	installed uint64
+	// halted is why nothing is applied any more by a member that is being closed.
+	halted error
 	// pending is a received state that Raft is about to restore.
 	pending *database
 
@@ -65,13 +68,15 @@ func (f *fsm) StoreConfiguration(index uint64, c raft.Configuration) {
 // own nothing is applied any more: the index stays where the state is.
 func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 	out := make([]any, len(logs))
-	err := f.e.Err()
+	err := cmp.Or(f.e.Err(), f.halted)
 	for done := 0; err == nil && done < len(logs); {
 		n := upToVerify(logs[done:])
 		before := f.state.meta.appliedIndex
-		if err = f.state.apply(logs[done:done+n], out[done:done+n]); err != nil {
+		if err = f.applyWithRoom(logs[done:done+n], out[done:done+n]); err != nil {
 			err = fmt.Errorf("cannot apply the log to the database: %w", err)
-			f.e.fail(err)
+			if f.halted == nil {
+				f.e.fail(err)
+			}
 			break
 		}
 		done += n

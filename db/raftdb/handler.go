@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+
+	"zombiezen.com/go/sqlite"
 )
 
 // Handler serves what members ask of each other. Mount it at /raft and /raft/. It
@@ -57,6 +59,7 @@ func (e *Engine) info() memberInfo {
 		Name: e.self.Name, ID: string(e.self.serverID()), Address: e.cfg.Advertise, ClusterID: e.fsm.cluster(),
 		Formed: len(e.servers()) > 0, Expect: e.cfg.BootstrapExpect, Term: e.raft.CurrentTerm(),
 		AppliedIndex: e.AppliedIndex(), Version: e.cfg.Version, Leader: address,
+		Schema: e.cfg.SchemaVersion, SQLite: sqlite.Version, DiskLow: e.disk.isLow(),
 	}
 }
 

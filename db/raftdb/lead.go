@@ -210,6 +210,8 @@ func (e *Engine) commit(ctx context.Context, env envelope) (outcome, uint64, err
 
 func (e *Engine) commitError(err error) error {
 	switch {
+	case errors.Is(err, errLogFull):
+		return diskLow("the leader's disk is full, so nothing was changed: " + err.Error())
 	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrEnqueueTimeout), errors.Is(err, raft.ErrLeadershipTransferInProgress):
 		return e.notLeading()
 	}

@@ -8,14 +8,15 @@ import (
 	raftwal "github.com/hashicorp/raft-wal"
 )
 
-// logStore is the Raft log with two things that raft-wal lacks: entries are
-// checked when they are read back from disk, and a write that hangs ends the
-// member. Raft's heartbeats go on in another goroutine, so a leader with a stuck
-// disk would otherwise lead for ever and commit nothing.
+// logStore is the Raft log with two things that raft-wal lacks: entries are checked
+// when they are read back from disk, and a write that hangs or fails ends the member.
+// Raft's heartbeats go on in another goroutine, so a leader with a stuck disk would
+// otherwise lead for ever and commit nothing; after a failed write raft-wal no longer
+// knows what its files hold, which a start finds out.
 type logStore struct {
 	*raftwal.WAL // IsMonotonic among others
 	timeout      time.Duration
-	stuck        func(error)
+	fail         func(error)
 }
 
 // GetLog implements raft.LogStore.
@@ -45,8 +46,34 @@ func (s *logStore) StoreLog(l *raft.Log) error { return s.StoreLogs([]*raft.Log{
 // StoreLogs implements raft.LogStore.
 func (s *logStore) StoreLogs(logs []*raft.Log) error {
 	watchdog := time.AfterFunc(s.timeout, func() {
-		s.stuck(fmt.Errorf("a write to the Raft log has not ended for %s: the disk is stuck", s.timeout))
+		s.fail(fmt.Errorf("a write to the Raft log has not ended for %s: the disk is stuck", s.timeout))
 	})
 	defer watchdog.Stop()
-	return s.WAL.StoreLogs(logs)
+	err := s.WAL.StoreLogs(logs)
+	if err != nil {
+		s.fail(fmt.Errorf("a write to the Raft log failed, so what it holds is to be read anew: make room if the disk is full, then start again: %w", err))
+	}
+	return err
+}
+
+// roomyLog takes entries only if there is room for them and for the file that may have
+// to follow. It is in front of Raft's cache, which hides the reason of an error.
+type roomyLog struct {
+	*raft.LogCache // IsMonotonic among others
+	disk           *diskWatch
+}
+
+// StoreLog implements raft.LogStore.
+func (s *roomyLog) StoreLog(l *raft.Log) error { return s.StoreLogs([]*raft.Log{l}) }
+
+// StoreLogs implements raft.LogStore.
+func (s *roomyLog) StoreLogs(logs []*raft.Log) error {
+	var bytes int64
+	for _, l := range logs {
+		bytes += int64(len(l.Data))
+	}
+	if err := s.disk.admit(bytes); err != nil {
+		return err
+	}
+	return s.LogCache.StoreLogs(logs)
 }

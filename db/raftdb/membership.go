@@ -267,11 +267,15 @@ func (e *Engine) admit(ctx context.Context, req joinRequest) (joinAnswer, error)
 	}
 	e.admitMu.Lock()
 	defer e.admitMu.Unlock()
-	if there, err := e.peers.info(ctx, req.Address); err != nil || there.ID != req.ID {
+	there, err := e.peers.info(ctx, req.Address)
+	if err != nil || there.ID != req.ID {
 		return joinAnswer{}, fmt.Errorf("join: member %s cannot be reached at %s from here (%v): check its --advertise", name, req.Address, errors.Join(err, idMismatch(there, req)))
 	}
 	if at := e.fsm.removedAt(id); at > 0 && !e.isMember(id) {
 		return joinAnswer{}, errors.New("join: " + removedText(id, at))
+	}
+	if there.Schema < e.schemaVersion() {
+		return joinAnswer{}, fmt.Errorf("join: the state is at schema version %d and member %s (%s) knows %d: upgrade it, then start it again", e.schemaVersion(), name, there.Version, there.Schema)
 	}
 	own, err := e.clear(ctx, id, name, req.Address)
 	if err != nil {

@@ -41,6 +41,9 @@ type memberInfo struct {
 	AppliedIndex uint64 `json:"applied_index"`
 	Version      string `json:"version"`
 	Leader       string `json:"leader"` // address, if known
+	Schema       int    `json:"schema"` // the newest migration that it knows; 0 if it does not say
+	SQLite       string `json:"sqlite"` // version
+	DiskLow      bool   `json:"disk_low"`
 }
 
 type termAnswer struct {

@@ -8,6 +8,7 @@
 package raftdb
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -46,7 +47,13 @@ type Config struct {
 	TLS *tls.Config
 	// Version of the binary, for Cluster.
 	Version string
-	Logger  *slog.Logger
+	// SchemaVersion is the newest migration that this release knows; db.SchemaVersion()
+	// if 0.
+	SchemaVersion int
+	// MinFreeBytes is what must be free where Dir is for new work to be taken; 0 for no
+	// bound.
+	MinFreeBytes int64
+	Logger       *slog.Logger
 
 	// Timing scales what Raft waits for; zero values stand for the defaults.
 	Timing Timing
@@ -80,6 +87,7 @@ func ValidName(name string) bool { return namePattern.MatchString(name) }
 var namePattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
 
 func (c *Config) check() error {
+	c.SchemaVersion = cmp.Or(c.SchemaVersion, db.SchemaVersion())
 	var errs []error
 	if c.Dir == "" {
 		errs = append(errs, errors.New("no data directory is given"))
@@ -134,6 +142,7 @@ type Engine struct {
 	votes *logMeta // closed with wal, once that is open
 	raft  *raft.Raft
 	peers *peers
+	disk  *diskWatch
 
 	streams   *streamLayer
 	transport *raft.NetworkTransport
@@ -141,6 +150,7 @@ type Engine struct {
 	confirm   *coalescer
 	index     *coalescer
 	started   chan struct{} // closed once raft is set: Raft dials before Open ends
+	closed    chan struct{} // closed when Close begins
 	admitMu   sync.Mutex
 	backups   chan struct{} // holds a token while no backup is being taken
 	removal   removal       // of this member, once it has heard of it
@@ -168,7 +178,7 @@ func Open(cfg Config) (*Engine, error) {
 		cfg.Logger = slog.Default()
 	}
 	cfg.Timing = cfg.Timing.withDefaults()
-	e := &Engine{cfg: cfg, log: cfg.Logger.With("member", cfg.Name), failed: make(chan struct{}), started: make(chan struct{}), leader: newLeaderWatch(), backups: make(chan struct{}, 1)}
+	e := &Engine{cfg: cfg, log: cfg.Logger.With("member", cfg.Name), failed: make(chan struct{}), started: make(chan struct{}), closed: make(chan struct{}), leader: newLeaderWatch(), backups: make(chan struct{}, 1)}
 	e.backups <- struct{}{}
 	if err := e.openState(); err != nil {
 		return nil, errors.Join(err, e.release())
@@ -186,6 +196,7 @@ func (e *Engine) openState() (err error) {
 	if e.dir, err = openDataDir(e.cfg.Dir); err != nil {
 		return err
 	}
+	e.disk = newDiskWatch(&e.cfg)
 	if e.self, err = e.dir.identity(e.cfg.Name); err != nil {
 		return err
 	}
@@ -193,11 +204,14 @@ func (e *Engine) openState() (err error) {
 	if err != nil {
 		return err
 	}
-	state, err := openDatabase(gen)
+	state, err := openDatabase(gen, e.cfg.SchemaVersion)
 	if err != nil {
 		return fmt.Errorf("open the database in %s: %w", gen.path, err)
 	}
 	e.fsm = newFSM(e, state)
+	if err := e.checkRelease(state); err != nil {
+		return err
+	}
 	logDir := filepath.Join(e.cfg.Dir, "log")
 	if err := errors.Join(makeDir(logDir), settle(logDir)); err != nil {
 		return err
@@ -211,7 +225,7 @@ func (e *Engine) openState() (err error) {
 }
 
 func (e *Engine) startRaft() error {
-	logs, err := raft.NewLogCache(logCacheEntries, &logStore{WAL: e.wal, timeout: e.cfg.Timing.StoreTimeout, stuck: e.fail})
+	logs, err := raft.NewLogCache(logCacheEntries, &logStore{WAL: e.wal, timeout: e.cfg.Timing.StoreTimeout, fail: e.fail})
 	if err != nil {
 		return err
 	}
@@ -222,7 +236,7 @@ func (e *Engine) startRaft() error {
 	e.transport = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream: e.streams, MaxPool: 3, Timeout: 10 * time.Second, Logger: raftLogger(e.log), MsgpackUseNewTimeFormat: true,
 	})
-	e.raft, err = raft.NewRaft(e.raftConfig(), e.fsm, logs, e.wal, &snapshotStore{e: e}, e.transport)
+	e.raft, err = raft.NewRaft(e.raftConfig(), e.fsm, &roomyLog{LogCache: logs, disk: e.disk}, e.wal, &snapshotStore{e: e}, e.transport)
 	if err != nil {
 		return fmt.Errorf("start Raft: %w", err)
 	}
@@ -264,7 +278,7 @@ const (
 func (e *Engine) startBackground() {
 	ctx, stop := context.WithCancel(context.Background())
 	e.stop = stop
-	for _, fn := range []func(context.Context){e.watchLeadership, e.keepSnapshots, e.runMembership} {
+	for _, fn := range []func(context.Context){e.watchLeadership, e.keepSnapshots, e.watchDisk, e.runMembership} {
 		e.done.Go(func() { fn(ctx) })
 	}
 }
@@ -296,6 +310,7 @@ func (e *Engine) Err() error {
 func (e *Engine) Close() error {
 	var err error
 	e.closing.Do(func() {
+		close(e.closed)
 		if e.stop != nil {
 			e.stop()
 		}

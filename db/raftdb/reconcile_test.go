@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/raft"
 
@@ -154,7 +155,8 @@ func TestADamagedStateIsNotTakenIntoUse(t *testing.T) {
 	}
 }
 
-func TestAFullDatabaseStopsTheMember(t *testing.T) {
+// TestAFullDatabaseWaitsForRoom limits the database itself, so that the log has room.
+func TestAFullDatabaseWaitsForRoom(t *testing.T) {
 	m := newMember(t, "m1").start()
 	add(t, []*member{m}, "a")
 	before := m.engine.AppliedIndex()
@@ -162,17 +164,29 @@ func TestAFullDatabaseStopsTheMember(t *testing.T) {
 		t.Fatal(err)
 	}
 	big := strings.Repeat("x", 1<<20)
-	_, err := m.tasks.AddTask(testContext(t), &controlplane.Task{Function: &controlplane.Function{Name: "f", Payload: []byte(big)}})
-	if controlplane.CodeOf(err) == controlplane.CodeUnavailable || err == nil {
-		t.Errorf("the write: %v, want one that does not claim an outcome", err)
+	added := make(chan error, 1)
+	go func() {
+		_, err := m.tasks.AddTask(testContext(t), &controlplane.Task{Function: &controlplane.Function{Name: "f", Payload: []byte(big)}})
+		added <- err
+	}()
+	for m.engine.Disk().Full == nil {
+		time.Sleep(time.Millisecond)
 	}
-	select {
-	case <-m.engine.Failed():
-	case <-testContext(t).Done():
-		t.Fatal("the member goes on")
+	if err := m.tasks.CaughtUp(testContext(t)); err == nil || !strings.Contains(err.Error(), "no room") {
+		t.Errorf("ready for calls: %v", err)
 	}
 	if after := m.engine.AppliedIndex(); after != before {
 		t.Errorf("applied index moved from %d to %d", before, after)
+	}
+	m.close()                            // it does not wait for room
+	if err := m.tryStart(); err != nil { // without the limit
+		t.Fatal(err)
+	}
+	if err := <-added; err == nil {
+		t.Error("the write was acknowledged before it was applied")
+	}
+	if tasks, err := m.tasks.ListTasks(testContext(t), controlplane.TaskFilter{}, 0, 10); err != nil || len(tasks) != 2 {
+		t.Errorf("%d tasks, %v: what is in the log is there after a start", len(tasks), err)
 	}
 }
 

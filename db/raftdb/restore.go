@@ -47,7 +47,7 @@ func Restore(cfg Config, backup string) (index uint64, err error) {
 	if err := copyFile(g.database(), backup); err != nil {
 		return 0, err
 	}
-	d, err := openDatabase(g)
+	d, err := openDatabase(g, cfg.SchemaVersion)
 	if err != nil {
 		return 0, err
 	}
@@ -109,7 +109,7 @@ func (e *Engine) replay(d *database) error {
 	if err != nil {
 		return err
 	}
-	logs := &logStore{WAL: e.wal, timeout: time.Minute, stuck: e.fail}
+	logs := &logStore{WAL: e.wal, timeout: time.Minute, fail: e.fail}
 	for i := d.meta.appliedIndex + 1; i <= last; i++ {
 		var l raft.Log
 		if err := logs.GetLog(i, &l); err != nil {

@@ -208,7 +208,10 @@ func (s *snapshotSink) receive() error {
 	if !bytes.Equal(s.tail, s.sum.Sum(nil)) {
 		return errors.New("its checksum differs: it was damaged on the way")
 	}
-	d, err := openDatabase(s.gen)
+	d, err := openDatabase(s.gen, s.e.cfg.SchemaVersion)
+	if errors.Is(err, errUpgrade) {
+		s.e.fail(err)
+	}
 	if err != nil {
 		return err
 	}

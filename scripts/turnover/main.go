@@ -36,7 +36,7 @@ const (
 	// swing is by how much the log (files of 32 MiB) and SQLite's WAL (truncated from
 	// 64 MiB on) go up and down.
 	swing = 128 << 20
-	node    = "node"
+	node  = "node"
 )
 
 type options struct {
