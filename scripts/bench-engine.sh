@@ -11,7 +11,7 @@ echo "state on: $(df -T "${TMPDIR:-/tmp}" 2>/dev/null | awk 'NR == 2 { print $2,
 for tasks in "$@"; do
   echo
   echo "## bin/raft-node, from exec to ready"
-  scripts/ready-time.py --tasks "$tasks" --runs 5
+  python3 scripts/ready-time.py --tasks "$tasks" --runs 5
 done
 echo
 echo "## the engine, with ${*} tasks"
