@@ -53,7 +53,7 @@ func (s *server) backup(ctx context.Context, req *v1.BackupRequest, send func(*v
 	}
 	defer setWriteDeadline(ctx, time.Time{}) // other calls may use the connection yet
 	setWriteDeadline(ctx, time.Now().Add(s.watchTimes.cut))
-	info := &v1.BackupInfo{ClusterId: state.ClusterID, Member: c.Self, Index: state.Index, SizeBytes: state.SizeBytes, Sha256: state.SHA256}
+	info := &v1.BackupInfo{ClusterId: state.ClusterID, Member: c.Self, Index: state.Index, SizeBytes: state.SizeBytes, Sha256: state.SHA256, Tasks: state.Tasks, Nodes: state.Nodes}
 	if err := send(&v1.BackupResponse{Info: info}); err != nil {
 		return err
 	}

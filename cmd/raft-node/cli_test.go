@@ -36,6 +36,13 @@ type member struct {
 	listNodes func(*v1.ListNodesRequest) (*v1.ListNodesResponse, error)
 	getNode   func(*v1.GetNodeRequest) (*v1.GetNodeResponse, error)
 	cluster   func(*v1.GetClusterRequest) (*v1.GetClusterResponse, error)
+	join      func(*v1.JoinMemberRequest) (*v1.JoinMemberResponse, error)
+	remove    func(*v1.RemoveMemberRequest) (*v1.RemoveMemberResponse, error)
+	promote   func(*v1.PromoteMemberRequest) (*v1.PromoteMemberResponse, error)
+	transfer  func(*v1.TransferLeadershipRequest) (*v1.TransferLeadershipResponse, error)
+	snapshot  func(*v1.SnapshotRequest) (*v1.SnapshotResponse, error)
+	verify    func(*v1.VerifyRequest) (*v1.VerifyResponse, error)
+	backup    func(*v1.BackupRequest, *connect.ServerStream[v1.BackupResponse]) error
 	query     func(*v1.QueryRequest) (*v1.QueryResponse, error)
 	queues    queueMember
 
@@ -92,6 +99,34 @@ func (m *member) GetCluster(_ context.Context, r *connect.Request[v1.GetClusterR
 
 func (m *member) Query(_ context.Context, r *connect.Request[v1.QueryRequest]) (*connect.Response[v1.QueryResponse], error) {
 	return reply(m.query, r)
+}
+
+func (m *member) JoinMember(_ context.Context, r *connect.Request[v1.JoinMemberRequest]) (*connect.Response[v1.JoinMemberResponse], error) {
+	return reply(m.join, r)
+}
+
+func (m *member) RemoveMember(_ context.Context, r *connect.Request[v1.RemoveMemberRequest]) (*connect.Response[v1.RemoveMemberResponse], error) {
+	return reply(m.remove, r)
+}
+
+func (m *member) PromoteMember(_ context.Context, r *connect.Request[v1.PromoteMemberRequest]) (*connect.Response[v1.PromoteMemberResponse], error) {
+	return reply(m.promote, r)
+}
+
+func (m *member) TransferLeadership(_ context.Context, r *connect.Request[v1.TransferLeadershipRequest]) (*connect.Response[v1.TransferLeadershipResponse], error) {
+	return reply(m.transfer, r)
+}
+
+func (m *member) Snapshot(_ context.Context, r *connect.Request[v1.SnapshotRequest]) (*connect.Response[v1.SnapshotResponse], error) {
+	return reply(m.snapshot, r)
+}
+
+func (m *member) Verify(_ context.Context, r *connect.Request[v1.VerifyRequest]) (*connect.Response[v1.VerifyResponse], error) {
+	return reply(m.verify, r)
+}
+
+func (m *member) Backup(_ context.Context, r *connect.Request[v1.BackupRequest], s *connect.ServerStream[v1.BackupResponse]) error {
+	return m.backup(r.Msg, s)
 }
 
 // start serves m.

@@ -71,7 +71,7 @@ func newRoot(a *app) *cobra.Command {
 		&cobra.Group{ID: groupOther, Title: "Other:"},
 	)
 	addCommands(root, groupRun, newServeCommand(a), newAgentCommand(a), newRestoreCommand(a), newRecoverCommand(a), newSuperviseCommand())
-	addCommands(root, groupAsk, newSubmitCommand(a), newTaskCommand(a), newQueueCommand(a), newNodeCommand(a), newClusterCommand(a), newSQLCommand(a))
+	addCommands(root, groupAsk, newSubmitCommand(a), newTaskCommand(a), newQueueCommand(a), newNodeCommand(a), newClusterCommand(a), newSQLCommand(a), newBackupCommand(a))
 	addCommands(root, groupOther, newVersionCommand(a))
 	root.SetHelpCommandGroupID(groupOther)
 	root.SetCompletionCommandGroupID(groupOther)

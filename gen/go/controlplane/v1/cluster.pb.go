@@ -1085,7 +1085,11 @@ type BackupInfo struct {
 	// Size of the file.
 	SizeBytes int64 `protobuf:"varint,4,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
 	// SHA-256 of the file, in hexadecimal digits.
-	Sha256        string `protobuf:"bytes,5,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	Sha256 string `protobuf:"bytes,5,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	// How many tasks are in it.
+	Tasks int64 `protobuf:"varint,6,opt,name=tasks,proto3" json:"tasks,omitempty"`
+	// How many nodes are in it.
+	Nodes         int64 `protobuf:"varint,7,opt,name=nodes,proto3" json:"nodes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1155,6 +1159,20 @@ func (x *BackupInfo) GetSha256() string {
 	return ""
 }
 
+func (x *BackupInfo) GetTasks() int64 {
+	if x != nil {
+		return x.Tasks
+	}
+	return 0
+}
+
+func (x *BackupInfo) GetNodes() int64 {
+	if x != nil {
+		return x.Nodes
+	}
+	return 0
+}
+
 var File_controlplane_v1_cluster_proto protoreflect.FileDescriptor
 
 const file_controlplane_v1_cluster_proto_rawDesc = "" +
@@ -1215,7 +1233,7 @@ const file_controlplane_v1_cluster_proto_rawDesc = "" +
 	"\vconsistency\x18\x01 \x01(\x0e2\x1c.controlplane.v1.ConsistencyB\b\xbaH\x05\x82\x01\x02\x10\x01R\vconsistency\"U\n" +
 	"\x0eBackupResponse\x12/\n" +
 	"\x04info\x18\x01 \x01(\v2\x1b.controlplane.v1.BackupInfoR\x04info\x12\x12\n" +
-	"\x04data\x18\x02 \x01(\fR\x04data\"\x90\x01\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data\"\xbc\x01\n" +
 	"\n" +
 	"BackupInfo\x12\x1d\n" +
 	"\n" +
@@ -1224,7 +1242,9 @@ const file_controlplane_v1_cluster_proto_rawDesc = "" +
 	"\x05index\x18\x03 \x01(\x04R\x05index\x12\x1d\n" +
 	"\n" +
 	"size_bytes\x18\x04 \x01(\x03R\tsizeBytes\x12\x16\n" +
-	"\x06sha256\x18\x05 \x01(\tR\x06sha256*v\n" +
+	"\x06sha256\x18\x05 \x01(\tR\x06sha256\x12\x14\n" +
+	"\x05tasks\x18\x06 \x01(\x03R\x05tasks\x12\x14\n" +
+	"\x05nodes\x18\a \x01(\x03R\x05nodes*v\n" +
 	"\n" +
 	"MemberRole\x12\x1b\n" +
 	"\x17MEMBER_ROLE_UNSPECIFIED\x10\x00\x12\x16\n" +

@@ -529,6 +529,20 @@ export declare type BackupInfo = Message<"controlplane.v1.BackupInfo"> & {
    * @generated from field: string sha256 = 5;
    */
   sha256: string;
+
+  /**
+   * How many tasks are in it.
+   *
+   * @generated from field: int64 tasks = 6;
+   */
+  tasks: bigint;
+
+  /**
+   * How many nodes are in it.
+   *
+   * @generated from field: int64 nodes = 7;
+   */
+  nodes: bigint;
 };
 
 /**

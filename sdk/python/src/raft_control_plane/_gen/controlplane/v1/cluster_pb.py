@@ -722,7 +722,7 @@ class BackupResponse(Message[_BackupResponseFields]):
         info: BackupInfo | None
         data: bytes
 
-_BackupInfoFields: TypeAlias = Literal["cluster_id", "member", "index", "size_bytes", "sha256"]
+_BackupInfoFields: TypeAlias = Literal["cluster_id", "member", "index", "size_bytes", "sha256", "tasks", "nodes"]
 
 class BackupInfo(Message[_BackupInfoFields]):
     """
@@ -763,9 +763,21 @@ class BackupInfo(Message[_BackupInfoFields]):
             ```proto
             string sha256 = 5;
             ```
+        tasks:
+            How many tasks are in it.
+
+            ```proto
+            int64 tasks = 6;
+            ```
+        nodes:
+            How many nodes are in it.
+
+            ```proto
+            int64 nodes = 7;
+            ```
     """
 
-    __slots__ = ("cluster_id", "member", "index", "size_bytes", "sha256")
+    __slots__ = ("cluster_id", "member", "index", "size_bytes", "sha256", "tasks", "nodes")
 
     if TYPE_CHECKING:
 
@@ -777,6 +789,8 @@ class BackupInfo(Message[_BackupInfoFields]):
             index: int = 0,
             size_bytes: int = 0,
             sha256: str = "",
+            tasks: int = 0,
+            nodes: int = 0,
         ) -> None:
             pass
 
@@ -785,6 +799,8 @@ class BackupInfo(Message[_BackupInfoFields]):
         index: int
         size_bytes: int
         sha256: str
+        tasks: int
+        nodes: int
 
 class MemberRole(Enum):
     """
@@ -828,7 +844,7 @@ class MemberRole(Enum):
 
 
 _DESC = file_desc(
-    b'\n\x1dcontrolplane/v1/cluster.proto\x12\x0fcontrolplane.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1acontrolplane/v1/task.proto"\x13\n\x11GetClusterRequest"\xd1\x01\n\x12GetClusterResponse\x12\x1d\n\ncluster_id\x18\x01 \x01(\tR\tclusterId\x12\x16\n\x06leader\x18\x02 \x01(\tR\x06leader\x12\x12\n\x04term\x18\x03 \x01(\x04R\x04term\x12#\n\rapplied_index\x18\x04 \x01(\x04R\x0cappliedIndex\x12\x18\n\x07version\x18\x05 \x01(\tR\x07version\x121\n\x07members\x18\x06 \x03(\x0b2\x17.controlplane.v1.MemberR\x07members"\xa6\x01\n\x06Member\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n\x07address\x18\x02 \x01(\tR\x07address\x12/\n\x04role\x18\x03 \x01(\x0e2\x1b.controlplane.v1.MemberRoleR\x04role\x12#\n\rapplied_index\x18\x04 \x01(\x04R\x0cappliedIndex\x12\x18\n\x07version\x18\x05 \x01(\tR\x07version"9\n\x11JoinMemberRequest\x12$\n\x07address\x18\x01 \x01(\tR\x07addressB\n\xbaH\x07r\x05 \x01(\xac\x02"E\n\x12JoinMemberResponse\x12/\n\x06member\x18\x01 \x01(\x0b2\x17.controlplane.v1.MemberR\x06member"S\n\x13RemoveMemberRequest\x12<\n\x04name\x18\x01 \x01(\tR\x04nameB(\xbaH%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"\x16\n\x14RemoveMemberResponse"T\n\x14PromoteMemberRequest\x12<\n\x04name\x18\x01 \x01(\tR\x04nameB(\xbaH%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"\x17\n\x15PromoteMemberResponse"\\\n\x19TransferLeadershipRequest\x12?\n\x04name\x18\x01 \x01(\tR\x04nameB+\xbaH(r&2$^([A-Za-z0-9][A-Za-z0-9._-]{0,62})?$"4\n\x1aTransferLeadershipResponse\x12\x16\n\x06leader\x18\x01 \x01(\tR\x06leader"R\n\x0fSnapshotRequest\x12?\n\x04name\x18\x01 \x01(\tR\x04nameB+\xbaH(r&2$^([A-Za-z0-9][A-Za-z0-9._-]{0,62})?$"<\n\x10SnapshotResponse\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n\x05index\x18\x02 \x01(\x04R\x05index"\x0f\n\rVerifyRequest"\xba\x01\n\x0eVerifyResponse\x12\x14\n\x05index\x18\x01 \x01(\x04R\x05index\x12\x14\n\x05equal\x18\x02 \x01(\x08R\x05equal\x128\n\x07members\x18\x03 \x03(\x0b2\x1e.controlplane.v1.MemberContentR\x07members\x12B\n\x0bdifferences\x18\x04 \x03(\x0b2 .controlplane.v1.TableDifferenceR\x0bdifferences"\xb8\x01\n\rMemberContent\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12B\n\x06tables\x18\x02 \x03(\x0b2*.controlplane.v1.MemberContent.TablesEntryR\x06tables\x12\x14\n\x05error\x18\x03 \x01(\tR\x05error\x1a9\n\x0bTablesEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x028\x01"A\n\x0fTableDifference\x12\x14\n\x05table\x18\x01 \x01(\tR\x05table\x12\x18\n\x07members\x18\x02 \x03(\tR\x07members"Y\n\rBackupRequest\x12H\n\x0bconsistency\x18\x01 \x01(\x0e2\x1c.controlplane.v1.ConsistencyR\x0bconsistencyB\x08\xbaH\x05\x82\x01\x02\x10\x01"U\n\x0eBackupResponse\x12/\n\x04info\x18\x01 \x01(\x0b2\x1b.controlplane.v1.BackupInfoR\x04info\x12\x12\n\x04data\x18\x02 \x01(\x0cR\x04data"\x90\x01\n\nBackupInfo\x12\x1d\n\ncluster_id\x18\x01 \x01(\tR\tclusterId\x12\x16\n\x06member\x18\x02 \x01(\tR\x06member\x12\x14\n\x05index\x18\x03 \x01(\x04R\x05index\x12\x1d\n\nsize_bytes\x18\x04 \x01(\x03R\tsizeBytes\x12\x16\n\x06sha256\x18\x05 \x01(\tR\x06sha256*v\n\nMemberRole\x12\x1b\n\x17MEMBER_ROLE_UNSPECIFIED\x10\x00\x12\x16\n\x12MEMBER_ROLE_LEADER\x10\x01\x12\x18\n\x14MEMBER_ROLE_FOLLOWER\x10\x02\x12\x19\n\x15MEMBER_ROLE_NON_VOTER\x10\x032\xd8\x05\n\x0eClusterService\x12Z\n\nGetCluster\x12".controlplane.v1.GetClusterRequest\x1a#.controlplane.v1.GetClusterResponse"\x03\x90\x02\x01\x12U\n\nJoinMember\x12".controlplane.v1.JoinMemberRequest\x1a#.controlplane.v1.JoinMemberResponse\x12[\n\x0cRemoveMember\x12$.controlplane.v1.RemoveMemberRequest\x1a%.controlplane.v1.RemoveMemberResponse\x12^\n\rPromoteMember\x12%.controlplane.v1.PromoteMemberRequest\x1a&.controlplane.v1.PromoteMemberResponse\x12m\n\x12TransferLeadership\x12*.controlplane.v1.TransferLeadershipRequest\x1a+.controlplane.v1.TransferLeadershipResponse\x12O\n\x08Snapshot\x12 .controlplane.v1.SnapshotRequest\x1a!.controlplane.v1.SnapshotResponse\x12I\n\x06Verify\x12\x1e.controlplane.v1.VerifyRequest\x1a\x1f.controlplane.v1.VerifyResponse\x12K\n\x06Backup\x12\x1e.controlplane.v1.BackupRequest\x1a\x1f.controlplane.v1.BackupResponse0\x01B\xd3\x01\n\x13com.controlplane.v1B\x0cClusterProtoP\x01ZQgithub.com/raft-control-plane/control-plane/gen/go/controlplane/v1;controlplanev1\xa2\x02\x03CXX\xaa\x02\x0fControlplane.V1\xca\x02\x0fControlplane\\V1\xe2\x02\x1bControlplane\\V1\\GPBMetadata\xea\x02\x10Controlplane::V1b\x06proto3',
+    b'\n\x1dcontrolplane/v1/cluster.proto\x12\x0fcontrolplane.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1acontrolplane/v1/task.proto"\x13\n\x11GetClusterRequest"\xd1\x01\n\x12GetClusterResponse\x12\x1d\n\ncluster_id\x18\x01 \x01(\tR\tclusterId\x12\x16\n\x06leader\x18\x02 \x01(\tR\x06leader\x12\x12\n\x04term\x18\x03 \x01(\x04R\x04term\x12#\n\rapplied_index\x18\x04 \x01(\x04R\x0cappliedIndex\x12\x18\n\x07version\x18\x05 \x01(\tR\x07version\x121\n\x07members\x18\x06 \x03(\x0b2\x17.controlplane.v1.MemberR\x07members"\xa6\x01\n\x06Member\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n\x07address\x18\x02 \x01(\tR\x07address\x12/\n\x04role\x18\x03 \x01(\x0e2\x1b.controlplane.v1.MemberRoleR\x04role\x12#\n\rapplied_index\x18\x04 \x01(\x04R\x0cappliedIndex\x12\x18\n\x07version\x18\x05 \x01(\tR\x07version"9\n\x11JoinMemberRequest\x12$\n\x07address\x18\x01 \x01(\tR\x07addressB\n\xbaH\x07r\x05 \x01(\xac\x02"E\n\x12JoinMemberResponse\x12/\n\x06member\x18\x01 \x01(\x0b2\x17.controlplane.v1.MemberR\x06member"S\n\x13RemoveMemberRequest\x12<\n\x04name\x18\x01 \x01(\tR\x04nameB(\xbaH%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"\x16\n\x14RemoveMemberResponse"T\n\x14PromoteMemberRequest\x12<\n\x04name\x18\x01 \x01(\tR\x04nameB(\xbaH%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"\x17\n\x15PromoteMemberResponse"\\\n\x19TransferLeadershipRequest\x12?\n\x04name\x18\x01 \x01(\tR\x04nameB+\xbaH(r&2$^([A-Za-z0-9][A-Za-z0-9._-]{0,62})?$"4\n\x1aTransferLeadershipResponse\x12\x16\n\x06leader\x18\x01 \x01(\tR\x06leader"R\n\x0fSnapshotRequest\x12?\n\x04name\x18\x01 \x01(\tR\x04nameB+\xbaH(r&2$^([A-Za-z0-9][A-Za-z0-9._-]{0,62})?$"<\n\x10SnapshotResponse\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n\x05index\x18\x02 \x01(\x04R\x05index"\x0f\n\rVerifyRequest"\xba\x01\n\x0eVerifyResponse\x12\x14\n\x05index\x18\x01 \x01(\x04R\x05index\x12\x14\n\x05equal\x18\x02 \x01(\x08R\x05equal\x128\n\x07members\x18\x03 \x03(\x0b2\x1e.controlplane.v1.MemberContentR\x07members\x12B\n\x0bdifferences\x18\x04 \x03(\x0b2 .controlplane.v1.TableDifferenceR\x0bdifferences"\xb8\x01\n\rMemberContent\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12B\n\x06tables\x18\x02 \x03(\x0b2*.controlplane.v1.MemberContent.TablesEntryR\x06tables\x12\x14\n\x05error\x18\x03 \x01(\tR\x05error\x1a9\n\x0bTablesEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x028\x01"A\n\x0fTableDifference\x12\x14\n\x05table\x18\x01 \x01(\tR\x05table\x12\x18\n\x07members\x18\x02 \x03(\tR\x07members"Y\n\rBackupRequest\x12H\n\x0bconsistency\x18\x01 \x01(\x0e2\x1c.controlplane.v1.ConsistencyR\x0bconsistencyB\x08\xbaH\x05\x82\x01\x02\x10\x01"U\n\x0eBackupResponse\x12/\n\x04info\x18\x01 \x01(\x0b2\x1b.controlplane.v1.BackupInfoR\x04info\x12\x12\n\x04data\x18\x02 \x01(\x0cR\x04data"\xbc\x01\n\nBackupInfo\x12\x1d\n\ncluster_id\x18\x01 \x01(\tR\tclusterId\x12\x16\n\x06member\x18\x02 \x01(\tR\x06member\x12\x14\n\x05index\x18\x03 \x01(\x04R\x05index\x12\x1d\n\nsize_bytes\x18\x04 \x01(\x03R\tsizeBytes\x12\x16\n\x06sha256\x18\x05 \x01(\tR\x06sha256\x12\x14\n\x05tasks\x18\x06 \x01(\x03R\x05tasks\x12\x14\n\x05nodes\x18\x07 \x01(\x03R\x05nodes*v\n\nMemberRole\x12\x1b\n\x17MEMBER_ROLE_UNSPECIFIED\x10\x00\x12\x16\n\x12MEMBER_ROLE_LEADER\x10\x01\x12\x18\n\x14MEMBER_ROLE_FOLLOWER\x10\x02\x12\x19\n\x15MEMBER_ROLE_NON_VOTER\x10\x032\xd8\x05\n\x0eClusterService\x12Z\n\nGetCluster\x12".controlplane.v1.GetClusterRequest\x1a#.controlplane.v1.GetClusterResponse"\x03\x90\x02\x01\x12U\n\nJoinMember\x12".controlplane.v1.JoinMemberRequest\x1a#.controlplane.v1.JoinMemberResponse\x12[\n\x0cRemoveMember\x12$.controlplane.v1.RemoveMemberRequest\x1a%.controlplane.v1.RemoveMemberResponse\x12^\n\rPromoteMember\x12%.controlplane.v1.PromoteMemberRequest\x1a&.controlplane.v1.PromoteMemberResponse\x12m\n\x12TransferLeadership\x12*.controlplane.v1.TransferLeadershipRequest\x1a+.controlplane.v1.TransferLeadershipResponse\x12O\n\x08Snapshot\x12 .controlplane.v1.SnapshotRequest\x1a!.controlplane.v1.SnapshotResponse\x12I\n\x06Verify\x12\x1e.controlplane.v1.VerifyRequest\x1a\x1f.controlplane.v1.VerifyResponse\x12K\n\x06Backup\x12\x1e.controlplane.v1.BackupRequest\x1a\x1f.controlplane.v1.BackupResponse0\x01B\xd3\x01\n\x13com.controlplane.v1B\x0cClusterProtoP\x01ZQgithub.com/raft-control-plane/control-plane/gen/go/controlplane/v1;controlplanev1\xa2\x02\x03CXX\xaa\x02\x0fControlplane.V1\xca\x02\x0fControlplane\\V1\xe2\x02\x1bControlplane\\V1\\GPBMetadata\xea\x02\x10Controlplane::V1b\x06proto3',
     [
         validate_pb.desc(),
         task_pb.desc(),
