@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -65,11 +66,12 @@ func (c *Client) Verify(ctx context.Context, req *v1.VerifyRequest) (*v1.VerifyR
 // Backup writes the state of one member to w, as a SQLite database file, and checks
 // its size and checksum. begun, if it is set, is called once before the first byte
 // with what is to come. A member that fails before that is passed over; a backup that
-// is cut off after it is an error, and what w was given is no backup. There is no time
-// limit but ctx.
+// is cut off after it is an error, and what w was given is no backup. It takes as long
+// as it takes; only members that fail are not tried again when the time for a call is
+// over.
 func (c *Client) Backup(ctx context.Context, req *v1.BackupRequest, begun func(*v1.BackupInfo), w io.Writer) (*v1.BackupInfo, error) {
 	r := c.newRetry(method{name: "Backup", repeatable: true})
-	for {
+	for end := time.Now().Add(c.options.callTimeout); ; {
 		index, srv := c.pick()
 		stream, info, err := openBackup(ctx, srv, req)
 		if err == nil {
@@ -78,8 +80,11 @@ func (c *Client) Backup(ctx context.Context, req *v1.BackupRequest, begun func(*
 			}
 			return info, receiveBackup(stream, info, w)
 		}
-		if err := r.next(ctx, index, srv, err); err != nil {
-			return nil, err
+		if next := r.next(ctx, index, srv, err); next != nil {
+			return nil, next
+		}
+		if time.Now().After(end) {
+			return nil, r.giveUp(err)
 		}
 	}
 }

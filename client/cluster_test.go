@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -80,6 +81,18 @@ func TestABackupIsCheckedAsItComes(t *testing.T) {
 				t.Errorf("%q, %v; want an error that says %q", file.String(), err, c.want)
 			}
 		})
+	}
+}
+
+// Without a leader a backup is not tried for ever.
+func TestABackupIsGivenUp(t *testing.T) {
+	none := keeper{backup: func(*connect.ServerStream[v1.BackupResponse]) error { return failure(connect.CodeUnavailable) }}
+	cl, err := client.New([]string{none.start(t)}, client.WithCallTimeout(200*time.Millisecond))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := cl.Backup(t.Context(), &v1.BackupRequest{}, nil, &bytes.Buffer{}); connect.CodeOf(err) != connect.CodeUnavailable {
+		t.Error(err)
 	}
 }
 

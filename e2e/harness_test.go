@@ -159,6 +159,7 @@ type cluster struct {
 	client    *http.Client
 	token     string
 	scheme    string
+	compared  bool // its members, at the end of the test
 }
 
 // newCluster starts n members and waits until all are ready.
@@ -189,6 +190,7 @@ func prepare(t *testing.T, n int, extra ...string) *cluster {
 		}
 		c.members[name] = c.member(name, c.addresses[name], args...)
 	}
+	t.Cleanup(c.endsEqual) // before the processes end
 	return c
 }
 

@@ -51,6 +51,7 @@ func partable(t *testing.T) (*cluster, *parted) {
 		p.start(name)
 	}
 	c.ready()
+	t.Cleanup(c.endsEqual) // before the proxies end
 	return c, p
 }
 

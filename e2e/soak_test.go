@@ -30,7 +30,6 @@ type load struct {
 	acked []string
 	given atomic.Int64
 	over  chan struct{}
-	pause sync.RWMutex // held while nothing is to be submitted
 	busy  sync.WaitGroup
 }
 
@@ -52,8 +51,6 @@ func (l *load) run(clients int) {
 
 // one submits a task once, at any member. What is not acknowledged may be there.
 func (l *load) one(r *rand.Rand) {
-	l.pause.RLock()
-	defer l.pause.RUnlock()
 	id := fmt.Sprintf("soak-%d", l.given.Add(1))
 	var a struct{ Task task }
 	if l.try(l.names[r.IntN(len(l.names))], "TaskService/SubmitTask", m{"task": m{"id": id, "exec": m{"command": []string{"true"}}}}, &a) != nil {
@@ -97,50 +94,6 @@ func (l *load) check(member string) (missing, twice int) {
 	rows := l.query(member, "SELECT count(*) FROM (SELECT 1 FROM attempts WHERE status = 'COMPLETED' GROUP BY task_id HAVING count(*) > 1)")
 	twice, _ = strconv.Atoi(rows[0][0])
 	return missing, twice
-}
-
-// sqlContent is a number for each column that matters.
-const sqlContent = "SELECT count(*), total(seq * attempt), sum(seq * (create_time_ms % 999983)), sum(seq * (coalesce(end_time_ms, 0) % 999983)), " +
-	"sum(seq * unicode(substr(status, 2))), group_concat(DISTINCT node_id), (SELECT count(*) FROM attempts), " +
-	"(SELECT sum(heartbeat_time_ms % 999983) FROM nodes) FROM tasks"
-
-// equal waits until all members have shown their content at one and the same index,
-// and compares. Nothing is submitted meanwhile, so that they do meet at one.
-func (l *load) equal() (index string) {
-	l.t.Helper()
-	l.pause.Lock()
-	defer l.pause.Unlock()
-	seen := map[string]map[string]string{}
-	until(l.t, "all members show the same index", func() bool {
-		for _, name := range l.names {
-			var a struct {
-				Rows         [][]any
-				AppliedIndex string
-			}
-			err := l.try(name, "QueryService/Query", m{"sql": sqlContent, "consistency": "CONSISTENCY_STALE"}, &a)
-			if codeOf(err) == "invalid_argument" {
-				l.t.Fatal(err)
-			}
-			if err != nil {
-				continue
-			}
-			if seen[a.AppliedIndex] == nil {
-				seen[a.AppliedIndex] = map[string]string{}
-			}
-			seen[a.AppliedIndex][name] = fmt.Sprint(a.Rows)
-			if len(seen[a.AppliedIndex]) == len(l.names) {
-				index = a.AppliedIndex
-				return true
-			}
-		}
-		return false
-	})
-	for _, name := range l.names[1:] {
-		if first := seen[index][l.names[0]]; seen[index][name] != first {
-			l.t.Fatalf("at index %s %s has %s, %s has %s", index, l.names[0], first, name, seen[index][name])
-		}
-	}
-	return index
 }
 
 // TestMembersKilledUnderLoad; RAFT_NODE_KILL_ROUNDS makes it longer.

@@ -22,7 +22,10 @@ that was acknowledged before the call is in it.
 
 The state goes to FILE.tmp first, is checked there (size, SHA-256, and SQLite's
 integrity_check), synced to the disk, and only then named FILE. A file that is there
-is not replaced without --force. 'raft-node restore FILE' makes a cluster of it.`
+is not replaced without --force. 'raft-node restore FILE' makes a cluster of it.
+
+It takes as long as it takes: --call-timeout bounds for how long members that fail
+are tried again.`
 
 func newBackupCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
