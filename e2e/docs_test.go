@@ -1,13 +1,16 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
 
@@ -75,6 +78,57 @@ func TestExamplesOfTheAPI(t *testing.T) {
 		}
 	}
 	eachMethodHasAnExample(t, list)
+}
+
+// port is a port of a member in docs/operations.md.
+var port = regexp.MustCompile(`\b808[1-9]\b`)
+
+// TestOperations runs docs/operations.md as one script, as it stands but for the
+// ports.
+func TestOperations(t *testing.T) {
+	t.Parallel()
+	var script strings.Builder
+	script.WriteString("trap 'kill -9 $(jobs -p) 2>/dev/null' EXIT\n")
+	for _, e := range examples(t, "operations.md") {
+		script.WriteString(e.commands)
+	}
+	ports := map[string]string{}
+	text := port.ReplaceAllStringFunc(script.String(), func(p string) string {
+		if ports[p] == "" {
+			_, ports[p], _ = strings.Cut(freeAddress(t), ":")
+		}
+		return ports[p]
+	})
+	bin := t.TempDir()
+	binary, err := filepath.Abs(raftNode)
+	if err == nil {
+		err = os.Symlink(binary, filepath.Join(bin, "raft-node"))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "bash", "-euxc", text)
+	cmd.Dir = t.TempDir()
+	cmd.Env = append(cleanEnv(), "PATH="+bin+":"+os.Getenv("PATH"))
+	cmd.WaitDelay = time.Second
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		logs, _ := filepath.Glob(filepath.Join(cmd.Dir, "*.log"))
+		for _, log := range logs {
+			text, _ := os.ReadFile(log)
+			t.Logf("the end of %s:\n%s", filepath.Base(log), tail(string(text), 3000))
+		}
+		t.Fatalf("%v\n%s", err, tail(string(out), 6000))
+	}
+	for _, want := range []string{"b leads", "d is no member any more", "monday.db: ", "restored the state at index", "recovered the state at index"} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
 }
 
 func checkAnswer(t *testing.T, e example, out []byte) {

@@ -166,6 +166,9 @@ func TestARemovalThatFailedHalfWay(t *testing.T) {
 	if err := m.tryStart(); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := m.engine.peers.info(testContext(t), lead.cfg.Advertise); err != nil {
+		t.Errorf("a member is refused: %v", err)
+	}
 	add(t, members, "b")
 	sameContent(t, members)
 	if lead.engine.fsm.removedAt(id) == 0 {
