@@ -2,8 +2,11 @@ package e2e
 
 import (
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -149,7 +152,7 @@ func TestADeadMemberIsReplaced(t *testing.T) {
 	text := make([]byte, 2000)
 	n, _ := resp.Body.Read(text)
 	resp.Body.Close()
-	if resp.StatusCode != 503 || !strings.Contains(string(text[:n]), "was removed from the cluster") {
+	if resp.StatusCode != http.StatusServiceUnavailable || !strings.Contains(string(text[:n]), "was removed from the cluster") {
 		t.Errorf("/readyz of a removed member: %d %s", resp.StatusCode, text[:n])
 	}
 	if _, errOut, code := tool(t, "task", "get", "a", "--server", address, "--call-timeout", "2s"); code != 1 || !strings.Contains(errOut, "was removed from the cluster") {
@@ -262,6 +265,9 @@ func TestOneSurvivorGoesOn(t *testing.T) {
 	c.equal()
 }
 
+// backupLine is what backup says of what it wrote.
+var backupLine = regexp.MustCompile(`of cluster \w+ at log index (\d+), taken by m\d: (\d+) tasks, (\d+) nodes, SHA-256 [0-9a-f]{64}`)
+
 // TestABackupUnderLoadBecomesACluster takes a backup while tasks are submitted and run.
 func TestABackupUnderLoadBecomesACluster(t *testing.T) {
 	t.Parallel()
@@ -303,20 +309,15 @@ func TestABackupUnderLoadBecomesACluster(t *testing.T) {
 	close(over)
 	clients.Wait()
 
-	var index, tasks, nodes int64
-	for word, n := range map[string]*int64{" at log index ": &index, " taken by ": nil, " nodes, SHA-256": nil} {
-		at := strings.Index(out, word)
-		if at < 0 {
-			t.Fatalf("no %q in %s", word, out)
-		}
-		if n != nil {
-			fmt.Sscanf(out[at+len(word):], "%d", n)
-		}
+	said := backupLine.FindStringSubmatch(out)
+	if said == nil {
+		t.Fatalf("backup says %s", out)
 	}
-	counts := out[strings.LastIndex(out[:strings.Index(out, " tasks, ")], " "):]
-	if _, err := fmt.Sscanf(counts, "%d tasks, %d nodes", &tasks, &nodes); err != nil {
-		t.Fatalf("%v: %s", err, out)
+	var n [3]int64
+	for i := range n {
+		n[i], _ = strconv.ParseInt(said[i+1], 10, 64) // digits
 	}
+	index, tasks, nodes := n[0], n[1], n[2]
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
 		t.Errorf("besides the backup there is %v, %v", entries, err)
 	}
