@@ -72,7 +72,7 @@ func newRoot(a *app) *cobra.Command {
 	)
 	addCommands(root, groupRun, newServeCommand(a), newAgentCommand(a), newRestoreCommand(a), newRecoverCommand(a), newSuperviseCommand())
 	addCommands(root, groupAsk, newSubmitCommand(a), newTaskCommand(a), newQueueCommand(a), newNodeCommand(a), newClusterCommand(a), newSQLCommand(a), newBackupCommand(a))
-	addCommands(root, groupOther, newVersionCommand(a))
+	addCommands(root, groupOther, newBenchCommand(a), newVersionCommand(a))
 	root.SetHelpCommandGroupID(groupOther)
 	root.SetCompletionCommandGroupID(groupOther)
 	root.RunE = subcommandNeeded

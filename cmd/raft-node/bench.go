@@ -1,0 +1,225 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/raft-control-plane/control-plane/client"
+	"github.com/raft-control-plane/control-plane/internal/bench"
+)
+
+const benchLong = `Measures what a control plane bears, through its public API, in phases:
+
+  fsync     4 KiB appended and synced, over and over: the disk by itself
+  submit-1  one caller submits one task after the other
+  submit    many callers at once, one task each
+  batch     1,000 tasks in each call
+  get       linearizable reads of a task by many callers
+  cycle     many callers submit, a worker's slots run an empty function; a cycle is
+            submitted, run and recorded
+  dispatch  from when a submission was due, at a fixed rate, to when its function runs
+
+It starts members of its own in a directory that is removed at the end, and ends them;
+with --server it uses those that run, and leaves its tasks there. Server and load share
+this machine's processors: compare figures of one run.`
+
+type benchFlags struct {
+	members, callers, slots, payload, rate int
+	duration                               time.Duration
+	phases                                 []string
+	dir                                    string
+}
+
+func newBenchCommand(a *app) *cobra.Command {
+	f := &benchFlags{}
+	cmd := &cobra.Command{
+		Use: "bench", Short: "Measure what a control plane bears", Long: benchLong, Args: cobra.NoArgs,
+		Example: `  raft-node bench
+  raft-node bench --members 3 --duration 10s
+  raft-node bench --server 10.0.0.1:8080,10.0.0.2:8080 --phases submit,cycle -o json`,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.bench(cmd, f) },
+	}
+	cmd.Flags().IntVar(&f.members, "members", 1, "members to start, 1 to 9, odd numbers make sense; not with --server")
+	cmd.Flags().IntVar(&f.callers, "callers", 64, "callers at once, 1 to 10,000")
+	cmd.Flags().IntVar(&f.slots, "slots", 64, "functions that the worker runs at once, 1 to 10,000")
+	cmd.Flags().IntVar(&f.payload, "payload", 256, "bytes of each task's argument, 2 to 1,000,000")
+	cmd.Flags().IntVar(&f.rate, "rate", 100, "submissions a second of the phase dispatch, 1 to 100,000")
+	cmd.Flags().DurationVar(&f.duration, "duration", 5*time.Second, "of each phase, 1s to 1h")
+	cmd.Flags().StringSliceVar(&f.phases, "phases", bench.Phases(), "those to run, in order")
+	cmd.Flags().StringVar(&f.dir, "dir", "", "where members that it starts keep their state; a temporary directory by default, whose disk should be the one that is meant")
+	return cmd
+}
+
+func (f *benchFlags) check() error {
+	var all []error
+	within := func(flag string, n, low, high int) {
+		if n < low || n > high {
+			all = append(all, fmt.Errorf("--%s %d: give %d to %d", flag, n, low, high))
+		}
+	}
+	within("members", f.members, 1, 9)
+	within("callers", f.callers, 1, 10_000)
+	within("slots", f.slots, 1, 10_000)
+	within("payload", f.payload, 2, 1_000_000)
+	within("rate", f.rate, 1, 100_000)
+	if f.duration < time.Second || f.duration > time.Hour {
+		all = append(all, fmt.Errorf("--duration %s: give 1s to 1h", f.duration))
+	}
+	for _, p := range f.phases {
+		if !slices.Contains(bench.Phases(), p) {
+			all = append(all, fmt.Errorf("--phases %s: give some of %s", p, strings.Join(bench.Phases(), ", ")))
+		}
+	}
+	return errors.Join(all...)
+}
+
+func (a *app) bench(cmd *cobra.Command, f *benchFlags) error {
+	given := cmd.Flags().Changed("server") || a.v.InConfig("server") || os.Getenv("RAFT_NODE_SERVER") != ""
+	if given && cmd.Flags().Changed("members") {
+		return usageErrorf("--members starts members, --server uses those that run: give one of them")
+	}
+	if err := f.check(); err != nil {
+		return usageErrorf("%w", err)
+	}
+	dir, err := os.MkdirTemp(f.dir, "raft-node-bench-")
+	if err != nil {
+		return fmt.Errorf("--dir: %w", err)
+	}
+	defer os.RemoveAll(dir) //nolint:errcheck // what is left is in a temporary directory
+	ctx := cmd.Context()
+	cfg := bench.Config{
+		Dir: dir, Duration: f.duration, Callers: f.callers, Slots: f.slots, Payload: f.payload, Rate: f.rate, Phases: f.phases,
+		Progress: func(phase string) { fmt.Fprintln(a.err, "phase", phase) },
+	}
+	if given {
+		cfg.Client, err = a.client()
+	} else {
+		var fleet benchFleet
+		defer fleet.stop()
+		if err = fleet.start(ctx, dir, f.members); err == nil {
+			cfg.PIDs = fleet.pids()
+			cfg.Client, err = client.New(fleet.urls)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	results, err := bench.Run(ctx, cfg)
+	if printErr := a.printBench(results); err == nil {
+		err = printErr
+	}
+	return err
+}
+
+func (a *app) printBench(results []bench.Result) error {
+	if a.json() {
+		e := json.NewEncoder(a.out)
+		e.SetIndent("", "  ")
+		return e.Encode(results)
+	}
+	return a.printTable(func(w io.Writer) {
+		row(w, "PHASE", "CALLERS", "PER SECOND", "P50 MS", "P99 MS", "P99.9 MS", "MAX MS", "CPU US", "ERRORS")
+		for _, r := range results {
+			ms := func(v float64) string { return fmt.Sprintf("%.2f", v) }
+			row(w, r.Phase, fmt.Sprint(r.Callers), fmt.Sprintf("%.0f", r.PerSecond), ms(r.P50), ms(r.P99), ms(r.P999), ms(r.Max), fmt.Sprintf("%.0f", r.CPUMicros), fmt.Sprint(r.Errors))
+		}
+	})
+}
+
+// benchFleet is members that bench starts.
+type benchFleet struct {
+	urls  []string
+	procs []*exec.Cmd
+}
+
+// start starts members on loopback, and waits until they are ready.
+func (b *benchFleet) start(ctx context.Context, dir string, n int) error {
+	exe, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	var addresses []string
+	for range n {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		addresses = append(addresses, ln.Addr().String())
+		if err := ln.Close(); err != nil { // it is the member's now
+			return err
+		}
+	}
+	for i, address := range addresses {
+		name := fmt.Sprintf("m%d", i+1)
+		args := []string{"serve", "--name", name, "--listen", address, "--data-dir", filepath.Join(dir, name), "--log-level", "error"}
+		if n > 1 {
+			args = append(args, "--bootstrap-expect", fmt.Sprint(n), "--join", strings.Join(addresses, ","))
+		}
+		cmd := exec.Command(exe, args...) //nolint:gosec // it is this binary
+		cmd.Stderr = os.Stderr
+		if err := cmd.Start(); err != nil {
+			return err
+		}
+		b.procs, b.urls = append(b.procs, cmd), append(b.urls, "http://"+address)
+	}
+	return b.awaitReady(ctx)
+}
+
+// readyTimeout bounds the wait for members that bench has started.
+const readyTimeout = 30 * time.Second
+
+func (b *benchFleet) awaitReady(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	for _, url := range b.urls {
+		for !isReady(ctx, url) {
+			if ctx.Err() != nil {
+				return fmt.Errorf("member %s was not ready within %s", url, readyTimeout)
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+	}
+	return nil
+}
+
+func isReady(ctx context.Context, url string) bool {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/readyz", http.NoBody)
+	if err != nil {
+		return false
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return false
+	}
+	_ = res.Body.Close()
+	return res.StatusCode == http.StatusOK
+}
+
+func (b *benchFleet) pids() (pids []int32) {
+	for _, p := range b.procs {
+		pids = append(pids, int32(p.Process.Pid)) //nolint:gosec // a process id
+	}
+	return pids
+}
+
+// stop ends the members. Their state is removed, so nothing is lost by haste.
+func (b *benchFleet) stop() {
+	for _, p := range b.procs {
+		_ = p.Process.Signal(syscall.SIGKILL)
+		_ = p.Wait()
+	}
+}

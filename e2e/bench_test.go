@@ -1,0 +1,61 @@
+package e2e
+
+import (
+	"encoding/json"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// TestBench runs each phase for a moment, on members that it starts: figures are there, and
+// nothing is left behind.
+func TestBench(t *testing.T) {
+	dir := t.TempDir()
+	cmd := exec.Command(raftNode, "bench", "--members", "3", "--duration", "1s", "--callers", "8", "--slots", "8", "--dir", dir, "-o", "json")
+	cmd.Env = cleanEnv()
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	var results []struct {
+		Phase      string
+		Operations int64
+		P50        float64 `json:"p50_ms"`
+		CPU        float64 `json:"cpu_us_per_operation"`
+		Errors     int64
+	}
+	if err := json.Unmarshal(out, &results); err != nil {
+		t.Fatalf("%v in %s", err, out)
+	}
+	var phases []string
+	for _, r := range results {
+		phases = append(phases, r.Phase)
+		if r.Operations == 0 || r.P50 <= 0 || r.CPU <= 0 || r.Errors != 0 {
+			t.Errorf("%+v", r)
+		}
+	}
+	if got := strings.Join(phases, " "); got != "fsync submit-1 submit batch get cycle dispatch" {
+		t.Errorf("phases: %s", got)
+	}
+	if left, err := exec.Command("ls", "-A", dir).Output(); err != nil || len(left) != 0 {
+		t.Errorf("left behind: %s, %v", left, err)
+	}
+}
+
+func TestMistakesOfBench(t *testing.T) {
+	for _, c := range []struct {
+		args string
+		want []string
+	}{
+		{"--members 0 --callers 0 --payload 1 --phases sing --duration 1ms", []string{"--members 0: give 1 to 9", "--callers 0", "--payload 1", "--phases sing", "--duration 1ms"}},
+		{"--members 3 --server 127.0.0.1:1", []string{"give one of them"}},
+		{"--dir /nowhere", []string{"--dir"}},
+	} {
+		cmd := exec.Command(raftNode, append([]string{"bench"}, strings.Fields(c.args)...)...)
+		cmd.Env = cleanEnv()
+		out, err := cmd.CombinedOutput()
+		if err == nil || !containsAll(string(out), c.want) {
+			t.Errorf("bench %s: %v\n%s", c.args, err, out)
+		}
+	}
+}
