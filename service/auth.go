@@ -83,7 +83,10 @@ func (s *server) allowedOrigin(origin string) bool {
 
 // loopbackHost reports whether a host, with or without port, names this machine.
 func loopbackHost(host string) bool {
-	if name, _, err := net.SplitHostPort(host); err == nil {
+	if name, port, err := net.SplitHostPort(host); err == nil {
+		if strings.Trim(port, "0123456789") != "" { // "127.0.0.1:@elsewhere" leads elsewhere
+			return false
+		}
 		host = name
 	}
 	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
