@@ -61,6 +61,18 @@ func (c *Client) ListTasks(ctx context.Context, req *v1.ListTasksRequest) (*v1.L
 		func(s *server) unary[v1.ListTasksRequest, v1.ListTasksResponse] { return s.tasks.ListTasks })
 }
 
+// CancelTasks cancels the tasks that match, a page in a call.
+func (c *Client) CancelTasks(ctx context.Context, req *v1.CancelTasksRequest) (*v1.CancelTasksResponse, error) {
+	return call(ctx, c, method{name: "CancelTasks", repeatable: true}, req,
+		func(s *server) unary[v1.CancelTasksRequest, v1.CancelTasksResponse] { return s.tasks.CancelTasks })
+}
+
+// RetryTask puts a task that failed or was cancelled back to its queue.
+func (c *Client) RetryTask(ctx context.Context, req *v1.RetryTaskRequest) (*v1.RetryTaskResponse, error) {
+	return call(ctx, c, method{name: "RetryTask", repeatable: true}, req,
+		func(s *server) unary[v1.RetryTaskRequest, v1.RetryTaskResponse] { return s.tasks.RetryTask })
+}
+
 // CancelTask ends a task, or asks its node to stop it.
 func (c *Client) CancelTask(ctx context.Context, req *v1.CancelTaskRequest) (*v1.CancelTaskResponse, error) {
 	return call(ctx, c, method{name: "CancelTask", repeatable: true}, req,

@@ -176,6 +176,8 @@ var uniqueKeys = map[string]string{
 	"task_list_on_node":        "t.seq DESC",
 	"task_prunable":            "e.number",
 	"task_retries":             "seq",
+	"task_cancelled":           "j.key",
+	"task_retry_facts":         "number DESC",
 	"task_overdue":             "seq",
 	"task_streams":             "priority DESC", // grouped by all five
 	"queue_list":               "name",

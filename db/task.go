@@ -268,22 +268,24 @@ func (m *TaskManifest) CancelTask(ctx context.Context, id string) (*controlplane
 // cancel cancels a task at the attempt at which it was read, or lets the planner
 // do so.
 func (m *TaskManifest) cancel(ctx context.Context, t *controlplane.Task) (planned bool, err error) {
-	h := Held{Seq: t.Seq, TaskID: t.ID, Attempt: t.Attempt}
-	if t.Status.OnNode() {
-		h.NodeID, h.GPUs = t.NodeID, t.GPUDevices
-	}
-	err = m.do(ctx, 2, 0, func(g *Group) {
-		if c, ok := m.batch.planner.(Canceller); ok && c.Cancel(g, t) {
-			planned = true
-			return
-		}
-		g.Add(CancelWaitingOp(h, g.Now), nil)
-		g.Add(CancelRunningOp(h), nil)
-	})
+	err = m.do(ctx, 2, 0, func(g *Group) { planned = m.cancelIn(g, t) })
 	if err != nil {
 		return false, err // planned may be written yet
 	}
 	return planned, nil
+}
+
+func (m *TaskManifest) cancelIn(g *Group, t *controlplane.Task) (planned bool) {
+	if c, ok := m.batch.planner.(Canceller); ok && c.Cancel(g, t) {
+		return true
+	}
+	h := Held{Seq: t.Seq, TaskID: t.ID, Attempt: t.Attempt}
+	if t.Status.OnNode() {
+		h.NodeID, h.GPUs = t.NodeID, t.GPUDevices
+	}
+	g.Add(CancelWaitingOp(h, g.Now), nil)
+	g.Add(CancelRunningOp(h), nil)
+	return false
 }
 
 // Canceller is a Planner that cancels what it knows of by itself. Cancel reports
@@ -294,8 +296,8 @@ type Canceller interface {
 
 // AssignTask gives a pending task to a healthy node that has room for it, as
 // ASSIGNED; the node fetches it with its next poll. CodeNotFound if there is no
-// such task or node, CodePrecondition if the task is not pending or the node
-// cannot take it. GPU tasks are placed by the scheduler only.
+// such task or node, CodePrecondition if the task is not pending, the node cannot take
+// it, or its queue or concurrency key is at a limit. GPU tasks are placed by the scheduler only.
 func (m *TaskManifest) AssignTask(ctx context.Context, taskID, nodeID string) error {
 	t, err := m.GetTask(ctx, taskID)
 	if err != nil {
@@ -312,7 +314,7 @@ func (m *TaskManifest) AssignTask(ctx context.Context, taskID, nodeID string) er
 	})
 	if controlplane.CodeOf(err) == controlplane.CodePrecondition {
 		return controlplane.Errorf(controlplane.CodePrecondition,
-			"task %s is not pending, or node %s is not healthy and schedulable with room for it and its kind of work", taskID, nodeID)
+			"task %s is not pending, or its queue or concurrency key does not allow it, or node %s is not healthy and schedulable with room for it and its kind of work", taskID, nodeID)
 	}
 	return err
 }

@@ -64,6 +64,16 @@ var matrixSamples = map[string]sample{
 	"QueueService/GetQueue":    {in: `{"name":"default"}`, want: `"name":"default"`},
 	"QueueService/ListQueues":  {in: `{}`, want: `{"queues":[{"name":"`},
 
+	"TaskService/CancelTasks": {
+		prepare: submitNamed,
+		in:      `{"name":"$ID"}`,
+		want:    `"cancelled":1`,
+	},
+	"TaskService/RetryTask": {
+		prepare: submitAndCancel,
+		in:      `{"id":"$ID"}`,
+		want:    `"status":"TASK_STATUS_PENDING"`,
+	},
 	"TaskService/CancelTask": {
 		prepare: submitFunction,
 		in:      `{"id":"$ID"}`,
@@ -112,6 +122,17 @@ func joinAndDie(c *cluster, member, id string) error {
 		return false
 	})
 	return nil
+}
+
+func submitNamed(c *cluster, member, id string) error {
+	return c.try(member, "TaskService/SubmitTask", m{"task": m{"name": id, "function": m{"name": id}}}, &m{})
+}
+
+func submitAndCancel(c *cluster, member, id string) error {
+	if err := submitFunction(c, member, id); err != nil {
+		return err
+	}
+	return c.try(member, "TaskService/CancelTask", m{"id": id}, &m{})
 }
 
 func createQueue(c *cluster, member, id string) error {

@@ -74,7 +74,7 @@ CREATE TABLE past_attempts (
   seq            INTEGER NOT NULL,
   attempt        INTEGER NOT NULL,
   node_id        TEXT,
-  status         TEXT    NOT NULL,              -- FAILED LOST RELEASED
+  status         TEXT    NOT NULL,              -- FAILED LOST RELEASED CANCELLED
   assign_time_ms INTEGER,
   start_time_ms  INTEGER,
   end_time_ms    INTEGER,

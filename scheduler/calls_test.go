@@ -1,8 +1,10 @@
 package scheduler
 
 import (
+	"fmt"
 	"strings"
 
+	"github.com/raft-control-plane/control-plane"
 	"github.com/raft-control-plane/control-plane/db"
 )
 
@@ -39,6 +41,30 @@ func (c *command) cancel() func() string {
 	return func() string {
 		c.must(<-i.done)
 		return c.s.get(id)
+	}
+}
+
+// retry tries an ended task again.
+func (c *command) retry() func() string {
+	_, err := c.s.rig.tasks.RetryTask(c.s.ctx, c.word(0))
+	return func() string {
+		if err != nil {
+			return errorText(err)
+		}
+		return c.s.get(c.word(0))
+	}
+}
+
+// cancelTasks cancels many: cancel-tasks queue=q node=n1 status=PENDING limit=3.
+func (c *command) cancelTasks() func() string {
+	f := controlplane.TaskFilter{Queue: c.opts["queue"], NodeID: c.opts["node"], Name: c.opts["name"]}
+	for _, s := range c.list("status") {
+		f.Statuses = append(f.Statuses, controlplane.TaskStatus(s))
+	}
+	counts, err := c.s.rig.tasks.CancelTasks(c.s.ctx, f, 0, c.int("limit", 1000))
+	c.must(err)
+	return func() string {
+		return fmt.Sprintf("cancelled %d, stopping %d, more %v\n", counts.Cancelled, counts.Stopping, counts.Next > 0)
 	}
 }
 

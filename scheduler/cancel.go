@@ -31,6 +31,13 @@ func (s *Scheduler) Cancel(g *db.Group, t *controlplane.Task) bool {
 	return true
 }
 
+// Requeued implements db.Requeuer.
+func (s *Scheduler) Requeued(t *controlplane.Task) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.st.rewind(db.StreamOf(t))
+}
+
 // cancelPending cancels a task that is among those in memory. Another may be read
 // from the state in this pass, as it was before this group: it is not placed.
 func (st *state) cancelPending(g *db.Group, t *controlplane.Task) bool {

@@ -121,6 +121,10 @@ func (r *random) step() string {
 		return fmt.Sprintf("complete %s", r.task())
 	case n < 17:
 		return r.queue()
+	case n < 19:
+		return fmt.Sprintf("retry %s", r.task())
+	case n < 20:
+		return fmt.Sprintf("cancel-tasks queue=%s limit=%d%s", r.pick("a", "b", "default"), 1+r.IntN(4), r.pick("", " status=PENDING", " status=RUNNING"))
 	case n < 40:
 		lines := []string{"together"}
 		for range 2 + r.IntN(6) {

@@ -130,6 +130,7 @@ func init() {
 		"hangup": (*command).hangUp, "timeout": (*command).timeout, "advance": (*command).advance, "clock": (*command).advance, "tick": (*command).tick,
 		"new-leader": (*command).newLeader, "reopen": (*command).reopen, "assign": (*command).assign, "renew": (*command).renew, "complete": (*command).complete,
 		"register": (*command).register, "sql": (*command).sql, "queue": (*command).queue, "queues": (*command).queues,
+		"retry": (*command).retry, "cancel-tasks": (*command).cancelTasks,
 		"tasks": (*command).tasks, "nodes": (*command).nodes, "attempts": (*command).attempts, "events": (*command).events,
 	}
 }

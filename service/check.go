@@ -34,6 +34,18 @@ func checkTask(t *v1.Task) error {
 	return checkExec(t.GetExec())
 }
 
+// checkCancelTasks refuses to cancel everything by a filter that was forgotten.
+func checkCancelTasks(r *v1.CancelTasksRequest) error {
+	filtered := len(r.GetStatuses()) > 0 || r.GetQueue() != "" || r.GetNodeId() != "" || r.GetName() != "" || len(r.GetLabels()) > 0
+	switch {
+	case !filtered && !r.GetAll():
+		return controlplane.FieldErrorf("all", "no filter is set, which means every task that has not ended: set statuses, queue, node_id, name or labels, or all if that is meant")
+	case filtered && r.GetAll():
+		return controlplane.FieldErrorf("all", "is set beside a filter: leave one of them out")
+	}
+	return nil
+}
+
 func checkExec(e *v1.ExecTask) error {
 	if e == nil {
 		return nil

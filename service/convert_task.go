@@ -122,6 +122,13 @@ func filterFromProto(r *v1.ListTasksRequest) controlplane.TaskFilter {
 	}
 }
 
+func cancelFilterFromProto(r *v1.CancelTasksRequest) controlplane.TaskFilter {
+	return controlplane.TaskFilter{
+		Statuses: mapped(r.GetStatuses(), taskStatusFromProto),
+		Queue:    r.GetQueue(), NodeID: r.GetNodeId(), Name: r.GetName(), Labels: r.GetLabels(),
+	}
+}
+
 func resourcesFromProto(r *v1.Resources) controlplane.Resources {
 	return controlplane.Resources{CPUMillis: r.GetCpuMillis(), MemoryBytes: r.GetMemoryBytes(), DiskBytes: r.GetDiskBytes(), GPUs: r.GetGpus(),
 		Custom: r.GetCustom()}

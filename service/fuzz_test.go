@@ -160,6 +160,8 @@ var seedBodies = map[string][]string{
 	"GetTask":           {`{"id":"here","consistency":"CONSISTENCY_STALE"}`, `{"id":"nobody"}`, `{"consistency":9}`},
 	"ListTasks":         {`{"statuses":["TASK_STATUS_PENDING",5],"queue":"default","node_id":"n1","name":"x","labels":{"k":"v"},"page_size":1,"page_token":"AAAA"}`, `{}`},
 	"CancelTask":        {`{"id":"here"}`},
+	"CancelTasks":       {`{"statuses":[1,"TASK_STATUS_RUNNING"],"queue":"nobody","node_id":"n1","name":"x","labels":{"k":"v"},"page_size":1,"page_token":"AAAA"}`, `{"queue":"nobody"}`, `{}`, `{"all":true,"queue":"q"}`},
+	"RetryTask":         {`{"id":"here"}`, `{"id":"nobody"}`},
 	"WatchTasks":        {`{"cursor":"0","task_ids":["here"],"queue":"default"}`, `{"cursor":"12-1"}`},
 	"Heartbeat":         {`{"node_id":"n1","session_id":"s1","spec":{"slots":2,"exec":true,"capacity":{"gpus":1},"gpu_devices":[{"index":0,"model":"m","memory_bytes":5}],"labels":{"a":"b"},"functions":["f"]},"usage":{"cpu_millis":1},"held":[{"task_id":"here","attempt":1}]}`, `{"node_id":"n2","session_id":"s9"}`},
 	"PollTask":          {`{"node_id":"n1","session_id":"s1","max_tasks":2,"wait":"0.01s","held":[{"task_id":"x","attempt":2}],"held_complete":true}`, `{"node_id":"n1","session_id":"old"}`},

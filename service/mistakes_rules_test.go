@@ -12,6 +12,8 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/durationpb"
+
+	v1 "github.com/raft-control-plane/control-plane/gen/go/controlplane/v1"
 )
 
 // goodParts are messages, by name, in which every rule of the contract holds.
@@ -23,6 +25,8 @@ var goodParts = map[string]string{
 	"SubmitTaskRequest":        `{"task":{"exec":{"command":["true"]}}}`,
 	"SubmitTasksRequest":       `{"requests":[{"task":{"exec":{"command":["true"]}}}]}`,
 	"GetTaskRequest":           `{"id":"running"}`,
+	"CancelTasksRequest":       `{"queue":"nobody"}`,
+	"RetryTaskRequest":         `{"id":"running"}`,
 	"CancelTaskRequest":        `{"id":"done"}`,
 	"NodeSpec":                 `{"slots":1}`,
 	"LabelSelector":            `{"key":"k","operator":"LABEL_OPERATOR_EXISTS"}`,
@@ -206,7 +210,13 @@ func breakRule(id string, f protoreflect.FieldDescriptor, limit protoreflect.Val
 	case "enum.defined_only":
 		return "has a number that the contract does not have", 99
 	case "enum.in":
-		return "is not given, or one that cannot be meant here", "TASK_STATUS_RUNNING"
+		other := "TASK_STATUS_RUNNING"
+		for i := range limit.List().Len() {
+			if limit.List().Get(i).Int() == int64(v1.TaskStatus_TASK_STATUS_RUNNING) {
+				other = "TASK_STATUS_COMPLETED"
+			}
+		}
+		return "is not given, or one that cannot be meant here", other
 	case "enum.not_in":
 		return "is unspecified", 0
 	case "repeated.min_items":

@@ -11,6 +11,9 @@ import (
 	v1 "github.com/raft-control-plane/control-plane/gen/go/controlplane/v1"
 )
 
+// defaultCancelTasks is how many tasks CancelTasks cancels in one call.
+const defaultCancelTasks = 1000
+
 // SubmitTask implements TaskService.
 func (s *server) SubmitTask(ctx context.Context, req *connect.Request[v1.SubmitTaskRequest]) (*connect.Response[v1.SubmitTaskResponse], error) {
 	if err := checkTask(req.Msg.GetTask()); err != nil {
@@ -105,6 +108,51 @@ func (s *server) CancelTask(ctx context.Context, req *connect.Request[v1.CancelT
 		},
 		there: func(ctx context.Context, p *peer) (*connect.Response[v1.CancelTaskResponse], error) {
 			return p.tasks.CancelTask(ctx, connect.NewRequest(req.Msg))
+		},
+	}.do(ctx, s)
+}
+
+// CancelTasks implements TaskService.
+func (s *server) CancelTasks(ctx context.Context, req *connect.Request[v1.CancelTasksRequest]) (*connect.Response[v1.CancelTasksResponse], error) {
+	if err := checkCancelTasks(req.Msg); err != nil {
+		return nil, err
+	}
+	place, err := s.tokens.read(req.Msg, req.Msg.GetPageToken())
+	if err != nil {
+		return nil, err
+	}
+	limit := int(req.Msg.GetPageSize())
+	if limit == 0 {
+		limit = defaultCancelTasks
+	}
+	return call[v1.CancelTasksResponse]{
+		header: req.Header(),
+		key:    "page_token",
+		here: func(ctx context.Context) (*v1.CancelTasksResponse, error) {
+			counts, err := s.Tasks.CancelTasks(ctx, cancelFilterFromProto(req.Msg), placeSeq(place), limit)
+			res := &v1.CancelTasksResponse{Cancelled: int32(counts.Cancelled), Stopping: int32(counts.Stopping)}
+			if counts.Next > 0 {
+				res.NextPageToken = s.tokens.make(req.Msg, seqPlace(counts.Next))
+			}
+			return res, err
+		},
+		there: func(ctx context.Context, p *peer) (*connect.Response[v1.CancelTasksResponse], error) {
+			return p.tasks.CancelTasks(ctx, connect.NewRequest(req.Msg))
+		},
+	}.do(ctx, s)
+}
+
+// RetryTask implements TaskService.
+func (s *server) RetryTask(ctx context.Context, req *connect.Request[v1.RetryTaskRequest]) (*connect.Response[v1.RetryTaskResponse], error) {
+	return call[v1.RetryTaskResponse]{
+		header: req.Header(),
+		key:    "id",
+		here: func(ctx context.Context) (*v1.RetryTaskResponse, error) {
+			t, err := s.Tasks.RetryTask(ctx, req.Msg.GetId())
+			return &v1.RetryTaskResponse{Task: taskToProto(t)}, err
+		},
+		there: func(ctx context.Context, p *peer) (*connect.Response[v1.RetryTaskResponse], error) {
+			return p.tasks.RetryTask(ctx, connect.NewRequest(req.Msg))
 		},
 	}.do(ctx, s)
 }

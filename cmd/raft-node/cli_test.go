@@ -28,23 +28,25 @@ type member struct {
 
 	url string
 
-	submit    func(*v1.SubmitTaskRequest) (*v1.SubmitTaskResponse, error)
-	get       func(*v1.GetTaskRequest) (*v1.GetTaskResponse, error)
-	list      func(*v1.ListTasksRequest) (*v1.ListTasksResponse, error)
-	cancel    func(*v1.CancelTaskRequest) (*v1.CancelTaskResponse, error)
-	watch     func(context.Context, *v1.WatchTasksRequest, *connect.ServerStream[v1.WatchTasksResponse]) error
-	listNodes func(*v1.ListNodesRequest) (*v1.ListNodesResponse, error)
-	getNode   func(*v1.GetNodeRequest) (*v1.GetNodeResponse, error)
-	cluster   func(*v1.GetClusterRequest) (*v1.GetClusterResponse, error)
-	join      func(*v1.JoinMemberRequest) (*v1.JoinMemberResponse, error)
-	remove    func(*v1.RemoveMemberRequest) (*v1.RemoveMemberResponse, error)
-	promote   func(*v1.PromoteMemberRequest) (*v1.PromoteMemberResponse, error)
-	transfer  func(*v1.TransferLeadershipRequest) (*v1.TransferLeadershipResponse, error)
-	snapshot  func(*v1.SnapshotRequest) (*v1.SnapshotResponse, error)
-	verify    func(*v1.VerifyRequest) (*v1.VerifyResponse, error)
-	backup    func(*v1.BackupRequest, *connect.ServerStream[v1.BackupResponse]) error
-	query     func(*v1.QueryRequest) (*v1.QueryResponse, error)
-	queues    queueMember
+	submit     func(*v1.SubmitTaskRequest) (*v1.SubmitTaskResponse, error)
+	get        func(*v1.GetTaskRequest) (*v1.GetTaskResponse, error)
+	list       func(*v1.ListTasksRequest) (*v1.ListTasksResponse, error)
+	cancel     func(*v1.CancelTaskRequest) (*v1.CancelTaskResponse, error)
+	watch      func(context.Context, *v1.WatchTasksRequest, *connect.ServerStream[v1.WatchTasksResponse]) error
+	listNodes  func(*v1.ListNodesRequest) (*v1.ListNodesResponse, error)
+	getNode    func(*v1.GetNodeRequest) (*v1.GetNodeResponse, error)
+	cluster    func(*v1.GetClusterRequest) (*v1.GetClusterResponse, error)
+	join       func(*v1.JoinMemberRequest) (*v1.JoinMemberResponse, error)
+	remove     func(*v1.RemoveMemberRequest) (*v1.RemoveMemberResponse, error)
+	promote    func(*v1.PromoteMemberRequest) (*v1.PromoteMemberResponse, error)
+	transfer   func(*v1.TransferLeadershipRequest) (*v1.TransferLeadershipResponse, error)
+	snapshot   func(*v1.SnapshotRequest) (*v1.SnapshotResponse, error)
+	verify     func(*v1.VerifyRequest) (*v1.VerifyResponse, error)
+	backup     func(*v1.BackupRequest, *connect.ServerStream[v1.BackupResponse]) error
+	query      func(*v1.QueryRequest) (*v1.QueryResponse, error)
+	queues     queueMember
+	cancelMany func(*v1.CancelTasksRequest) (*v1.CancelTasksResponse, error)
+	retry      func(*v1.RetryTaskRequest) (*v1.RetryTaskResponse, error)
 
 	mu    sync.Mutex
 	token string

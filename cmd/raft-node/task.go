@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -19,8 +18,8 @@ const taskStatusPrefix = "TASK_STATUS_"
 const detailChars = 60
 
 func newTaskCommand(a *app) *cobra.Command {
-	return newGroup("task", "Show, watch and cancel tasks",
-		newTaskGetCommand(a), newTaskListCommand(a), newTaskWatchCommand(a), newTaskCancelCommand(a))
+	return newGroup("task", "Show, watch, cancel and retry tasks",
+		newTaskGetCommand(a), newTaskListCommand(a), newTaskWatchCommand(a), newTaskCancelCommand(a), newTaskRetryCommand(a))
 }
 
 func newTaskGetCommand(a *app) *cobra.Command {
@@ -148,44 +147,4 @@ func detail(t *v1.Task) string {
 		return "took " + coarse(t.GetEndTime().AsTime().Sub(t.GetStartTime().AsTime()))
 	}
 	return ""
-}
-
-func newTaskCancelCommand(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use: "cancel TASK…", Short: "Cancel tasks", Args: cobra.MinimumNArgs(1),
-		Long: "Cancels tasks. One that runs is stopped by its node; it keeps its status until then.\nOne that has ended stays as it is.",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.client()
-			if err != nil {
-				return err
-			}
-			var errs []error
-			for _, id := range args {
-				res, err := c.CancelTask(cmd.Context(), &v1.CancelTaskRequest{Id: id})
-				if err == nil {
-					err = a.printCancelled(res)
-				} else if len(args) > 1 {
-					err = fmt.Errorf("%s: %s", id, a.explain(err))
-				}
-				errs = append(errs, err)
-			}
-			return errors.Join(errs...)
-		},
-	}
-}
-
-func (a *app) printCancelled(res *v1.CancelTaskResponse) error {
-	if a.json() {
-		return a.printJSON(res)
-	}
-	t := res.GetTask()
-	text := "had ended already: " + enum(t.GetStatus(), taskStatusPrefix)
-	switch {
-	case t.GetCancelRequested() && !client.Final(t.GetStatus()):
-		text = fmt.Sprintf("its node %s is stopping it", t.GetNodeId())
-	case t.GetStatus() == v1.TaskStatus_TASK_STATUS_CANCELLED:
-		text = "cancelled"
-	}
-	_, err := fmt.Fprintf(a.out, "%s: %s\n", t.GetId(), oneLine(text))
-	return err
 }

@@ -1,9 +1,21 @@
 -- Gives the pending task ?1, whose last attempt was ?4, to the node ?2 if that will do
--- and has room for it: the one-at-a-time form, which looks that up itself. GPUs are not
--- for it: which device is taken is the scheduler's decision.
+-- and has room for it, and the settings of its queue and its concurrency key allow it:
+-- the one-at-a-time form, which looks all that up itself. GPUs are not for it: which
+-- device is taken is the scheduler's decision.
 UPDATE tasks
 SET status = 'ASSIGNED', node_id = ?2, attempt = attempt + 1, assign_time_ms = ?3, start_time_ms = NULL,
     retry_time_ms = NULL, exit_code = NULL, error = NULL
 WHERE id = ?1 AND status = 'PENDING' AND attempt = ?4
   AND EXISTS (SELECT 1 FROM task_classes c WHERE c.id = tasks.class_id AND c.gpus = 0)
   AND EXISTS (SELECT 1 FROM v_candidates WHERE class_id = tasks.class_id AND node_id = ?2)
+  AND (tasks.concurrency_key IS NULL OR tasks.max_concurrency > (
+    SELECT count(*) FROM tasks k INDEXED BY tasks_on_node
+    WHERE k.status IN ('ASSIGNED', 'RUNNING') AND k.concurrency_key = tasks.concurrency_key))
+  AND NOT EXISTS (
+    SELECT 1 FROM queues q, task_classes c
+    WHERE q.name = tasks.queue AND c.id = tasks.class_id AND (q.paused = 1 OR EXISTS (
+      SELECT count(*) FROM tasks h INDEXED BY tasks_on_node JOIN task_classes hc ON hc.id = h.class_id
+      WHERE h.status IN ('ASSIGNED', 'RUNNING') AND h.queue = q.name
+      HAVING count(*) >= q.max_tasks
+          OR coalesce(sum(hc.cpu_millis), 0) + c.cpu_millis > q.max_cpu_millis
+          OR coalesce(sum(hc.memory_bytes), 0) + c.memory_bytes > q.max_memory_bytes)))

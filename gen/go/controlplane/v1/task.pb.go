@@ -1905,6 +1905,272 @@ func (x *CancelTaskResponse) GetTask() *Task {
 	return nil
 }
 
+// CancelTasksRequest selects tasks to cancel; every filter that is set must match.
+type CancelTasksRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Any of PENDING, ASSIGNED and RUNNING; all three when empty.
+	Statuses []TaskStatus `protobuf:"varint,1,rep,packed,name=statuses,proto3,enum=controlplane.v1.TaskStatus" json:"statuses,omitempty"`
+	// Exact queue.
+	Queue string `protobuf:"bytes,2,opt,name=queue,proto3" json:"queue,omitempty"`
+	// Exact node id.
+	NodeId string `protobuf:"bytes,3,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	// Exact task name.
+	Name string `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"`
+	// Labels that must all be there with these values; at most 32.
+	Labels map[string]string `protobuf:"bytes,5,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Needed when no filter is set: every task that has not ended is meant.
+	All bool `protobuf:"varint,6,opt,name=all,proto3" json:"all,omitempty"`
+	// At most this many, 1 to 10,000; 1,000 when 0.
+	PageSize int32 `protobuf:"varint,7,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// next_page_token of the call before, with the same filters; empty for the first.
+	PageToken     string `protobuf:"bytes,8,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelTasksRequest) Reset() {
+	*x = CancelTasksRequest{}
+	mi := &file_controlplane_v1_task_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelTasksRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelTasksRequest) ProtoMessage() {}
+
+func (x *CancelTasksRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_controlplane_v1_task_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelTasksRequest.ProtoReflect.Descriptor instead.
+func (*CancelTasksRequest) Descriptor() ([]byte, []int) {
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *CancelTasksRequest) GetStatuses() []TaskStatus {
+	if x != nil {
+		return x.Statuses
+	}
+	return nil
+}
+
+func (x *CancelTasksRequest) GetQueue() string {
+	if x != nil {
+		return x.Queue
+	}
+	return ""
+}
+
+func (x *CancelTasksRequest) GetNodeId() string {
+	if x != nil {
+		return x.NodeId
+	}
+	return ""
+}
+
+func (x *CancelTasksRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *CancelTasksRequest) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+func (x *CancelTasksRequest) GetAll() bool {
+	if x != nil {
+		return x.All
+	}
+	return false
+}
+
+func (x *CancelTasksRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *CancelTasksRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// CancelTasksResponse says what was done.
+type CancelTasksResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many have ended, CANCELLED.
+	Cancelled int32 `protobuf:"varint,1,opt,name=cancelled,proto3" json:"cancelled,omitempty"`
+	// How many run and are to be stopped by their nodes, also those that were to be
+	// stopped before.
+	Stopping int32 `protobuf:"varint,2,opt,name=stopping,proto3" json:"stopping,omitempty"`
+	// Token to go on with; empty at the end.
+	NextPageToken string `protobuf:"bytes,3,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelTasksResponse) Reset() {
+	*x = CancelTasksResponse{}
+	mi := &file_controlplane_v1_task_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelTasksResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelTasksResponse) ProtoMessage() {}
+
+func (x *CancelTasksResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_controlplane_v1_task_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelTasksResponse.ProtoReflect.Descriptor instead.
+func (*CancelTasksResponse) Descriptor() ([]byte, []int) {
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *CancelTasksResponse) GetCancelled() int32 {
+	if x != nil {
+		return x.Cancelled
+	}
+	return 0
+}
+
+func (x *CancelTasksResponse) GetStopping() int32 {
+	if x != nil {
+		return x.Stopping
+	}
+	return 0
+}
+
+func (x *CancelTasksResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// RetryTaskRequest names a task to try again.
+type RetryTaskRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id.
+	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetryTaskRequest) Reset() {
+	*x = RetryTaskRequest{}
+	mi := &file_controlplane_v1_task_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetryTaskRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetryTaskRequest) ProtoMessage() {}
+
+func (x *RetryTaskRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_controlplane_v1_task_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetryTaskRequest.ProtoReflect.Descriptor instead.
+func (*RetryTaskRequest) Descriptor() ([]byte, []int) {
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *RetryTaskRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+// RetryTaskResponse holds the task after that.
+type RetryTaskResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The task.
+	Task          *Task `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetryTaskResponse) Reset() {
+	*x = RetryTaskResponse{}
+	mi := &file_controlplane_v1_task_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetryTaskResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetryTaskResponse) ProtoMessage() {}
+
+func (x *RetryTaskResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_controlplane_v1_task_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetryTaskResponse.ProtoReflect.Descriptor instead.
+func (*RetryTaskResponse) Descriptor() ([]byte, []int) {
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *RetryTaskResponse) GetTask() *Task {
+	if x != nil {
+		return x.Task
+	}
+	return nil
+}
+
 // WatchTasksRequest says which changes to stream and from where.
 type WatchTasksRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1923,7 +2189,7 @@ type WatchTasksRequest struct {
 
 func (x *WatchTasksRequest) Reset() {
 	*x = WatchTasksRequest{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[19]
+	mi := &file_controlplane_v1_task_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1935,7 +2201,7 @@ func (x *WatchTasksRequest) String() string {
 func (*WatchTasksRequest) ProtoMessage() {}
 
 func (x *WatchTasksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[19]
+	mi := &file_controlplane_v1_task_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1948,7 +2214,7 @@ func (x *WatchTasksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchTasksRequest.ProtoReflect.Descriptor instead.
 func (*WatchTasksRequest) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{19}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *WatchTasksRequest) GetCursor() string {
@@ -1993,7 +2259,7 @@ type WatchTasksResponse struct {
 
 func (x *WatchTasksResponse) Reset() {
 	*x = WatchTasksResponse{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[20]
+	mi := &file_controlplane_v1_task_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2005,7 +2271,7 @@ func (x *WatchTasksResponse) String() string {
 func (*WatchTasksResponse) ProtoMessage() {}
 
 func (x *WatchTasksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[20]
+	mi := &file_controlplane_v1_task_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2018,7 +2284,7 @@ func (x *WatchTasksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchTasksResponse.ProtoReflect.Descriptor instead.
 func (*WatchTasksResponse) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{20}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *WatchTasksResponse) GetCursor() string {
@@ -2049,7 +2315,8 @@ type TaskEvent struct {
 	// When, by the leader's clock.
 	Time *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=time,proto3" json:"time,omitempty"`
 	// Why, where the status alone does not tell: "retry", "lease_lost",
-	// "released", "session_replaced", "cancel_requested", "permanent".
+	// "released", "session_replaced", "cancel_requested", "permanent",
+	// "queue_timeout", "retry_requested".
 	Reason string `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
 	// The task as it stands when the message is sent, without payload, result and
 	// log tail; not set if it has been deleted meanwhile.
@@ -2060,7 +2327,7 @@ type TaskEvent struct {
 
 func (x *TaskEvent) Reset() {
 	*x = TaskEvent{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[21]
+	mi := &file_controlplane_v1_task_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2072,7 +2339,7 @@ func (x *TaskEvent) String() string {
 func (*TaskEvent) ProtoMessage() {}
 
 func (x *TaskEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[21]
+	mi := &file_controlplane_v1_task_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2085,7 +2352,7 @@ func (x *TaskEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskEvent.ProtoReflect.Descriptor instead.
 func (*TaskEvent) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{21}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *TaskEvent) GetTaskId() string {
@@ -2297,6 +2564,28 @@ const file_controlplane_v1_task_proto_rawDesc = "" +
 	"\x11CancelTaskRequest\x12\x19\n" +
 	"\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04 \x01(@R\x02id\"?\n" +
 	"\x12CancelTaskResponse\x12)\n" +
+	"\x04task\x18\x01 \x01(\v2\x15.controlplane.v1.TaskR\x04task\"\xb3\x03\n" +
+	"\x12CancelTasksRequest\x12L\n" +
+	"\bstatuses\x18\x01 \x03(\x0e2\x1b.controlplane.v1.TaskStatusB\x13\xbaH\x10\x92\x01\r\x10\x03\"\t\x82\x01\x06\x18\x01\x18\x02\x18\x03R\bstatuses\x12\x1d\n" +
+	"\x05queue\x18\x02 \x01(\tB\a\xbaH\x04r\x02(@R\x05queue\x12 \n" +
+	"\anode_id\x18\x03 \x01(\tB\a\xbaH\x04r\x02(@R\x06nodeId\x12\x1c\n" +
+	"\x04name\x18\x04 \x01(\tB\b\xbaH\x05r\x03(\x80\x01R\x04name\x12Q\n" +
+	"\x06labels\x18\x05 \x03(\v2/.controlplane.v1.CancelTasksRequest.LabelsEntryB\b\xbaH\x05\x9a\x01\x02\x10 R\x06labels\x12\x10\n" +
+	"\x03all\x18\x06 \x01(\bR\x03all\x12'\n" +
+	"\tpage_size\x18\a \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\x90N(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\b \x01(\tB\b\xbaH\x05r\x03(\x80\x04R\tpageToken\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"w\n" +
+	"\x13CancelTasksResponse\x12\x1c\n" +
+	"\tcancelled\x18\x01 \x01(\x05R\tcancelled\x12\x1a\n" +
+	"\bstopping\x18\x02 \x01(\x05R\bstopping\x12&\n" +
+	"\x0fnext_page_token\x18\x03 \x01(\tR\rnextPageToken\"-\n" +
+	"\x10RetryTaskRequest\x12\x19\n" +
+	"\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04 \x01(@R\x02id\">\n" +
+	"\x11RetryTaskResponse\x12)\n" +
 	"\x04task\x18\x01 \x01(\v2\x15.controlplane.v1.TaskR\x04task\"\xa0\x01\n" +
 	"\x11WatchTasksRequest\x12\x1f\n" +
 	"\x06cursor\x18\x01 \x01(\tB\a\xbaH\x04r\x02(@R\x06cursor\x12)\n" +
@@ -2338,7 +2627,7 @@ const file_controlplane_v1_task_proto_rawDesc = "" +
 	"\x14SPOT_USE_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10SPOT_USE_ALLOWED\x10\x01\x12\x11\n" +
 	"\rSPOT_USE_ONLY\x10\x02\x12\x12\n" +
-	"\x0eSPOT_USE_NEVER\x10\x032\x9a\x04\n" +
+	"\x0eSPOT_USE_NEVER\x10\x032\xc8\x05\n" +
 	"\vTaskService\x12U\n" +
 	"\n" +
 	"SubmitTask\x12\".controlplane.v1.SubmitTaskRequest\x1a#.controlplane.v1.SubmitTaskResponse\x12X\n" +
@@ -2346,7 +2635,9 @@ const file_controlplane_v1_task_proto_rawDesc = "" +
 	"\aGetTask\x12\x1f.controlplane.v1.GetTaskRequest\x1a .controlplane.v1.GetTaskResponse\"\x03\x90\x02\x01\x12W\n" +
 	"\tListTasks\x12!.controlplane.v1.ListTasksRequest\x1a\".controlplane.v1.ListTasksResponse\"\x03\x90\x02\x01\x12U\n" +
 	"\n" +
-	"CancelTask\x12\".controlplane.v1.CancelTaskRequest\x1a#.controlplane.v1.CancelTaskResponse\x12W\n" +
+	"CancelTask\x12\".controlplane.v1.CancelTaskRequest\x1a#.controlplane.v1.CancelTaskResponse\x12X\n" +
+	"\vCancelTasks\x12#.controlplane.v1.CancelTasksRequest\x1a$.controlplane.v1.CancelTasksResponse\x12R\n" +
+	"\tRetryTask\x12!.controlplane.v1.RetryTaskRequest\x1a\".controlplane.v1.RetryTaskResponse\x12W\n" +
 	"\n" +
 	"WatchTasks\x12\".controlplane.v1.WatchTasksRequest\x1a#.controlplane.v1.WatchTasksResponse0\x01B\xd0\x01\n" +
 	"\x13com.controlplane.v1B\tTaskProtoP\x01ZQgithub.com/raft-control-plane/control-plane/gen/go/controlplane/v1;controlplanev1\xa2\x02\x03CXX\xaa\x02\x0fControlplane.V1\xca\x02\x0fControlplane\\V1\xe2\x02\x1bControlplane\\V1\\GPBMetadata\xea\x02\x10Controlplane::V1b\x06proto3"
@@ -2364,7 +2655,7 @@ func file_controlplane_v1_task_proto_rawDescGZIP() []byte {
 }
 
 var file_controlplane_v1_task_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_controlplane_v1_task_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_controlplane_v1_task_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
 var file_controlplane_v1_task_proto_goTypes = []any{
 	(TaskStatus)(0),               // 0: controlplane.v1.TaskStatus
 	(Consistency)(0),              // 1: controlplane.v1.Consistency
@@ -2389,37 +2680,42 @@ var file_controlplane_v1_task_proto_goTypes = []any{
 	(*ListTasksResponse)(nil),     // 20: controlplane.v1.ListTasksResponse
 	(*CancelTaskRequest)(nil),     // 21: controlplane.v1.CancelTaskRequest
 	(*CancelTaskResponse)(nil),    // 22: controlplane.v1.CancelTaskResponse
-	(*WatchTasksRequest)(nil),     // 23: controlplane.v1.WatchTasksRequest
-	(*WatchTasksResponse)(nil),    // 24: controlplane.v1.WatchTasksResponse
-	(*TaskEvent)(nil),             // 25: controlplane.v1.TaskEvent
-	nil,                           // 26: controlplane.v1.Task.LabelsEntry
-	nil,                           // 27: controlplane.v1.ExecTask.EnvEntry
-	nil,                           // 28: controlplane.v1.Resources.CustomEntry
-	nil,                           // 29: controlplane.v1.ListTasksRequest.LabelsEntry
-	(*durationpb.Duration)(nil),   // 30: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 31: google.protobuf.Timestamp
+	(*CancelTasksRequest)(nil),    // 23: controlplane.v1.CancelTasksRequest
+	(*CancelTasksResponse)(nil),   // 24: controlplane.v1.CancelTasksResponse
+	(*RetryTaskRequest)(nil),      // 25: controlplane.v1.RetryTaskRequest
+	(*RetryTaskResponse)(nil),     // 26: controlplane.v1.RetryTaskResponse
+	(*WatchTasksRequest)(nil),     // 27: controlplane.v1.WatchTasksRequest
+	(*WatchTasksResponse)(nil),    // 28: controlplane.v1.WatchTasksResponse
+	(*TaskEvent)(nil),             // 29: controlplane.v1.TaskEvent
+	nil,                           // 30: controlplane.v1.Task.LabelsEntry
+	nil,                           // 31: controlplane.v1.ExecTask.EnvEntry
+	nil,                           // 32: controlplane.v1.Resources.CustomEntry
+	nil,                           // 33: controlplane.v1.ListTasksRequest.LabelsEntry
+	nil,                           // 34: controlplane.v1.CancelTasksRequest.LabelsEntry
+	(*durationpb.Duration)(nil),   // 35: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 36: google.protobuf.Timestamp
 }
 var file_controlplane_v1_task_proto_depIdxs = []int32{
-	26, // 0: controlplane.v1.Task.labels:type_name -> controlplane.v1.Task.LabelsEntry
+	30, // 0: controlplane.v1.Task.labels:type_name -> controlplane.v1.Task.LabelsEntry
 	6,  // 1: controlplane.v1.Task.exec:type_name -> controlplane.v1.ExecTask
 	7,  // 2: controlplane.v1.Task.function:type_name -> controlplane.v1.FunctionTask
 	8,  // 3: controlplane.v1.Task.resources:type_name -> controlplane.v1.Resources
-	30, // 4: controlplane.v1.Task.timeout:type_name -> google.protobuf.Duration
+	35, // 4: controlplane.v1.Task.timeout:type_name -> google.protobuf.Duration
 	9,  // 5: controlplane.v1.Task.constraints:type_name -> controlplane.v1.Constraints
-	31, // 6: controlplane.v1.Task.earliest_start_time:type_name -> google.protobuf.Timestamp
-	30, // 7: controlplane.v1.Task.start_delay:type_name -> google.protobuf.Duration
-	30, // 8: controlplane.v1.Task.queue_timeout:type_name -> google.protobuf.Duration
+	36, // 6: controlplane.v1.Task.earliest_start_time:type_name -> google.protobuf.Timestamp
+	35, // 7: controlplane.v1.Task.start_delay:type_name -> google.protobuf.Duration
+	35, // 8: controlplane.v1.Task.queue_timeout:type_name -> google.protobuf.Duration
 	5,  // 9: controlplane.v1.Task.retry_policy:type_name -> controlplane.v1.RetryPolicy
 	0,  // 10: controlplane.v1.Task.status:type_name -> controlplane.v1.TaskStatus
-	31, // 11: controlplane.v1.Task.create_time:type_name -> google.protobuf.Timestamp
-	31, // 12: controlplane.v1.Task.assign_time:type_name -> google.protobuf.Timestamp
-	31, // 13: controlplane.v1.Task.start_time:type_name -> google.protobuf.Timestamp
-	31, // 14: controlplane.v1.Task.end_time:type_name -> google.protobuf.Timestamp
-	31, // 15: controlplane.v1.Task.retry_time:type_name -> google.protobuf.Timestamp
-	30, // 16: controlplane.v1.RetryPolicy.initial_backoff:type_name -> google.protobuf.Duration
-	30, // 17: controlplane.v1.RetryPolicy.max_backoff:type_name -> google.protobuf.Duration
-	27, // 18: controlplane.v1.ExecTask.env:type_name -> controlplane.v1.ExecTask.EnvEntry
-	28, // 19: controlplane.v1.Resources.custom:type_name -> controlplane.v1.Resources.CustomEntry
+	36, // 11: controlplane.v1.Task.create_time:type_name -> google.protobuf.Timestamp
+	36, // 12: controlplane.v1.Task.assign_time:type_name -> google.protobuf.Timestamp
+	36, // 13: controlplane.v1.Task.start_time:type_name -> google.protobuf.Timestamp
+	36, // 14: controlplane.v1.Task.end_time:type_name -> google.protobuf.Timestamp
+	36, // 15: controlplane.v1.Task.retry_time:type_name -> google.protobuf.Timestamp
+	35, // 16: controlplane.v1.RetryPolicy.initial_backoff:type_name -> google.protobuf.Duration
+	35, // 17: controlplane.v1.RetryPolicy.max_backoff:type_name -> google.protobuf.Duration
+	31, // 18: controlplane.v1.ExecTask.env:type_name -> controlplane.v1.ExecTask.EnvEntry
+	32, // 19: controlplane.v1.Resources.custom:type_name -> controlplane.v1.Resources.CustomEntry
 	10, // 20: controlplane.v1.Constraints.labels:type_name -> controlplane.v1.LabelSelector
 	3,  // 21: controlplane.v1.Constraints.spot:type_name -> controlplane.v1.SpotUse
 	2,  // 22: controlplane.v1.LabelSelector.operator:type_name -> controlplane.v1.LabelOperator
@@ -2430,35 +2726,42 @@ var file_controlplane_v1_task_proto_depIdxs = []int32{
 	4,  // 27: controlplane.v1.SubmitTaskOutcome.task:type_name -> controlplane.v1.Task
 	16, // 28: controlplane.v1.SubmitTaskOutcome.error:type_name -> controlplane.v1.ItemError
 	1,  // 29: controlplane.v1.GetTaskRequest.consistency:type_name -> controlplane.v1.Consistency
-	30, // 30: controlplane.v1.GetTaskRequest.max_staleness:type_name -> google.protobuf.Duration
+	35, // 30: controlplane.v1.GetTaskRequest.max_staleness:type_name -> google.protobuf.Duration
 	4,  // 31: controlplane.v1.GetTaskResponse.task:type_name -> controlplane.v1.Task
 	0,  // 32: controlplane.v1.ListTasksRequest.statuses:type_name -> controlplane.v1.TaskStatus
-	29, // 33: controlplane.v1.ListTasksRequest.labels:type_name -> controlplane.v1.ListTasksRequest.LabelsEntry
+	33, // 33: controlplane.v1.ListTasksRequest.labels:type_name -> controlplane.v1.ListTasksRequest.LabelsEntry
 	1,  // 34: controlplane.v1.ListTasksRequest.consistency:type_name -> controlplane.v1.Consistency
-	30, // 35: controlplane.v1.ListTasksRequest.max_staleness:type_name -> google.protobuf.Duration
+	35, // 35: controlplane.v1.ListTasksRequest.max_staleness:type_name -> google.protobuf.Duration
 	4,  // 36: controlplane.v1.ListTasksResponse.tasks:type_name -> controlplane.v1.Task
 	4,  // 37: controlplane.v1.CancelTaskResponse.task:type_name -> controlplane.v1.Task
-	25, // 38: controlplane.v1.WatchTasksResponse.event:type_name -> controlplane.v1.TaskEvent
-	0,  // 39: controlplane.v1.TaskEvent.status:type_name -> controlplane.v1.TaskStatus
-	31, // 40: controlplane.v1.TaskEvent.time:type_name -> google.protobuf.Timestamp
-	4,  // 41: controlplane.v1.TaskEvent.task:type_name -> controlplane.v1.Task
-	11, // 42: controlplane.v1.TaskService.SubmitTask:input_type -> controlplane.v1.SubmitTaskRequest
-	13, // 43: controlplane.v1.TaskService.SubmitTasks:input_type -> controlplane.v1.SubmitTasksRequest
-	17, // 44: controlplane.v1.TaskService.GetTask:input_type -> controlplane.v1.GetTaskRequest
-	19, // 45: controlplane.v1.TaskService.ListTasks:input_type -> controlplane.v1.ListTasksRequest
-	21, // 46: controlplane.v1.TaskService.CancelTask:input_type -> controlplane.v1.CancelTaskRequest
-	23, // 47: controlplane.v1.TaskService.WatchTasks:input_type -> controlplane.v1.WatchTasksRequest
-	12, // 48: controlplane.v1.TaskService.SubmitTask:output_type -> controlplane.v1.SubmitTaskResponse
-	14, // 49: controlplane.v1.TaskService.SubmitTasks:output_type -> controlplane.v1.SubmitTasksResponse
-	18, // 50: controlplane.v1.TaskService.GetTask:output_type -> controlplane.v1.GetTaskResponse
-	20, // 51: controlplane.v1.TaskService.ListTasks:output_type -> controlplane.v1.ListTasksResponse
-	22, // 52: controlplane.v1.TaskService.CancelTask:output_type -> controlplane.v1.CancelTaskResponse
-	24, // 53: controlplane.v1.TaskService.WatchTasks:output_type -> controlplane.v1.WatchTasksResponse
-	48, // [48:54] is the sub-list for method output_type
-	42, // [42:48] is the sub-list for method input_type
-	42, // [42:42] is the sub-list for extension type_name
-	42, // [42:42] is the sub-list for extension extendee
-	0,  // [0:42] is the sub-list for field type_name
+	0,  // 38: controlplane.v1.CancelTasksRequest.statuses:type_name -> controlplane.v1.TaskStatus
+	34, // 39: controlplane.v1.CancelTasksRequest.labels:type_name -> controlplane.v1.CancelTasksRequest.LabelsEntry
+	4,  // 40: controlplane.v1.RetryTaskResponse.task:type_name -> controlplane.v1.Task
+	29, // 41: controlplane.v1.WatchTasksResponse.event:type_name -> controlplane.v1.TaskEvent
+	0,  // 42: controlplane.v1.TaskEvent.status:type_name -> controlplane.v1.TaskStatus
+	36, // 43: controlplane.v1.TaskEvent.time:type_name -> google.protobuf.Timestamp
+	4,  // 44: controlplane.v1.TaskEvent.task:type_name -> controlplane.v1.Task
+	11, // 45: controlplane.v1.TaskService.SubmitTask:input_type -> controlplane.v1.SubmitTaskRequest
+	13, // 46: controlplane.v1.TaskService.SubmitTasks:input_type -> controlplane.v1.SubmitTasksRequest
+	17, // 47: controlplane.v1.TaskService.GetTask:input_type -> controlplane.v1.GetTaskRequest
+	19, // 48: controlplane.v1.TaskService.ListTasks:input_type -> controlplane.v1.ListTasksRequest
+	21, // 49: controlplane.v1.TaskService.CancelTask:input_type -> controlplane.v1.CancelTaskRequest
+	23, // 50: controlplane.v1.TaskService.CancelTasks:input_type -> controlplane.v1.CancelTasksRequest
+	25, // 51: controlplane.v1.TaskService.RetryTask:input_type -> controlplane.v1.RetryTaskRequest
+	27, // 52: controlplane.v1.TaskService.WatchTasks:input_type -> controlplane.v1.WatchTasksRequest
+	12, // 53: controlplane.v1.TaskService.SubmitTask:output_type -> controlplane.v1.SubmitTaskResponse
+	14, // 54: controlplane.v1.TaskService.SubmitTasks:output_type -> controlplane.v1.SubmitTasksResponse
+	18, // 55: controlplane.v1.TaskService.GetTask:output_type -> controlplane.v1.GetTaskResponse
+	20, // 56: controlplane.v1.TaskService.ListTasks:output_type -> controlplane.v1.ListTasksResponse
+	22, // 57: controlplane.v1.TaskService.CancelTask:output_type -> controlplane.v1.CancelTaskResponse
+	24, // 58: controlplane.v1.TaskService.CancelTasks:output_type -> controlplane.v1.CancelTasksResponse
+	26, // 59: controlplane.v1.TaskService.RetryTask:output_type -> controlplane.v1.RetryTaskResponse
+	28, // 60: controlplane.v1.TaskService.WatchTasks:output_type -> controlplane.v1.WatchTasksResponse
+	53, // [53:61] is the sub-list for method output_type
+	45, // [45:53] is the sub-list for method input_type
+	45, // [45:45] is the sub-list for extension type_name
+	45, // [45:45] is the sub-list for extension extendee
+	0,  // [0:45] is the sub-list for field type_name
 }
 
 func init() { file_controlplane_v1_task_proto_init() }
@@ -2481,7 +2784,7 @@ func file_controlplane_v1_task_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_controlplane_v1_task_proto_rawDesc), len(file_controlplane_v1_task_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   26,
+			NumMessages:   31,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -965,6 +965,150 @@ export declare type CancelTaskResponse = Message<"controlplane.v1.CancelTaskResp
 export declare const CancelTaskResponseSchema: GenMessage<CancelTaskResponse>;
 
 /**
+ * CancelTasksRequest selects tasks to cancel; every filter that is set must match.
+ *
+ * @generated from message controlplane.v1.CancelTasksRequest
+ */
+export declare type CancelTasksRequest = Message<"controlplane.v1.CancelTasksRequest"> & {
+  /**
+   * Any of PENDING, ASSIGNED and RUNNING; all three when empty.
+   *
+   * @generated from field: repeated controlplane.v1.TaskStatus statuses = 1;
+   */
+  statuses: TaskStatus[];
+
+  /**
+   * Exact queue.
+   *
+   * @generated from field: string queue = 2;
+   */
+  queue: string;
+
+  /**
+   * Exact node id.
+   *
+   * @generated from field: string node_id = 3;
+   */
+  nodeId: string;
+
+  /**
+   * Exact task name.
+   *
+   * @generated from field: string name = 4;
+   */
+  name: string;
+
+  /**
+   * Labels that must all be there with these values; at most 32.
+   *
+   * @generated from field: map<string, string> labels = 5;
+   */
+  labels: { [key: string]: string };
+
+  /**
+   * Needed when no filter is set: every task that has not ended is meant.
+   *
+   * @generated from field: bool all = 6;
+   */
+  all: boolean;
+
+  /**
+   * At most this many, 1 to 10,000; 1,000 when 0.
+   *
+   * @generated from field: int32 page_size = 7;
+   */
+  pageSize: number;
+
+  /**
+   * next_page_token of the call before, with the same filters; empty for the first.
+   *
+   * @generated from field: string page_token = 8;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message controlplane.v1.CancelTasksRequest.
+ * Use `create(CancelTasksRequestSchema)` to create a new message.
+ */
+export declare const CancelTasksRequestSchema: GenMessage<CancelTasksRequest>;
+
+/**
+ * CancelTasksResponse says what was done.
+ *
+ * @generated from message controlplane.v1.CancelTasksResponse
+ */
+export declare type CancelTasksResponse = Message<"controlplane.v1.CancelTasksResponse"> & {
+  /**
+   * How many have ended, CANCELLED.
+   *
+   * @generated from field: int32 cancelled = 1;
+   */
+  cancelled: number;
+
+  /**
+   * How many run and are to be stopped by their nodes, also those that were to be
+   * stopped before.
+   *
+   * @generated from field: int32 stopping = 2;
+   */
+  stopping: number;
+
+  /**
+   * Token to go on with; empty at the end.
+   *
+   * @generated from field: string next_page_token = 3;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message controlplane.v1.CancelTasksResponse.
+ * Use `create(CancelTasksResponseSchema)` to create a new message.
+ */
+export declare const CancelTasksResponseSchema: GenMessage<CancelTasksResponse>;
+
+/**
+ * RetryTaskRequest names a task to try again.
+ *
+ * @generated from message controlplane.v1.RetryTaskRequest
+ */
+export declare type RetryTaskRequest = Message<"controlplane.v1.RetryTaskRequest"> & {
+  /**
+   * Its id.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+};
+
+/**
+ * Describes the message controlplane.v1.RetryTaskRequest.
+ * Use `create(RetryTaskRequestSchema)` to create a new message.
+ */
+export declare const RetryTaskRequestSchema: GenMessage<RetryTaskRequest>;
+
+/**
+ * RetryTaskResponse holds the task after that.
+ *
+ * @generated from message controlplane.v1.RetryTaskResponse
+ */
+export declare type RetryTaskResponse = Message<"controlplane.v1.RetryTaskResponse"> & {
+  /**
+   * The task.
+   *
+   * @generated from field: controlplane.v1.Task task = 1;
+   */
+  task?: Task | undefined;
+};
+
+/**
+ * Describes the message controlplane.v1.RetryTaskResponse.
+ * Use `create(RetryTaskResponseSchema)` to create a new message.
+ */
+export declare const RetryTaskResponseSchema: GenMessage<RetryTaskResponse>;
+
+/**
  * WatchTasksRequest says which changes to stream and from where.
  *
  * @generated from message controlplane.v1.WatchTasksRequest
@@ -1077,7 +1221,8 @@ export declare type TaskEvent = Message<"controlplane.v1.TaskEvent"> & {
 
   /**
    * Why, where the status alone does not tell: "retry", "lease_lost",
-   * "released", "session_replaced", "cancel_requested", "permanent".
+   * "released", "session_replaced", "cancel_requested", "permanent",
+   * "queue_timeout", "retry_requested".
    *
    * @generated from field: string reason = 6;
    */
@@ -1358,6 +1503,33 @@ export declare const TaskService: GenService<{
     methodKind: "unary";
     input: typeof CancelTaskRequestSchema;
     output: typeof CancelTaskResponseSchema;
+  },
+  /**
+   * CancelTasks does so for all tasks that match, newest first, at most `page_size`
+   * of them in one call; it goes on with `next_page_token`. Tasks submitted after
+   * the first call are left alone. After an error, also ABORTED, some may be
+   * cancelled: repeat the call with the same token.
+   *
+   * @generated from rpc controlplane.v1.TaskService.CancelTasks
+   */
+  cancelTasks: {
+    methodKind: "unary";
+    input: typeof CancelTasksRequestSchema;
+    output: typeof CancelTasksResponseSchema;
+  },
+  /**
+   * RetryTask puts a task that is FAILED or CANCELLED back to its queue and returns
+   * it. Its attempts so far stay; if it has used up max_attempts or
+   * max_lost_attempts, that is raised to let it fail or be lost once more. A task
+   * that has not ended is returned as it is. Errors: NOT_FOUND, FAILED_PRECONDITION
+   * (it is COMPLETED).
+   *
+   * @generated from rpc controlplane.v1.TaskService.RetryTask
+   */
+  retryTask: {
+    methodKind: "unary";
+    input: typeof RetryTaskRequestSchema;
+    output: typeof RetryTaskResponseSchema;
   },
   /**
    * WatchTasks streams every change of state after a cursor, in the order of

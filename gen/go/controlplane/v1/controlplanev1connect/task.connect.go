@@ -53,6 +53,10 @@ const (
 	TaskServiceListTasksProcedure = "/controlplane.v1.TaskService/ListTasks"
 	// TaskServiceCancelTaskProcedure is the fully-qualified name of the TaskService's CancelTask RPC.
 	TaskServiceCancelTaskProcedure = "/controlplane.v1.TaskService/CancelTask"
+	// TaskServiceCancelTasksProcedure is the fully-qualified name of the TaskService's CancelTasks RPC.
+	TaskServiceCancelTasksProcedure = "/controlplane.v1.TaskService/CancelTasks"
+	// TaskServiceRetryTaskProcedure is the fully-qualified name of the TaskService's RetryTask RPC.
+	TaskServiceRetryTaskProcedure = "/controlplane.v1.TaskService/RetryTask"
 	// TaskServiceWatchTasksProcedure is the fully-qualified name of the TaskService's WatchTasks RPC.
 	TaskServiceWatchTasksProcedure = "/controlplane.v1.TaskService/WatchTasks"
 )
@@ -83,6 +87,17 @@ type TaskServiceClient interface {
 	// lease; `cancel_requested` is set meanwhile. Cancelling a task that has ended
 	// changes nothing and returns it.
 	CancelTask(context.Context, *connect.Request[v1.CancelTaskRequest]) (*connect.Response[v1.CancelTaskResponse], error)
+	// CancelTasks does so for all tasks that match, newest first, at most `page_size`
+	// of them in one call; it goes on with `next_page_token`. Tasks submitted after
+	// the first call are left alone. After an error, also ABORTED, some may be
+	// cancelled: repeat the call with the same token.
+	CancelTasks(context.Context, *connect.Request[v1.CancelTasksRequest]) (*connect.Response[v1.CancelTasksResponse], error)
+	// RetryTask puts a task that is FAILED or CANCELLED back to its queue and returns
+	// it. Its attempts so far stay; if it has used up max_attempts or
+	// max_lost_attempts, that is raised to let it fail or be lost once more. A task
+	// that has not ended is returned as it is. Errors: NOT_FOUND, FAILED_PRECONDITION
+	// (it is COMPLETED).
+	RetryTask(context.Context, *connect.Request[v1.RetryTaskRequest]) (*connect.Response[v1.RetryTaskResponse], error)
 	// WatchTasks streams every change of state after a cursor, in the order of
 	// the log, none left out. It can be resumed at any member with the cursor of
 	// the last message received. It is EventService.WatchEvents for tasks only,
@@ -133,6 +148,18 @@ func NewTaskServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 			connect.WithSchema(taskServiceMethods.ByName("CancelTask")),
 			connect.WithClientOptions(opts...),
 		),
+		cancelTasks: connect.NewClient[v1.CancelTasksRequest, v1.CancelTasksResponse](
+			httpClient,
+			baseURL+TaskServiceCancelTasksProcedure,
+			connect.WithSchema(taskServiceMethods.ByName("CancelTasks")),
+			connect.WithClientOptions(opts...),
+		),
+		retryTask: connect.NewClient[v1.RetryTaskRequest, v1.RetryTaskResponse](
+			httpClient,
+			baseURL+TaskServiceRetryTaskProcedure,
+			connect.WithSchema(taskServiceMethods.ByName("RetryTask")),
+			connect.WithClientOptions(opts...),
+		),
 		watchTasks: connect.NewClient[v1.WatchTasksRequest, v1.WatchTasksResponse](
 			httpClient,
 			baseURL+TaskServiceWatchTasksProcedure,
@@ -149,6 +176,8 @@ type taskServiceClient struct {
 	getTask     *connect.Client[v1.GetTaskRequest, v1.GetTaskResponse]
 	listTasks   *connect.Client[v1.ListTasksRequest, v1.ListTasksResponse]
 	cancelTask  *connect.Client[v1.CancelTaskRequest, v1.CancelTaskResponse]
+	cancelTasks *connect.Client[v1.CancelTasksRequest, v1.CancelTasksResponse]
+	retryTask   *connect.Client[v1.RetryTaskRequest, v1.RetryTaskResponse]
 	watchTasks  *connect.Client[v1.WatchTasksRequest, v1.WatchTasksResponse]
 }
 
@@ -175,6 +204,16 @@ func (c *taskServiceClient) ListTasks(ctx context.Context, req *connect.Request[
 // CancelTask calls controlplane.v1.TaskService.CancelTask.
 func (c *taskServiceClient) CancelTask(ctx context.Context, req *connect.Request[v1.CancelTaskRequest]) (*connect.Response[v1.CancelTaskResponse], error) {
 	return c.cancelTask.CallUnary(ctx, req)
+}
+
+// CancelTasks calls controlplane.v1.TaskService.CancelTasks.
+func (c *taskServiceClient) CancelTasks(ctx context.Context, req *connect.Request[v1.CancelTasksRequest]) (*connect.Response[v1.CancelTasksResponse], error) {
+	return c.cancelTasks.CallUnary(ctx, req)
+}
+
+// RetryTask calls controlplane.v1.TaskService.RetryTask.
+func (c *taskServiceClient) RetryTask(ctx context.Context, req *connect.Request[v1.RetryTaskRequest]) (*connect.Response[v1.RetryTaskResponse], error) {
+	return c.retryTask.CallUnary(ctx, req)
 }
 
 // WatchTasks calls controlplane.v1.TaskService.WatchTasks.
@@ -208,6 +247,17 @@ type TaskServiceHandler interface {
 	// lease; `cancel_requested` is set meanwhile. Cancelling a task that has ended
 	// changes nothing and returns it.
 	CancelTask(context.Context, *connect.Request[v1.CancelTaskRequest]) (*connect.Response[v1.CancelTaskResponse], error)
+	// CancelTasks does so for all tasks that match, newest first, at most `page_size`
+	// of them in one call; it goes on with `next_page_token`. Tasks submitted after
+	// the first call are left alone. After an error, also ABORTED, some may be
+	// cancelled: repeat the call with the same token.
+	CancelTasks(context.Context, *connect.Request[v1.CancelTasksRequest]) (*connect.Response[v1.CancelTasksResponse], error)
+	// RetryTask puts a task that is FAILED or CANCELLED back to its queue and returns
+	// it. Its attempts so far stay; if it has used up max_attempts or
+	// max_lost_attempts, that is raised to let it fail or be lost once more. A task
+	// that has not ended is returned as it is. Errors: NOT_FOUND, FAILED_PRECONDITION
+	// (it is COMPLETED).
+	RetryTask(context.Context, *connect.Request[v1.RetryTaskRequest]) (*connect.Response[v1.RetryTaskResponse], error)
 	// WatchTasks streams every change of state after a cursor, in the order of
 	// the log, none left out. It can be resumed at any member with the cursor of
 	// the last message received. It is EventService.WatchEvents for tasks only,
@@ -254,6 +304,18 @@ func NewTaskServiceHandler(svc TaskServiceHandler, opts ...connect.HandlerOption
 		connect.WithSchema(taskServiceMethods.ByName("CancelTask")),
 		connect.WithHandlerOptions(opts...),
 	)
+	taskServiceCancelTasksHandler := connect.NewUnaryHandler(
+		TaskServiceCancelTasksProcedure,
+		svc.CancelTasks,
+		connect.WithSchema(taskServiceMethods.ByName("CancelTasks")),
+		connect.WithHandlerOptions(opts...),
+	)
+	taskServiceRetryTaskHandler := connect.NewUnaryHandler(
+		TaskServiceRetryTaskProcedure,
+		svc.RetryTask,
+		connect.WithSchema(taskServiceMethods.ByName("RetryTask")),
+		connect.WithHandlerOptions(opts...),
+	)
 	taskServiceWatchTasksHandler := connect.NewServerStreamHandler(
 		TaskServiceWatchTasksProcedure,
 		svc.WatchTasks,
@@ -272,6 +334,10 @@ func NewTaskServiceHandler(svc TaskServiceHandler, opts ...connect.HandlerOption
 			taskServiceListTasksHandler.ServeHTTP(w, r)
 		case TaskServiceCancelTaskProcedure:
 			taskServiceCancelTaskHandler.ServeHTTP(w, r)
+		case TaskServiceCancelTasksProcedure:
+			taskServiceCancelTasksHandler.ServeHTTP(w, r)
+		case TaskServiceRetryTaskProcedure:
+			taskServiceRetryTaskHandler.ServeHTTP(w, r)
 		case TaskServiceWatchTasksProcedure:
 			taskServiceWatchTasksHandler.ServeHTTP(w, r)
 		default:
@@ -301,6 +367,14 @@ func (UnimplementedTaskServiceHandler) ListTasks(context.Context, *connect.Reque
 
 func (UnimplementedTaskServiceHandler) CancelTask(context.Context, *connect.Request[v1.CancelTaskRequest]) (*connect.Response[v1.CancelTaskResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("controlplane.v1.TaskService.CancelTask is not implemented"))
+}
+
+func (UnimplementedTaskServiceHandler) CancelTasks(context.Context, *connect.Request[v1.CancelTasksRequest]) (*connect.Response[v1.CancelTasksResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("controlplane.v1.TaskService.CancelTasks is not implemented"))
+}
+
+func (UnimplementedTaskServiceHandler) RetryTask(context.Context, *connect.Request[v1.RetryTaskRequest]) (*connect.Response[v1.RetryTaskResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("controlplane.v1.TaskService.RetryTask is not implemented"))
 }
 
 func (UnimplementedTaskServiceHandler) WatchTasks(context.Context, *connect.Request[v1.WatchTasksRequest], *connect.ServerStream[v1.WatchTasksResponse]) error {

@@ -19,7 +19,7 @@ from connectrpc.server import ConnectASGIApplication, ConnectWSGIApplication, DE
 from protobuf import DescService
 
 from . import task_pb
-from .task_pb import CancelTaskRequest, CancelTaskResponse, GetTaskRequest, GetTaskResponse, ListTasksRequest, ListTasksResponse, SubmitTaskRequest, SubmitTaskResponse, SubmitTasksRequest, SubmitTasksResponse, WatchTasksRequest, WatchTasksResponse
+from .task_pb import CancelTaskRequest, CancelTaskResponse, CancelTasksRequest, CancelTasksResponse, GetTaskRequest, GetTaskResponse, ListTasksRequest, ListTasksResponse, RetryTaskRequest, RetryTaskResponse, SubmitTaskRequest, SubmitTaskResponse, SubmitTasksRequest, SubmitTasksResponse, WatchTasksRequest, WatchTasksResponse
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
@@ -78,6 +78,25 @@ class TaskService(Protocol):
         its status and its resources until its node has stopped it or lost its
         lease; `cancel_requested` is set meanwhile. Cancelling a task that has ended
         changes nothing and returns it.
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+    async def cancel_tasks(self, request: CancelTasksRequest, ctx: RequestContext[CancelTasksRequest, CancelTasksResponse], /) -> CancelTasksResponse:
+        """
+        CancelTasks does so for all tasks that match, newest first, at most `page_size`
+        of them in one call; it goes on with `next_page_token`. Tasks submitted after
+        the first call are left alone. After an error, also ABORTED, some may be
+        cancelled: repeat the call with the same token.
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+    async def retry_task(self, request: RetryTaskRequest, ctx: RequestContext[RetryTaskRequest, RetryTaskResponse], /) -> RetryTaskResponse:
+        """
+        RetryTask puts a task that is FAILED or CANCELLED back to its queue and returns
+        it. Its attempts so far stay; if it has used up max_attempts or
+        max_lost_attempts, that is raised to let it fail or be lost once more. A task
+        that has not ended is returned as it is. Errors: NOT_FOUND, FAILED_PRECONDITION
+        (it is COMPLETED).
         """
         raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
 
@@ -162,6 +181,28 @@ class TaskServiceASGIApplication(ConnectASGIApplication[TaskService]):
                         stream_type=StreamType.UNARY,
                     ),
                     function=svc.cancel_task,
+                ),
+                "/controlplane.v1.TaskService/CancelTasks": Endpoint.unary(
+                    method=MethodInfo(
+                        name="CancelTasks",
+                        service_name="controlplane.v1.TaskService",
+                        input=CancelTasksRequest,
+                        output=CancelTasksResponse,
+                        idempotency_level=IdempotencyLevel.UNKNOWN,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=svc.cancel_tasks,
+                ),
+                "/controlplane.v1.TaskService/RetryTask": Endpoint.unary(
+                    method=MethodInfo(
+                        name="RetryTask",
+                        service_name="controlplane.v1.TaskService",
+                        input=RetryTaskRequest,
+                        output=RetryTaskResponse,
+                        idempotency_level=IdempotencyLevel.UNKNOWN,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=svc.retry_task,
                 ),
                 "/controlplane.v1.TaskService/WatchTasks": Endpoint.server_stream(
                     method=MethodInfo(
@@ -327,6 +368,59 @@ class TaskServiceClient(ConnectClient):
             headers=headers,
             timeout_ms=timeout_ms,
         )
+    async def cancel_tasks(
+        self,
+        request: CancelTasksRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+    ) -> CancelTasksResponse:
+        """
+        CancelTasks does so for all tasks that match, newest first, at most `page_size`
+        of them in one call; it goes on with `next_page_token`. Tasks submitted after
+        the first call are left alone. After an error, also ABORTED, some may be
+        cancelled: repeat the call with the same token.
+        """
+        return await self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="CancelTasks",
+                service_name="controlplane.v1.TaskService",
+                input=CancelTasksRequest,
+                output=CancelTasksResponse,
+                idempotency_level=IdempotencyLevel.UNKNOWN,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+        )
+    async def retry_task(
+        self,
+        request: RetryTaskRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+    ) -> RetryTaskResponse:
+        """
+        RetryTask puts a task that is FAILED or CANCELLED back to its queue and returns
+        it. Its attempts so far stay; if it has used up max_attempts or
+        max_lost_attempts, that is raised to let it fail or be lost once more. A task
+        that has not ended is returned as it is. Errors: NOT_FOUND, FAILED_PRECONDITION
+        (it is COMPLETED).
+        """
+        return await self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="RetryTask",
+                service_name="controlplane.v1.TaskService",
+                input=RetryTaskRequest,
+                output=RetryTaskResponse,
+                idempotency_level=IdempotencyLevel.UNKNOWN,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+        )
     def watch_tasks(
         self,
         request: WatchTasksRequest,
@@ -402,6 +496,25 @@ class TaskServiceSync(Protocol):
         its status and its resources until its node has stopped it or lost its
         lease; `cancel_requested` is set meanwhile. Cancelling a task that has ended
         changes nothing and returns it.
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+    def cancel_tasks(self, request: CancelTasksRequest, ctx: RequestContext[CancelTasksRequest, CancelTasksResponse], /) -> CancelTasksResponse:
+        """
+        CancelTasks does so for all tasks that match, newest first, at most `page_size`
+        of them in one call; it goes on with `next_page_token`. Tasks submitted after
+        the first call are left alone. After an error, also ABORTED, some may be
+        cancelled: repeat the call with the same token.
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+    def retry_task(self, request: RetryTaskRequest, ctx: RequestContext[RetryTaskRequest, RetryTaskResponse], /) -> RetryTaskResponse:
+        """
+        RetryTask puts a task that is FAILED or CANCELLED back to its queue and returns
+        it. Its attempts so far stay; if it has used up max_attempts or
+        max_lost_attempts, that is raised to let it fail or be lost once more. A task
+        that has not ended is returned as it is. Errors: NOT_FOUND, FAILED_PRECONDITION
+        (it is COMPLETED).
         """
         raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
 
@@ -484,6 +597,28 @@ class TaskServiceWSGIApplication(ConnectWSGIApplication):
                         stream_type=StreamType.UNARY,
                     ),
                     function=service.cancel_task,
+                ),
+                "/controlplane.v1.TaskService/CancelTasks": EndpointSync.unary(
+                    method=MethodInfo(
+                        name="CancelTasks",
+                        service_name="controlplane.v1.TaskService",
+                        input=CancelTasksRequest,
+                        output=CancelTasksResponse,
+                        idempotency_level=IdempotencyLevel.UNKNOWN,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=service.cancel_tasks,
+                ),
+                "/controlplane.v1.TaskService/RetryTask": EndpointSync.unary(
+                    method=MethodInfo(
+                        name="RetryTask",
+                        service_name="controlplane.v1.TaskService",
+                        input=RetryTaskRequest,
+                        output=RetryTaskResponse,
+                        idempotency_level=IdempotencyLevel.UNKNOWN,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=service.retry_task,
                 ),
                 "/controlplane.v1.TaskService/WatchTasks": EndpointSync.server_stream(
                     method=MethodInfo(
@@ -643,6 +778,59 @@ class TaskServiceClientSync(ConnectClientSync):
                 service_name="controlplane.v1.TaskService",
                 input=CancelTaskRequest,
                 output=CancelTaskResponse,
+                idempotency_level=IdempotencyLevel.UNKNOWN,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+        )
+    def cancel_tasks(
+        self,
+        request: CancelTasksRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+    ) -> CancelTasksResponse:
+        """
+        CancelTasks does so for all tasks that match, newest first, at most `page_size`
+        of them in one call; it goes on with `next_page_token`. Tasks submitted after
+        the first call are left alone. After an error, also ABORTED, some may be
+        cancelled: repeat the call with the same token.
+        """
+        return self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="CancelTasks",
+                service_name="controlplane.v1.TaskService",
+                input=CancelTasksRequest,
+                output=CancelTasksResponse,
+                idempotency_level=IdempotencyLevel.UNKNOWN,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+        )
+    def retry_task(
+        self,
+        request: RetryTaskRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+    ) -> RetryTaskResponse:
+        """
+        RetryTask puts a task that is FAILED or CANCELLED back to its queue and returns
+        it. Its attempts so far stay; if it has used up max_attempts or
+        max_lost_attempts, that is raised to let it fail or be lost once more. A task
+        that has not ended is returned as it is. Errors: NOT_FOUND, FAILED_PRECONDITION
+        (it is COMPLETED).
+        """
+        return self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="RetryTask",
+                service_name="controlplane.v1.TaskService",
+                input=RetryTaskRequest,
+                output=RetryTaskResponse,
                 idempotency_level=IdempotencyLevel.UNKNOWN,
                 stream_type=StreamType.UNARY,
             ),

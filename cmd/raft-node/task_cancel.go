@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/raft-control-plane/control-plane/client"
+	v1 "github.com/raft-control-plane/control-plane/gen/go/controlplane/v1"
+)
+
+const taskCancelLong = `Cancels the tasks named, or all that match the filters given. One that runs is
+stopped by its node; it keeps its status until then. One that has ended stays as it
+is.`
+
+func newTaskCancelCommand(a *app) *cobra.Command {
+	var t taskFilter
+	var all bool
+	cmd := &cobra.Command{
+		Use: "cancel [TASK…]", Short: "Cancel tasks", Long: taskCancelLong,
+		Example: `  raft-node task cancel 0198f2c4-7a10-7c3e-9d52-6b1f0e8a4c11
+  raft-node task cancel --queue sweep --status pending
+  raft-node task cancel --label experiment=7`,
+	}
+	f := cmd.Flags()
+	f.StringSliceVar(&t.statuses, "status", nil, "all of these statuses: pending, assigned, running")
+	f.StringVar(&t.queue, "queue", "", "all of this queue")
+	f.StringVar(&t.node, "node", "", "all on this node")
+	f.StringVar(&t.name, "task-name", "", "all of this name")
+	f.StringArrayVar(&t.labels, "label", nil, "all with this label, as key=value; may be repeated")
+	f.BoolVar(&all, "all", false, "all that have not ended")
+	must(cmd.RegisterFlagCompletionFunc("status", completions("pending", "assigned", "running")))
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		filter, err := t.request()
+		if err != nil {
+			return err
+		}
+		many := anyChanged(cmd, "status", "queue", "node", "task-name", "label", "all")
+		switch {
+		case many && len(args) > 0:
+			return usageErrorf("%s and a filter exclude each other: name tasks, or give filters", args[0])
+		case !many && len(args) == 0:
+			return usageErrorf("which tasks? name them, or give a filter such as --queue, or --all")
+		case !many:
+			return a.cancelTasks(cmd.Context(), args)
+		}
+		return a.cancelMatching(cmd.Context(), &v1.CancelTasksRequest{Statuses: filter.GetStatuses(), Queue: filter.GetQueue(), NodeId: filter.GetNodeId(),
+			Name: filter.GetName(), Labels: filter.GetLabels(), All: all})
+	}
+	return cmd
+}
+
+func anyChanged(cmd *cobra.Command, flags ...string) bool {
+	for _, f := range flags {
+		if cmd.Flags().Changed(f) {
+			return true
+		}
+	}
+	return false
+}
+
+// cancelTasks cancels each task, also after one that could not be.
+func (a *app) cancelTasks(ctx context.Context, ids []string) error {
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, id := range ids {
+		res, err := c.CancelTask(ctx, &v1.CancelTaskRequest{Id: id})
+		if err == nil {
+			err = a.printCancelled(res)
+		} else if len(ids) > 1 {
+			err = fmt.Errorf("%s: %s", id, a.explain(err))
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// cancelMatching cancels all tasks that match, call by call, and prints the sum.
+func (a *app) cancelMatching(ctx context.Context, req *v1.CancelTasksRequest) error {
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	sum := &v1.CancelTasksResponse{}
+	for {
+		res, err := c.CancelTasks(ctx, req)
+		if err != nil {
+			if sum.GetCancelled()+sum.GetStopping() > 0 {
+				fmt.Fprintf(a.err, "raft-node: %d tasks were cancelled before, nodes are stopping %d\n", sum.GetCancelled(), sum.GetStopping())
+			}
+			return err
+		}
+		sum.Cancelled += res.GetCancelled()
+		sum.Stopping += res.GetStopping()
+		if req.PageToken = res.GetNextPageToken(); req.PageToken == "" {
+			return a.say(sum, "%d cancelled, %d are being stopped by their nodes", sum.GetCancelled(), sum.GetStopping())
+		}
+	}
+}
+
+func (a *app) printCancelled(res *v1.CancelTaskResponse) error {
+	if a.json() {
+		return a.printJSON(res)
+	}
+	t := res.GetTask()
+	text := "had ended already: " + enum(t.GetStatus(), taskStatusPrefix)
+	switch {
+	case t.GetCancelRequested() && !client.Final(t.GetStatus()):
+		text = fmt.Sprintf("its node %s is stopping it", t.GetNodeId())
+	case t.GetStatus() == v1.TaskStatus_TASK_STATUS_CANCELLED:
+		text = "cancelled"
+	}
+	_, err := fmt.Fprintf(a.out, "%s: %s\n", t.GetId(), oneLine(text))
+	return err
+}
+
+func newTaskRetryCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use: "retry TASK…", Short: "Try tasks again that have failed or were cancelled", Args: cobra.MinimumNArgs(1),
+		Long: "Puts tasks that have failed or were cancelled back to their queues. Their attempts\nso far are kept. One that has not ended stays as it is.",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.client()
+			if err != nil {
+				return err
+			}
+			var errs []error
+			for _, id := range args {
+				res, err := c.RetryTask(cmd.Context(), &v1.RetryTaskRequest{Id: id})
+				if err == nil {
+					t := res.GetTask()
+					err = a.say(res, "%s: %s, attempt %d so far", t.GetId(), enum(t.GetStatus(), taskStatusPrefix), t.GetAttempt())
+				} else if len(args) > 1 {
+					err = fmt.Errorf("%s: %s", id, a.explain(err))
+				}
+				errs = append(errs, err)
+			}
+			return errors.Join(errs...)
+		},
+	}
+}
