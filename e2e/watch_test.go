@@ -39,7 +39,11 @@ func (w *watcher) run(ctx context.Context, servers []string) error {
 	last := ""
 	err = c.WatchEvents(ctx, &v1.WatchEventsRequest{Cursor: "0"}, func(m *v1.WatchEventsResponse) error {
 		if e := m.GetEvent(); e != nil {
-			w.seen = append(w.seen, fmt.Sprintf("%s %s", e.GetCursor(), strings.TrimPrefix(e.GetType().String(), "EVENT_TYPE_")))
+			place := e.GetCursor()
+			if parts := strings.SplitN(place, "-", 3); len(parts) == 3 { // the third tells the cluster
+				place = parts[0] + "-" + parts[1]
+			}
+			w.seen = append(w.seen, fmt.Sprintf("%s %s", place, strings.TrimPrefix(e.GetType().String(), "EVENT_TYPE_")))
 			w.count.Add(1)
 		}
 		select {
