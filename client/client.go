@@ -86,7 +86,8 @@ func newClient(urls []string, o options) *Client {
 	httpClient, closeIdle := newHTTPClient(o.tls, o.token)
 	c := &Client{options: o, close: closeIdle, gathering: gathering{stuckAfter: stuckAfter}}
 	opts := []connect.ClientOption{
-		connect.WithSendGzip(),
+		connect.WithAcceptCompression(gzipName, newGunzip, newGzip),
+		connect.WithSendCompression(gzipName),
 		connect.WithCompressMinBytes(compressMinBytes),
 		connect.WithReadMaxBytes(responseMaxBytes),
 	}

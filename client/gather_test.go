@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -194,4 +195,43 @@ func BenchmarkSubmit(b *testing.B) {
 		}
 	})
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "submits/s")
+}
+
+// BenchmarkCycle has 64 callers submit and 64 slots of a worker run them: submitted, run,
+// recorded.
+func BenchmarkCycle(b *testing.B) {
+	p := clienttest.New(b)
+	w := client.NewWorker(p.Client, client.WorkerOptions{Name: "w1", Concurrency: 64, Logger: slog.New(slog.DiscardHandler)})
+	room, left := make(chan struct{}, 256), make(chan struct{}, 256)
+	w.Handle("f", func(context.Context, *client.Attempt) ([]byte, error) {
+		<-room
+		left <- struct{}{}
+		return nil, nil
+	})
+	ctx, stop := context.WithCancel(b.Context())
+	done := make(chan error, 1)
+	go func() { done <- w.Run(ctx) }()
+	<-w.Ready()
+	payload := make([]byte, 256)
+	b.ResetTimer()
+	go func() {
+		b.SetParallelism(32)
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				room <- struct{}{}
+				if _, err := client.Submit[[]byte, []byte](ctx, p.Client, "f", payload); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	}()
+	for range b.N {
+		<-left
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "cycles/s")
+	b.StopTimer()
+	stop()
+	if err := <-done; err != nil {
+		b.Error(err)
+	}
 }
