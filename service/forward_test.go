@@ -7,13 +7,16 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"connectrpc.com/connect"
 
 	"github.com/raft-control-plane/control-plane"
+	"github.com/raft-control-plane/control-plane/db"
 	v1 "github.com/raft-control-plane/control-plane/gen/go/controlplane/v1"
+	"github.com/raft-control-plane/control-plane/gen/go/controlplane/v1/controlplanev1connect"
 )
 
 func TestAnyMemberTakesAnyWrite(t *testing.T) {
@@ -93,6 +96,62 @@ func TestAForwardedCallIsNotForwardedAgain(t *testing.T) {
 	}
 	if reason, hint := reasonOf(ce); reason != reasonNotLeader || hint != leader.cfg.Advertise {
 		t.Errorf("reason %s, leader %s, want %s", reason, hint, leader.cfg.Advertise)
+	}
+}
+
+// mistaken is an engine that takes another member for the leader.
+type mistaken struct {
+	db.Engine
+	leader atomic.Value
+}
+
+func (m *mistaken) Leader() (address string, self, ok bool) {
+	return m.leader.Load().(string), false, true
+}
+
+// TestMembersThatDisagreeOnTheLeader lets two members each take the other for the
+// leader: a call goes from one to the other, and never back.
+func TestMembersThatDisagreeOnTheLeader(t *testing.T) {
+	m := solo(t)
+	var engines [2]*mistaken
+	var addresses [2]string
+	var hops [2]atomic.Int32 // forwarded calls that came to each
+	for i := range engines {
+		s, err := newServer(m.conf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		engines[i] = &mistaken{Engine: m.engine}
+		s.engine = engines[i]
+		h := s.handler()
+		addresses[i] = serveH2(t, func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get(hopHeader) != "" {
+				hops[i].Add(1)
+			}
+			h.ServeHTTP(w, r)
+		})
+	}
+	engines[0].leader.Store(addresses[1])
+	engines[1].leader.Store(addresses[0])
+	one := controlplanev1connect.NewTaskServiceClient(newPeers("", nil).http, "http://"+addresses[0])
+	submit := func(id string, wait time.Duration) error {
+		ctx, cancel := context.WithTimeout(context.Background(), wait)
+		defer cancel()
+		_, err := one.SubmitTask(ctx, connect.NewRequest(&v1.SubmitTaskRequest{Task: echo(id)}))
+		return err
+	}
+	if err := submit("a", time.Second); err == nil {
+		t.Error("it was stored by members of which none leads")
+	}
+	if hops[0].Load() != 0 || hops[1].Load() == 0 {
+		t.Errorf("forwarded to the first %d times, to the second %d times", hops[0].Load(), hops[1].Load())
+	}
+	if _, err := m.tasks.GetTask(testContext(t), "a"); controlplane.CodeOf(err) != controlplane.CodeNotFound {
+		t.Errorf("afterwards: %v", err)
+	}
+	engines[0].leader.Store(m.cfg.Advertise) // it has learned who leads
+	if err := submit("b", testTimeout); err != nil {
+		t.Errorf("to the leader: %v", err)
 	}
 }
 
