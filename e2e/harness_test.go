@@ -56,16 +56,17 @@ func run(m *testing.M) (int, error) {
 
 // process is a child with its output in a file.
 type process struct {
-	t    *testing.T
-	name string
-	args []string
-	log  string
-	cmd  *exec.Cmd
-	done chan struct{} // closed when it has ended
+	t      *testing.T
+	name   string
+	binary string // raftNode unless a test says otherwise
+	args   []string
+	log    string
+	cmd    *exec.Cmd
+	done   chan struct{} // closed when it has ended
 }
 
 func newProcess(t *testing.T, name string, args ...string) *process {
-	p := &process{t: t, name: name, args: args, log: filepath.Join(t.TempDir(), name+".log")}
+	p := &process{t: t, name: name, binary: raftNode, args: args, log: filepath.Join(t.TempDir(), name+".log")}
 	t.Cleanup(func() {
 		p.kill()
 		if t.Failed() {
@@ -84,7 +85,7 @@ func (p *process) startWith(env []string) *process {
 		p.t.Fatal(err)
 	}
 	defer log.Close()
-	cmd := exec.Command(raftNode, p.args...)
+	cmd := exec.Command(p.binary, p.args...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.Env = env
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
