@@ -176,11 +176,13 @@ func (b *batcher) close() {
 	}
 }
 
-// run makes entries until the term ends.
-func (b *batcher) run(ctx context.Context, term Term) error {
+// run makes entries until the term ends, or again is closed between two entries.
+func (b *batcher) run(ctx context.Context, term Term, again <-chan struct{}) error {
 	for {
 		select {
 		case <-b.wake:
+		case <-again:
+			return nil
 		case <-term.Done:
 			return nil
 		case <-ctx.Done():

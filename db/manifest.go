@@ -108,17 +108,16 @@ func (m *TaskManifest) lead(ctx context.Context, term Term) error {
 	m.batch.kick()
 	pruning, stop := context.WithCancel(ctx)
 	var pruned sync.WaitGroup
-	running, again := context.WithCancel(ctx)
-	defer again()
+	again := make(chan struct{})
 	pruned.Go(func() { m.keepPruning(pruning) })
 	pruned.Go(func() {
 		if m.awaitMigrations(pruning, waiting) {
-			again() // lead anew: what was read of the state may be another now
+			close(again) // lead anew: what was read of the state may be another now
 		}
 	})
 	defer pruned.Wait()
 	defer stop()
-	return m.batch.run(running, term)
+	return m.batch.run(ctx, term, again)
 }
 
 // load reads the leader's counters.

@@ -2,6 +2,7 @@ package db
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"maps"
@@ -47,8 +48,8 @@ func (m *TaskManifest) AddTasks(ctx context.Context, tasks []*controlplane.Task)
 		subs[i] = newSubmission(stored)
 		size += weight(stored)
 	}
-	if err := m.refusesWork(); err != nil {
-		return nil, err
+	if why := m.refusesWork(); why != nil {
+		return m.repeats(ctx, tasks, subs, why)
 	}
 	err := m.do(ctx, len(subs), size, func(g *Group) {
 		for _, s := range subs {
@@ -81,9 +82,20 @@ func (m *TaskManifest) outcomes(ctx context.Context, tasks []*controlplane.Task,
 	return out
 }
 
-// repeated answers a submission whose id or key is taken: with the stored task if
-// it is a repeat of that one's submission, else with CodeExists.
-func (m *TaskManifest) repeated(ctx context.Context, given, t *controlplane.Task) (stored *controlplane.Task, err error) {
+// repeats answers submissions while no new ones are taken: if each repeats one that is
+// stored, as if they were, else with why.
+func (m *TaskManifest) repeats(ctx context.Context, tasks []*controlplane.Task, subs []*Submission, why error) ([]AddOutcome, error) {
+	for _, s := range subs {
+		if stored, err := m.submitted(ctx, s.Task); err != nil || stored == nil {
+			return nil, cmp.Or(err, why)
+		}
+	}
+	return m.outcomes(ctx, tasks, subs), nil
+}
+
+// submitted returns the task that has the id or key of another submission, nil if
+// there is none.
+func (m *TaskManifest) submitted(ctx context.Context, t *controlplane.Task) (stored *controlplane.Task, err error) {
 	err = m.readNow(ctx, func(c Conn) (err error) {
 		if stored, err = one(c, sqlTaskGet, t.ID); err != nil || stored != nil || t.RequestID == "" {
 			return err
@@ -91,6 +103,13 @@ func (m *TaskManifest) repeated(ctx context.Context, given, t *controlplane.Task
 		stored, err = one(c, sqlTaskGetByRequest, t.RequestID)
 		return err
 	})
+	return stored, err
+}
+
+// repeated answers a submission whose id or key is taken: with the stored task if
+// it is a repeat of that one's submission, else with CodeExists.
+func (m *TaskManifest) repeated(ctx context.Context, given, t *controlplane.Task) (stored *controlplane.Task, err error) {
+	stored, err = m.submitted(ctx, t)
 	switch {
 	case err != nil:
 		return nil, err

@@ -99,7 +99,7 @@ func TestNewTasksAreRefusedBelowTheFloor(t *testing.T) {
 	}
 	empty := fillDisk(t, m.cfg.Dir, 20<<20)
 	var refused *controlplane.Error
-	until(t, "a refusal", func() bool { return errors.As(addBytes(t, m, "refused", 10, testTimeout), &refused) })
+	until(t, "a refusal", func() bool { return errors.As(addBytes(t, m, "", 10, testTimeout), &refused) })
 	free := m.engine.Disk().FreeBytes
 	if refused.Code != controlplane.CodeExhausted || refused.Reason != ReasonDiskLow || free > 20<<20 {
 		t.Errorf("refused as %+v, with %d bytes free", refused, free)
@@ -108,6 +108,14 @@ func TestNewTasksAreRefusedBelowTheFloor(t *testing.T) {
 		if !strings.Contains(refused.Message, want) {
 			t.Errorf("%q is not in %q", want, refused.Message)
 		}
+	}
+	again := []*controlplane.Task{{ID: "c", Exec: &controlplane.Exec{Command: []string{"true"}}}}
+	if out, err := m.tasks.AddTasks(testContext(t), again); err != nil || out[0].Err != nil || out[0].Task.ID != "c" {
+		t.Errorf("a repeat of what is stored: %+v, %v", out, err)
+	}
+	again = append(again, &controlplane.Task{ID: "new", Exec: again[0].Exec})
+	if _, err := m.tasks.AddTasks(testContext(t), again); controlplane.CodeOf(err) != controlplane.CodeExhausted {
+		t.Errorf("a repeat together with a new task: %v", err)
 	}
 	if _, err := m.tasks.CancelTask(testContext(t), "a"); err != nil {
 		t.Errorf("cancel: %v", err)
