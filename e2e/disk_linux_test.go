@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -39,13 +40,9 @@ func TestNearlyFullDisk(t *testing.T) {
 	var refused *apiError
 	until(t, "a refusal", func() bool {
 		err := c.try("m1", "TaskService/SubmitTask", m{"task": m{"exec": m{"command": []string{"true"}}}}, &m{})
-		if err == nil {
-			return false
-		}
-		refused, _ = err.(*apiError)
-		return true
+		return err != nil && errors.As(err, &refused)
 	})
-	if refused == nil || refused.Code != "resource_exhausted" || !regexp.MustCompile(`[0-9]+ bytes are free .* need 134217728 .*--min-free-bytes.* make room`).MatchString(refused.Message) {
+	if refused.Code != "resource_exhausted" || !regexp.MustCompile(`[0-9]+ bytes are free .* need 134217728 .*--min-free-bytes.* make room`).MatchString(refused.Message) {
 		t.Errorf("refused: %+v", refused)
 	}
 	if status, _ := c.page("/readyz"); status != http.StatusOK {
