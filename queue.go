@@ -22,6 +22,9 @@ const (
 	PlacementCheapest Placement = "CHEAPEST"
 )
 
+// Placements are all of them.
+var Placements = []Placement{PlacementSpread, PlacementBinpack, PlacementCheapest}
+
 // Queue is where tasks wait, with how it shares the nodes with other queues.
 type Queue struct {
 	Name string

@@ -110,7 +110,7 @@ func (m *TaskManifest) SelectLeastLoadedNode(ctx context.Context, taskID string)
 		return "", err
 	}
 	err = m.readNow(ctx, func(c Conn) error {
-		best, err := Candidates(c, t.ClassID, 1)
+		best, err := Candidates(c, t.ClassID, controlplane.PlacementSpread, 1)
 		if err == nil && len(best) == 1 {
 			nodeID = best[0].NodeID
 		}
@@ -122,10 +122,17 @@ func (m *TaskManifest) SelectLeastLoadedNode(ctx context.Context, taskID string)
 	return nodeID, err
 }
 
-// Candidates returns at most limit nodes that may take a task of the class, the
-// least loaded first.
-func Candidates(c Conn, classID int64, limit int) ([]Candidate, error) {
+// sqlCandidates has the statement of each placement.
+var sqlCandidates = map[controlplane.Placement]string{
+	controlplane.PlacementSpread:   sqlNodeLeastLoaded,
+	controlplane.PlacementBinpack:  sqlNodeMostLoaded,
+	controlplane.PlacementCheapest: sqlNodeCheapest,
+}
+
+// Candidates returns at most limit nodes that may take a task of the class, the best
+// by the placement first.
+func Candidates(c Conn, classID int64, placement controlplane.Placement, limit int) ([]Candidate, error) {
 	return collect(c, func(r Cursor) (Candidate, error) {
 		return Candidate{NodeID: r.Text(0), Load: r.Int(1)}, nil
-	}, sqlNodeLeastLoaded, Int(classID), Int(int64(limit)))
+	}, sqlCandidates[placement], Int(classID), Int(int64(limit)))
 }

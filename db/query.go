@@ -86,6 +86,8 @@ var (
 	sqlNodeGet             = query("node_get")
 	sqlNodeList            = query("node_list")
 	sqlNodeLeastLoaded     = query("node_select_least_loaded")
+	sqlNodeMostLoaded      = query("node_select_most_loaded")
+	sqlNodeCheapest        = query("node_select_cheapest")
 	sqlQueueInsert         = query("queue_insert")
 	sqlQueueUpdate         = query("queue_update")
 	sqlQueueDelete         = query("queue_delete")

@@ -165,6 +165,8 @@ var uniqueKeys = map[string]string{
 	"node_gpus_insert":         "2", // index: one row for each by the primary key
 	"node_list":                "n.id",
 	"node_select_least_loaded": "node_id",
+	"node_select_most_loaded":  "node_id",
+	"node_select_cheapest":     "node_id",
 	"pruned_task_insert":       "t.seq",
 	"pruned_task_prune":        "seq",
 	"task_class_list":          "id",

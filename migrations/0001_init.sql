@@ -373,10 +373,11 @@ FROM tasks GROUP BY queue;
 -- dominant share is the largest part of any resource of the healthy nodes.
 CREATE VIEW v_queues AS
 WITH fleet AS (
-  SELECT max(sum(slots), 1) AS slots, max(sum(cpu_millis), 1) AS cpu_millis, max(sum(memory_bytes), 1) AS memory_bytes, max(sum(gpus), 1) AS gpus
+  SELECT max(sum(slots), 1) AS slots, max(sum(cpu_millis), 1) AS cpu_millis, max(sum(memory_bytes), 1) AS memory_bytes,
+         max(sum(disk_bytes), 1) AS disk_bytes, max(sum(gpus), 1) AS gpus
   FROM nodes WHERE status = 'HEALTHY'
 ), held AS (
-  SELECT t.queue, count(*) AS tasks, sum(c.cpu_millis) AS cpu_millis, sum(c.memory_bytes) AS memory_bytes, sum(c.gpus) AS gpus
+  SELECT t.queue, count(*) AS tasks, sum(c.cpu_millis) AS cpu_millis, sum(c.memory_bytes) AS memory_bytes, sum(c.disk_bytes) AS disk_bytes, sum(c.gpus) AS gpus
   FROM tasks t INDEXED BY tasks_on_node JOIN task_classes c ON c.id = t.class_id
   WHERE t.status IN ('ASSIGNED', 'RUNNING') GROUP BY t.queue
 ), waiting AS (
@@ -391,7 +392,8 @@ SELECT n.name, coalesce(q.weight, 1) AS weight, coalesce(q.paused, 0) AS paused,
        coalesce(q.placement, 'SPREAD') AS placement, q.ageing_interval_ms, q.name IS NULL AS implicit,
        coalesce(w.tasks, 0) AS pending_tasks, coalesce(h.tasks, 0) AS running_tasks,
        coalesce(h.cpu_millis, 0) AS used_cpu_millis, coalesce(h.memory_bytes, 0) AS used_memory_bytes, coalesce(h.gpus, 0) AS used_gpus,
-       coalesce(CAST(1e6 * max(1.0 * h.tasks / f.slots, 1.0 * h.cpu_millis / f.cpu_millis, 1.0 * h.memory_bytes / f.memory_bytes, 1.0 * h.gpus / f.gpus) AS INTEGER), 0)
+       coalesce(CAST(1e6 * max(1.0 * h.tasks / f.slots, 1.0 * h.cpu_millis / f.cpu_millis, 1.0 * h.memory_bytes / f.memory_bytes, 1.0 * h.disk_bytes / f.disk_bytes,
+         1.0 * h.gpus / f.gpus) AS INTEGER), 0)
          AS dominant_share_millionths,
        q.create_time_ms, q.update_time_ms
 FROM (SELECT name FROM queues UNION SELECT queue FROM held UNION SELECT queue FROM waiting) n

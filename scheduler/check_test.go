@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/raft-control-plane/control-plane"
 	"github.com/raft-control-plane/control-plane/db"
 )
 
@@ -188,9 +189,9 @@ func (st *state) idleProblems() (problems []string) {
 			complain("queue %s: counts %d streams of %d, %d ready, %d tasks, stored %v", name, q.streams, streams[q], len(q.ready), q.tasks, q.stored)
 		}
 	}
-	for id, c := range st.classes {
+	for k, c := range st.classes {
 		if _, busy := st.busy[c]; busy != (len(c.streams) > 0) {
-			complain("class %d: busy is %v with %d streams", id, busy, len(c.streams))
+			complain("class %v: busy is %v with %d streams", k, busy, len(c.streams))
 		}
 		if c.built && c.seen >= st.touches.base {
 			problems = append(problems, c.problems(st)...)
@@ -238,7 +239,7 @@ func (c *class) problems(st *state) (problems []string) {
 		if i > 0 && c.Less(i, (i-1)/2) {
 			problems = append(problems, fmt.Sprintf("class %d is no heap at %d", c.id, i))
 		}
-		if load := c.score(st, e.node); load < e.load && !missed[e.node] {
+		if load := c.score(st, e.node); (load < e.load || load != e.load && load <= full && c.placement == controlplane.PlacementBinpack) && !missed[e.node] {
 			problems = append(problems, fmt.Sprintf("class %d: %s has load %d, which is below %d", c.id, e.node.id, load, e.load))
 		}
 	}

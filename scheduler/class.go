@@ -12,15 +12,16 @@ import (
 // full is a load of 1: what is beyond it does not fit.
 const full = 1 << 52
 
-// class is the tasks of equal needs: their streams, one for each queue, and the
-// nodes that may take them, in a heap with the least loaded on top.
+// class is the tasks of equal needs in queues of the same placement: their streams, and
+// the nodes that may take them, in a heap with the best on top.
 //
 // A placement raises the load of its node in every class, so what a heap stores
 // is a lower bound and only its top is scored again. What lowers a load, or lets
 // a node in, is a touch, and a class takes in the touches that it has missed when
-// it next has tasks.
+// it next has tasks. With BINPACK a raised load makes a node better, and the bound
+// does not hold: there a placement is a touch too, taken in before the next one.
 type class struct {
-	id      int64
+	classKey
 	needs   db.Class
 	streams map[*stream]struct{}
 	// stored says that the class was in the state when this member began to lead:
@@ -38,10 +39,16 @@ type class struct {
 	matches map[string]*match
 }
 
+type classKey struct {
+	id        int64
+	placement controlplane.Placement
+}
+
 // candidate is a node with what it is ordered by.
 type candidate struct {
 	node      *node
 	preferred bool
+	cost      int64 // of the task's part of the node; 0 unless that counts
 	load      int64
 	usage     controlplane.NodeUsage
 }
@@ -64,6 +71,14 @@ func (st *state) touch(n *node) {
 	}
 }
 
+// placedOn notes a node whose load has risen, if that concerns anyone.
+func (st *state) placedOn(n *node) {
+	if t := &st.touches; st.packing {
+		n.touched = t.end()
+		t.log = append(t.log, n)
+	}
+}
+
 // passed ends a pass. Classes without tasks may fall behind the log; they look at
 // all nodes then.
 func (t *touches) passed(nodes int) {
@@ -73,13 +88,15 @@ func (t *touches) passed(nodes int) {
 	}
 }
 
-// class returns the class of an id.
-func (st *state) class(id int64) *class {
-	c := st.classes[id]
+// class returns a class.
+func (st *state) class(id int64, placement controlplane.Placement) *class {
+	k := classKey{id, placement}
+	c := st.classes[k]
 	if c == nil {
-		c = &class{id: id, needs: st.s.tasks.Class(id), streams: map[*stream]struct{}{}, matches: map[string]*match{}}
+		c = &class{classKey: k, needs: st.s.tasks.Class(id), streams: map[*stream]struct{}{}, matches: map[string]*match{}}
 		c.kind = c.needs.Kind()
-		st.classes[id] = c
+		st.classes[k] = c
+		st.packing = st.packing || placement == controlplane.PlacementBinpack
 	}
 	return c
 }
@@ -92,9 +109,9 @@ func (st *state) evict() {
 	if len(st.classes)*(len(st.byNum)+64) <= maxCandidates {
 		return
 	}
-	for id, c := range st.classes {
+	for k, c := range st.classes {
 		if len(c.streams) == 0 {
-			delete(st.classes, id)
+			delete(st.classes, k)
 		}
 	}
 }
@@ -103,8 +120,11 @@ func (st *state) evict() {
 func (s *Scheduler) ForgetClass(id int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if c := s.st.classes[id]; c != nil && len(c.streams) == 0 {
-		delete(s.st.classes, id)
+	for _, placement := range controlplane.Placements {
+		k := classKey{id, placement}
+		if c := s.st.classes[k]; c != nil && len(c.streams) == 0 {
+			delete(s.st.classes, k)
+		}
 	}
 }
 
@@ -129,7 +149,7 @@ func (c *class) catchUp(st *state) {
 func (c *class) build(st *state) {
 	var rows []db.Candidate
 	err := st.read(context.Background(), func(conn db.Conn) (err error) {
-		rows, err = db.Candidates(conn, c.id, math.MaxInt32)
+		rows, err = db.Candidates(conn, c.id, c.placement, math.MaxInt32)
 		return err
 	})
 	if err != nil {
@@ -181,6 +201,22 @@ func share(used, more, capacity int64) int64 {
 	return (used + more) * (full / capacity)
 }
 
+// cost is the price of the task's part of a node: the expression of
+// node_select_cheapest.sql.
+func (c *class) cost(n *node) int64 {
+	if c.placement != controlplane.PlacementCheapest {
+		return 0
+	}
+	r, has := c.needs.Resources, n.spec.Capacity
+	part := max(
+		full/int64(n.spec.Slots),
+		r.CPUMillis*(full/max(has.CPUMillis, 1)),
+		r.MemoryBytes*(full/max(has.MemoryBytes, 1)),
+		r.DiskBytes*(full/max(has.DiskBytes, 1)),
+		int64(r.GPUs)*(full/max(int64(has.GPUs), 1)))
+	return n.spec.PriceMicrosPerHour * (part >> 32)
+}
+
 // asks reports whether the node would fetch a task soon: a node that heartbeats
 // but does not poll gets no work.
 func (st *state) asks(n *node) bool {
@@ -210,15 +246,18 @@ func (c *class) offer(st *state, n *node) {
 		heap.Remove(c, i)
 	case load > full:
 	case i >= 0:
-		c.list[i] = candidate{node: n, preferred: c.match(st, n).Preferred, load: load, usage: n.usage}
+		c.list[i] = candidate{node: n, preferred: c.match(st, n).Preferred, cost: c.cost(n), load: load, usage: n.usage}
 		heap.Fix(c, i)
 	default:
-		heap.Push(c, candidate{node: n, preferred: c.match(st, n).Preferred, load: load, usage: n.usage})
+		heap.Push(c, candidate{node: n, preferred: c.match(st, n).Preferred, cost: c.cost(n), load: load, usage: n.usage})
 	}
 }
 
-// best returns the least loaded node that has room, nil if there is none.
+// best returns the best node that has room, nil if there is none.
 func (c *class) best(st *state) *node {
+	if c.placement == controlplane.PlacementBinpack {
+		c.catchUp(st)
+	}
 	for len(c.list) > 0 {
 		top := &c.list[0]
 		switch load := c.score(st, top.node); {
@@ -237,15 +276,17 @@ func (c *class) best(st *state) *node {
 // Len, Less, Swap, Push and Pop implement heap.Interface.
 func (c *class) Len() int { return len(c.list) }
 
-// Less orders by the regions that are preferred, by load, then measured CPU, memory,
-// and id.
+// Less orders by the regions that are preferred, by cost, by load, then measured CPU,
+// memory, and id.
 func (c *class) Less(i, j int) bool {
 	a, b := &c.list[i], &c.list[j]
 	switch {
 	case a.preferred != b.preferred:
 		return a.preferred
+	case a.cost != b.cost:
+		return a.cost < b.cost
 	case a.load != b.load:
-		return a.load < b.load
+		return (a.load < b.load) != (c.placement == controlplane.PlacementBinpack)
 	case a.usage.CPUMillis != b.usage.CPUMillis:
 		return a.usage.CPUMillis < b.usage.CPUMillis
 	case a.usage.MemoryBytes != b.usage.MemoryBytes:

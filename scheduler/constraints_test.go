@@ -96,11 +96,11 @@ func oneOfModels(want []string, model string) bool {
 // eligibilityProblems compares what v_eligible says, on its own tables and on what
 // stands in for them, with suits.
 func (st *state) eligibilityProblems() (problems []string) {
-	for id, c := range st.classes {
+	for k, c := range st.classes {
 		for _, n := range st.byNum {
 			want := suits(c.needs, n)
 			if got := c.match(st, n).Eligible(); got != want {
-				problems = append(problems, fmt.Sprintf("class %d %+v on %s %+v: v_eligible says %v, plainly it is %v", id, c.needs, n.id, n.spec, got, want))
+				problems = append(problems, fmt.Sprintf("class %d %+v on %s %+v: v_eligible says %v, plainly it is %v", k.id, c.needs, n.id, n.spec, got, want))
 			}
 		}
 	}

@@ -50,7 +50,8 @@ func newOracle(t testing.TB) *oracle {
 		}
 	}
 	o := &oracle{t: t, conn: conn, selects: map[string]string{}}
-	for placement, file := range map[controlplane.Placement]string{controlplane.PlacementSpread: "node_select_least_loaded"} {
+	for placement, file := range map[controlplane.Placement]string{controlplane.PlacementSpread: "node_select_least_loaded",
+		controlplane.PlacementBinpack: "node_select_most_loaded", controlplane.PlacementCheapest: "node_select_cheapest"} {
 		text, err := os.ReadFile("../db/query/" + file + ".sql")
 		if err != nil {
 			t.Fatal(err)

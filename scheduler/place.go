@@ -122,6 +122,7 @@ func (st *state) give(g *db.Group, s *stream, n *node) {
 		MaxAttempts: head.MaxAttempts, MaxLostAttempts: head.MaxLostAttempts, RetryPolicy: head.RetryPolicy}}
 	a.Priority = head.Priority
 	st.reserve(n, a)
+	st.placedOn(n)
 	if p != nil {
 		p.given = append(p.given, given{attempt: a})
 		st.answer(p)

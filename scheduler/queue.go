@@ -60,6 +60,7 @@ func (st *state) charge(k db.Stream, r controlplane.Resources, n int64) {
 	q.tasks += n
 	q.used.CPUMillis += n * r.CPUMillis
 	q.used.MemoryBytes += n * r.MemoryBytes
+	q.used.DiskBytes += n * r.DiskBytes
 	q.used.GPUs += int32(n) * r.GPUs
 	st.forget(q)
 	if k.Key == "" {
@@ -84,7 +85,7 @@ func (st *state) admits(s *stream) bool {
 
 // fleet is what all healthy nodes have together.
 type fleet struct {
-	slots, cpuMillis, memoryBytes, gpus int64
+	slots, cpuMillis, memoryBytes, diskBytes, gpus int64
 }
 
 func (st *state) fleet() (f fleet) {
@@ -93,6 +94,7 @@ func (st *state) fleet() (f fleet) {
 			f.slots += int64(n.spec.Slots)
 			f.cpuMillis += n.spec.Capacity.CPUMillis
 			f.memoryBytes += n.spec.Capacity.MemoryBytes
+			f.diskBytes += n.spec.Capacity.DiskBytes
 			f.gpus += int64(n.spec.Capacity.GPUs)
 		}
 	}
@@ -101,7 +103,8 @@ func (st *state) fleet() (f fleet) {
 
 // share is the dominant share of a queue, in units of 1/full.
 func (f *fleet) share(q *queue) int64 {
-	return max(part(q.tasks, f.slots), part(q.used.CPUMillis, f.cpuMillis), part(q.used.MemoryBytes, f.memoryBytes), part(int64(q.used.GPUs), f.gpus))
+	return max(part(q.tasks, f.slots), part(q.used.CPUMillis, f.cpuMillis), part(q.used.MemoryBytes, f.memoryBytes), part(q.used.DiskBytes, f.diskBytes),
+		part(int64(q.used.GPUs), f.gpus))
 }
 
 // part is used of total in units of 1/full, at most full.

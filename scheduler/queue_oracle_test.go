@@ -20,7 +20,7 @@ type sharing struct {
 	name, placement        string
 	weight, paused, ageing int64
 	limits                 [4]int64 // tasks, CPU, memory, GPUs; -1 for none
-	held                   [4]int64
+	held                   [5]int64
 	tasks                  []waiting
 }
 
@@ -85,7 +85,7 @@ func (o *oracle) sharing() map[string]*sharing {
 		q.tasks = append(q.tasks, waiting{id: r[9], class: r[10], queue: r[0], key: r[11], priority: integer(r[12]), seq: integer(r[13]),
 			createMs: integer(r[14]), maxConcurrency: integer(r[15]), cpuMillis: integer(r[16]), memory: integer(r[17]), gpus: integer(r[18])})
 	}
-	for _, r := range o.exec(`SELECT t.queue, count(*), sum(c.cpu_millis), sum(c.memory_bytes), sum(c.gpus) FROM tasks t JOIN task_classes c ON c.id = t.class_id
+	for _, r := range o.exec(`SELECT t.queue, count(*), sum(c.cpu_millis), sum(c.memory_bytes), sum(c.gpus), sum(c.disk_bytes) FROM tasks t JOIN task_classes c ON c.id = t.class_id
 		WHERE t.status IN ('ASSIGNED', 'RUNNING') GROUP BY t.queue`) {
 		if q := all[r[0]]; q != nil {
 			for i := range q.held {
@@ -96,8 +96,8 @@ func (o *oracle) sharing() map[string]*sharing {
 	return all
 }
 
-func (o *oracle) fleet() (total [4]int64) {
-	r := o.exec("SELECT coalesce(sum(slots), 0), coalesce(sum(cpu_millis), 0), coalesce(sum(memory_bytes), 0), coalesce(sum(gpus), 0) FROM nodes WHERE status = 'HEALTHY'")
+func (o *oracle) fleet() (total [5]int64) {
+	r := o.exec("SELECT coalesce(sum(slots), 0), coalesce(sum(cpu_millis), 0), coalesce(sum(memory_bytes), 0), coalesce(sum(gpus), 0), coalesce(sum(disk_bytes), 0) FROM nodes WHERE status = 'HEALTHY'")
 	for i := range total {
 		total[i] = integer(r[0][i])
 	}
@@ -116,7 +116,7 @@ func (q *sharing) allows(t waiting) bool {
 }
 
 // share is the dominant share in units of 1/2^52, rounded down.
-func (q *sharing) share(total [4]int64) *big.Int {
+func (q *sharing) share(total [5]int64) *big.Int {
 	largest := new(big.Int)
 	for i, used := range q.held {
 		part := new(big.Int).Lsh(big.NewInt(min(used, max(total[i], 1))), 52)

@@ -26,9 +26,10 @@ type state struct {
 	// A stream that is not there has no pending tasks, a class that is not busy no
 	// streams.
 	streams map[db.Stream]*stream
-	classes map[int64]*class
+	classes map[classKey]*class
 	busy    map[*class]struct{}
 	touches touches
+	packing bool // a class may have BINPACK
 
 	// anchor is the wall clock, Unix milliseconds, at a time of the monotonic one when
 	// this term began: within it, both run alike.
@@ -73,7 +74,7 @@ func newState(s *Scheduler, read db.Reader) *state {
 	return &state{s: s, read: read, group: 1, anchorMs: s.tasks.NowMs(), anchor: now, deadline: now,
 		nodes: map[string]*node{}, held: map[string]*attempt{}, owing: map[*node]struct{}{},
 		queues: map[string]*queue{}, keys: map[string]int32{},
-		streams: map[db.Stream]*stream{}, classes: map[int64]*class{}, busy: map[*class]struct{}{},
+		streams: map[db.Stream]*stream{}, classes: map[classKey]*class{}, busy: map[*class]struct{}{},
 		groupState: groupState{gone: map[int64]struct{}{}, replaced: map[string]struct{}{}}}
 }
 

@@ -61,8 +61,9 @@ func (st *state) stream(k db.Stream) *stream {
 	k = st.fold(k)
 	s := st.streams[k]
 	if s == nil {
-		c := st.class(k.ClassID)
-		s = &stream{key: k, queue: st.queue(k.Queue), class: c, eof: true}
+		q := st.queue(k.Queue)
+		c := st.class(k.ClassID, q.Placement)
+		s = &stream{key: k, queue: q, class: c, eof: true}
 		s.queue.streams++
 		st.streams[k] = s
 		c.streams[s] = struct{}{}

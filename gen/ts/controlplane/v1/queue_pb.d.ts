@@ -628,7 +628,7 @@ export declare const QueueFieldSchema: GenEnum<QueueField>;
  *
  * Between queues the next task is taken from the one that has the least of the
  * fleet for its weight: its dominant share, the largest part of any resource of
- * all healthy nodes (slots, CPU, memory, GPUs) that its tasks hold, divided by
+ * all healthy nodes (slots, CPU, memory, disk, GPUs) that its tasks hold, divided by
  * its weight. Within a queue the highest priority goes first, then the oldest.
  *
  * A task may name a queue that has no settings: the defaults hold for it (weight

@@ -36,7 +36,7 @@ class QueueService(Protocol):
 
     Between queues the next task is taken from the one that has the least of the
     fleet for its weight: its dominant share, the largest part of any resource of
-    all healthy nodes (slots, CPU, memory, GPUs) that its tasks hold, divided by
+    all healthy nodes (slots, CPU, memory, disk, GPUs) that its tasks hold, divided by
     its weight. Within a queue the highest priority goes first, then the oldest.
 
     A task may name a queue that has no settings: the defaults hold for it (weight
@@ -206,7 +206,7 @@ class QueueServiceClient(ConnectClient):
 
     Between queues the next task is taken from the one that has the least of the
     fleet for its weight: its dominant share, the largest part of any resource of
-    all healthy nodes (slots, CPU, memory, GPUs) that its tasks hold, divided by
+    all healthy nodes (slots, CPU, memory, disk, GPUs) that its tasks hold, divided by
     its weight. Within a queue the highest priority goes first, then the oldest.
 
     A task may name a queue that has no settings: the defaults hold for it (weight
@@ -392,7 +392,7 @@ class QueueServiceSync(Protocol):
 
     Between queues the next task is taken from the one that has the least of the
     fleet for its weight: its dominant share, the largest part of any resource of
-    all healthy nodes (slots, CPU, memory, GPUs) that its tasks hold, divided by
+    all healthy nodes (slots, CPU, memory, disk, GPUs) that its tasks hold, divided by
     its weight. Within a queue the highest priority goes first, then the oldest.
 
     A task may name a queue that has no settings: the defaults hold for it (weight
@@ -560,7 +560,7 @@ class QueueServiceClientSync(ConnectClientSync):
 
     Between queues the next task is taken from the one that has the least of the
     fleet for its weight: its dominant share, the largest part of any resource of
-    all healthy nodes (slots, CPU, memory, GPUs) that its tasks hold, divided by
+    all healthy nodes (slots, CPU, memory, disk, GPUs) that its tasks hold, divided by
     its weight. Within a queue the highest priority goes first, then the oldest.
 
     A task may name a queue that has no settings: the defaults hold for it (weight
