@@ -1,0 +1,44 @@
+package e2e
+
+import (
+	"context"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestQueuesShareABusyFleet runs examples/queues as it stands, on three members and two
+// agents: as long as both queues have tasks that wait, they share the nodes 3 to 1.
+func TestQueuesShareABusyFleet(t *testing.T) {
+	c := newCluster(t, 3)
+	for _, name := range []string{"n1", "n2"} {
+		c.addAgent(name, 4)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "python3", "../examples/queues/share.py", "--server", strings.Split(c.servers(), ",")[0], "--tasks", "120", "--sleep", "0.3")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if !strings.Contains(string(out), "started: gold 120, silver ") {
+		t.Errorf("the example says\n%s", out)
+	}
+	// When the 112th of 120 gold tasks started, tasks of both queues waited.
+	started := map[string]float64{}
+	for _, row := range c.query(c.any(), `SELECT queue, count(*) FROM tasks WHERE name = 'share' AND start_time_ms <= (
+		SELECT start_time_ms FROM tasks WHERE queue = 'gold' AND start_time_ms IS NOT NULL ORDER BY start_time_ms, seq LIMIT 1 OFFSET 111) GROUP BY queue`) {
+		n, err := strconv.ParseFloat(row[1], 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		started[row[0]] = n
+	}
+	ratio := started["gold"] / started["silver"]
+	t.Logf("started: %v, which is %.2f to 1", started, ratio)
+	if !(ratio > 2.7 && ratio < 3.3) {
+		t.Errorf("started %v: %.2f to 1, want 3 to 1 within a tenth\n%s", started, ratio, out)
+	}
+}

@@ -1,0 +1,100 @@
+#!/usr/bin/env python3
+"""Let two queues of weight 3 and 1 share a busy fleet, on a cluster that runs.
+
+Gives settings to the queues "gold" and "silver", fills both with tasks that sleep,
+shows how they share the nodes until one of them is empty, cancels what is left, and
+prints how many tasks of each were started meanwhile. Needs Python 3.8 or newer, a
+member to talk to, and agents that run commands.
+
+Exit status: 0 done, 1 something failed, 2 a bad argument.
+"""
+
+import argparse
+import json
+import sys
+import time
+import urllib.error
+import urllib.request
+
+WEIGHTS = {"gold": 3, "silver": 1}
+BATCH = 500
+LOOK_EVERY_S = 0.5
+
+
+class Failed(Exception):
+    """The example cannot go on; the message says why."""
+
+
+def call(args, method, request):
+    body = json.dumps(request).encode()
+    server = args.server if "://" in args.server else "http://" + args.server
+    http = urllib.request.Request("%s/controlplane.v1.%s" % (server.rstrip("/"), method), body, {"content-type": "application/json"})
+    if args.token_file:
+        with open(args.token_file) as file:
+            http.add_header("authorization", "Bearer " + file.read().strip())
+    try:
+        with urllib.request.urlopen(http, timeout=30) as answer:
+            return json.load(answer)
+    except urllib.error.HTTPError as error:
+        raise Failed("%s: %s" % (method, json.load(error).get("message", error)))
+    except OSError as error:
+        raise Failed("no member answers at %s (%s): give one by --server" % (args.server, error))
+
+
+def prepare(args):
+    """Fill both queues while they are paused, so that they start as equals."""
+    for queue, weight in WEIGHTS.items():
+        settings = {"queue": {"name": queue, "weight": weight, "paused": True}}
+        try:
+            call(args, "QueueService/CreateQueue", settings)
+        except Failed:  # it has other settings
+            call(args, "QueueService/UpdateQueue", settings)
+        task = {"name": "share", "queue": queue, "exec": {"command": ["sleep", str(args.sleep)]}}
+        for begin in range(0, args.tasks, BATCH):
+            requests = [{"task": task}] * min(BATCH, args.tasks - begin)
+            for outcome in call(args, "TaskService/SubmitTasks", {"requests": requests})["outcomes"]:
+                if "error" in outcome:
+                    raise Failed("submit: %s" % outcome["error"]["message"])
+    for queue in WEIGHTS:
+        call(args, "QueueService/ResumeQueue", {"name": queue})
+
+
+def queues(args):
+    return {name: call(args, "QueueService/GetQueue", {"name": name})["queue"] for name in WEIGHTS}
+
+
+def watch(args):
+    """Show how they share until one has nothing to be started."""
+    while True:
+        now = queues(args)
+        print("   ".join("%s: %3d run, %5.1f %% of the fleet, %4d wait" % (
+            name, int(q.get("runningTasks", 0)), int(q.get("dominantShareMillionths", 0)) / 1e4, int(q.get("pendingTasks", 0)))
+            for name, q in now.items()), flush=True)
+        if any("pendingTasks" not in q for q in now.values()):
+            return {name: args.tasks - int(q.get("pendingTasks", 0)) for name, q in now.items()}
+        time.sleep(LOOK_EVERY_S)
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description="Let two queues of weight 3 and 1 share a busy fleet.")
+    parser.add_argument("--server", default="http://127.0.0.1:8080", help="URL of a member (default %(default)s)")
+    parser.add_argument("--token-file", help="file with the secret that the members share")
+    parser.add_argument("--tasks", type=int, default=200, help="tasks for each queue (default %(default)s)")
+    parser.add_argument("--sleep", type=float, default=0.5, help="seconds that each takes (default %(default)s)")
+    args = parser.parse_args(argv)
+    if args.tasks < 1 or args.sleep < 0:
+        parser.error("--tasks must be 1 or more, --sleep 0 or more")
+    try:
+        prepare(args)
+        started = watch(args)
+        for queue in WEIGHTS:
+            call(args, "TaskService/CancelTasks", {"queue": queue})
+    except Failed as why:
+        print("share: %s" % why, file=sys.stderr)
+        return 1
+    print("started: gold %d, silver %d, which is %.2f to 1" % (started["gold"], started["silver"], started["gold"] / max(started["silver"], 1)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
