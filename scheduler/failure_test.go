@@ -420,3 +420,33 @@ func TestClassReadInTheMiddle(t *testing.T) {
 	s.s.mu.Unlock()
 	s.expect("report n1 t1/1=completed max=1", "COMPLETED\nt2/1\n")
 }
+
+// A class that no task has any more is forgotten when the state forgets it, and not
+// while tasks of it wait.
+func TestForgottenClass(t *testing.T) {
+	s := newSession(t)
+	s.expect("submit t1", "t1 PENDING\n")
+	classes := func() (ids []int64) {
+		s.s.mu.Lock()
+		defer s.s.mu.Unlock()
+		for id := range s.s.st.classes {
+			ids = append(ids, id)
+		}
+		return ids
+	}
+	ids := classes()
+	if len(ids) != 1 {
+		t.Fatalf("classes %v, want one", ids)
+	}
+	s.s.ForgetClass(ids[0])
+	if got := classes(); len(got) != 1 {
+		t.Errorf("classes %v while a task waits, want %v", got, ids)
+	}
+	s.expect("cancel t1", "t1 CANCELLED\n")
+	s.barrier()
+	s.s.ForgetClass(ids[0])
+	if got := classes(); len(got) != 0 {
+		t.Errorf("classes %v are kept", got)
+	}
+	s.expect("submit t2", "t2 PENDING\n")
+}
