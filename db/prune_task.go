@@ -45,19 +45,21 @@ func (m *TaskManifest) PruneTasks(ctx context.Context, keep TaskRetention) (prun
 		}
 		number -= keep.Tasks
 	}
-	for {
-		upTo, tasks, more, err := m.prunableTasks(ctx, number, timeMs)
-		if err != nil || tasks == 0 {
+	for more := true; more; {
+		var upTo, tasks int64
+		upTo, tasks, more, err = m.prunableTasks(ctx, number, timeMs)
+		if err != nil {
 			return pruned, err
+		}
+		if tasks == 0 {
+			break
 		}
 		if err := m.Do(ctx, 0, func(g *Group) { g.Add(pruneTasksOp(upTo), nil) }); err != nil {
 			return pruned, err
 		}
 		pruned += tasks
-		if !more {
-			return pruned, m.forgetPruned(ctx)
-		}
 	}
+	return pruned, m.forgetPruned(ctx) // also if none was: it is changes that were
 }
 
 func (m *TaskManifest) lastEnd(ctx context.Context) (number int64, err error) {

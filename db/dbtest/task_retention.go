@@ -144,6 +144,11 @@ func testPrunedEvents(t *testing.T, m *db.TaskManifest) {
 	}
 	pruneAll(t, m)
 	equal(t, "names that are kept", rows(t, m.Engine(), "SELECT id FROM pruned_tasks"), []string{"told-last"})
+	if _, err := m.PruneEvents(await(t), db.Retention{Age: time.Millisecond}); err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "tasks to delete", pruneAll(t, m), 0)
+	equal(t, "names that are kept without changes", rows(t, m.Engine(), "SELECT id FROM pruned_tasks"), []string{})
 }
 
 // testPrunedSeq deletes all there is and lets another leader count on.

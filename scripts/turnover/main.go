@@ -4,8 +4,9 @@
 //
 //	go run ./scripts/turnover --tasks 5000000
 //
-// It prints one line for each twentieth of the tasks and exits 1 if the second half
-// took more disk than the first by over a quarter and what the log goes up and down by, or if a submission beside the
+// It prints one line for each twentieth of the tasks and exits 1 if in the second half
+// the database, or all files but for what the log goes up and down by, took more disk
+// than in the first by over a quarter, or if a submission beside the
 // deletion waited too long.
 package main
 
@@ -100,7 +101,8 @@ type turnover struct {
 	m     *db.TaskManifest
 	dir   string
 	waits []time.Duration // of single submissions, since the last line
-	sizes []int64
+	sizes []int64 // of all files
+	state []int64 // of the database
 	worst time.Duration
 }
 
@@ -108,7 +110,7 @@ func (r *turnover) run(ctx context.Context) error {
 	pruned := make(chan error, 1)
 	pruning, stop := context.WithCancel(ctx)
 	go func() { pruned <- r.prune(pruning) }()
-	fmt.Println("  tasks   kept  total_MiB  log_MiB  state_MiB  wal_MiB  tasks/s  submit_p50  submit_max")
+	fmt.Println("  tasks   kept  total_MiB  log_MiB  state_MiB  free_MiB  wal_MiB  tasks/s  submit_p50  submit_max")
 	begun := time.Now()
 	for done, next := 0, r.tasks/lines; done < r.tasks; {
 		if err := r.batch(ctx, done); err != nil {
@@ -188,17 +190,7 @@ func (r *turnover) complete(ctx context.Context, tasks []*controlplane.Task) err
 }
 
 func (r *turnover) line(ctx context.Context, done int, rate float64) error {
-	kept := int64(0)
-	_, err := r.m.Engine().Read(ctx, db.ReadOptions{Level: db.Stale}, func(c db.Conn) error {
-		rows, err := c.Query("SELECT count(*) FROM tasks")
-		if err != nil {
-			return err
-		}
-		if rows.Next() {
-			kept = rows.Int(0)
-		}
-		return rows.Close()
-	})
+	kept, free, err := r.counts(ctx)
 	if err != nil {
 		return err
 	}
@@ -227,10 +219,26 @@ func (r *turnover) line(ctx context.Context, done int, rate float64) error {
 	})
 	slices.Sort(r.waits)
 	p50, worst := r.waits[len(r.waits)/2], r.waits[len(r.waits)-1]
-	fmt.Printf("%7d %6d %10.1f %8.1f %10.1f %8.1f %8.0f %11s %11s\n", done, kept, mib(total), mib(log), mib(state), mib(wal), rate,
+	fmt.Printf("%7d %6d %10.1f %8.1f %10.1f %9.1f %8.1f %8.0f %11s %11s\n", done, kept, mib(total), mib(log), mib(state), mib(free), mib(wal), rate,
 		p50.Round(10*time.Microsecond), worst.Round(10*time.Microsecond))
-	r.sizes, r.waits, r.worst = append(r.sizes, total), r.waits[:0], max(r.worst, worst)
+	r.sizes, r.state, r.waits, r.worst = append(r.sizes, total), append(r.state, state), r.waits[:0], max(r.worst, worst)
 	return err
+}
+
+// counts returns the tasks that are kept, and the bytes of the database that are free
+// to be used again.
+func (r *turnover) counts(ctx context.Context) (tasks, free int64, err error) {
+	_, err = r.m.Engine().Read(ctx, db.ReadOptions{Level: db.Stale}, func(c db.Conn) error {
+		rows, err := c.Query("SELECT (SELECT count(*) FROM tasks), freelist_count * page_size FROM pragma_freelist_count, pragma_page_size")
+		if err != nil {
+			return err
+		}
+		if rows.Next() {
+			tasks, free = rows.Int(0), rows.Int(1)
+		}
+		return rows.Close()
+	})
+	return tasks, free, err
 }
 
 func mib(bytes int64) float64 { return float64(bytes) / (1 << 20) }
@@ -239,7 +247,8 @@ func (r *turnover) judge() error {
 	half := len(r.sizes) / 2
 	first, second := slices.Max(r.sizes[:half]), slices.Max(r.sizes[half:])
 	fmt.Printf("most disk in the first half %.1f MiB, in the second %.1f MiB; slowest submission %s\n", mib(first), mib(second), r.worst.Round(time.Millisecond))
-	if second > first+first/4+swing {
+	before, after := slices.Max(r.state[:half]), slices.Max(r.state[half:])
+	if second > first+first/4+swing || after > before+before/4+4<<20 {
 		return errors.New("the disk that the state takes grows although what is kept does not")
 	}
 	if r.worst > maxWait {
