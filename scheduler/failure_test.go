@@ -429,8 +429,8 @@ func TestForgottenClass(t *testing.T) {
 	classes := func() (ids []int64) {
 		s.s.mu.Lock()
 		defer s.s.mu.Unlock()
-		for id := range s.s.st.classes {
-			ids = append(ids, id)
+		for k := range s.s.st.classes {
+			ids = append(ids, k.id)
 		}
 		return ids
 	}

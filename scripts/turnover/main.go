@@ -101,8 +101,8 @@ type turnover struct {
 	m     *db.TaskManifest
 	dir   string
 	waits []time.Duration // of single submissions, since the last line
-	sizes []int64 // of all files
-	state []int64 // of the database
+	sizes []int64         // of all files
+	state []int64         // of the database
 	worst time.Duration
 }
 
