@@ -1,6 +1,9 @@
 package controlplane
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // EventType is what happened to a task or a node. The names stand in the view
 // events as they are.
@@ -21,6 +24,9 @@ const (
 	EventNodeSessionReplaced EventType = "NODE_SESSION_REPLACED"
 	EventNodeExpired         EventType = "NODE_EXPIRED"
 	EventNodeBack            EventType = "NODE_BACK"
+	// EventNodeSchedulingChanged tells by its reason how: "cordoned", "uncordoned",
+	// "draining", "terminating".
+	EventNodeSchedulingChanged EventType = "NODE_SCHEDULING_CHANGED"
 )
 
 // Event is one change of a task's or a node's state. Index and Ordinal are its
@@ -50,4 +56,4 @@ type Event struct {
 }
 
 // OfTask reports whether a task changed, rather than a node.
-func (e *Event) OfTask() bool { return e.NodeStatus == "" }
+func (e *Event) OfTask() bool { return !strings.HasPrefix(string(e.Type), "NODE_") }

@@ -24,9 +24,28 @@ type Node struct {
 	Reserved      Resources
 	CreateTime    time.Time
 	HeartbeatTime time.Time
+	// Polling says that it asks for work, or did when it last had a free slot.
+	Polling bool
+	Drain   NodeDrain
+	// TerminatingTime is when the machine is taken away; zero if that is not known.
+	TerminatingTime time.Time
+	// Lapses counts lapses of its lease that follow each other soon, the last of them
+	// at LapseTime. ProbationEnd is set while it is held back for them.
+	Lapses       int32
+	LapseTime    time.Time
+	ProbationEnd time.Time
 	// Renewal counts the renewals of the lease: an expiry is guarded by the one
 	// that it saw last.
 	Renewal int64
+}
+
+// NodeDrain is a drain of a node; StartTime is zero if there is none.
+type NodeDrain struct {
+	StartTime time.Time
+	// Deadline is when what still runs is stopped; zero if that is waited for.
+	Deadline time.Time
+	// InitialTasks is how many tasks it held at the start.
+	InitialTasks int32
 }
 
 // NodeSpec is what a node says of itself when it registers.
@@ -66,6 +85,8 @@ type Heartbeat struct {
 	Spec      *NodeSpec
 	Usage     *NodeUsage
 	Held      []Attempt
+	// TerminatingTime is when the machine is taken away; zero if that is not known.
+	TerminatingTime time.Time
 }
 
 // Poll asks for work. Held is taken into account only if HeldComplete.
@@ -88,6 +109,7 @@ type Stop struct {
 // Reasons of a Stop.
 const (
 	StopCancelled = "cancelled"
+	StopDrained   = "drained"
 	StopNotYours  = "not_yours"
 )
 

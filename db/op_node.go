@@ -80,9 +80,44 @@ func RenewOp(id, session string, usage *controlplane.NodeUsage, change NodeChang
 	return &Op{Steps: []Step{{SQL: sqlNodeRenew, Args: args}}, Journal: change.of(id)}
 }
 
-// ExpireOp lets the lease of a node lapse unless it was renewed since.
-func ExpireOp(id string, renewal int64) *Op {
-	return &Op{Steps: []Step{{SQL: sqlNodeExpire, Args: []Value{Str(id), Int(renewal)}}}, Journal: NodeExpired.of(id)}
+// ExpireOp lets the lease of a node lapse unless it was renewed since; lapses is how
+// often it did so in a short time, this one included.
+func ExpireOp(id string, renewal int64, lapses int32, nowMs int64) *Op {
+	return &Op{Steps: []Step{{SQL: sqlNodeExpire, Args: []Value{Str(id), Int(renewal), Int(int64(lapses)), Int(nowMs)}}}, Journal: NodeExpired.of(id)}
+}
+
+// scheduling tells watchers that it changed whether a node is given tasks.
+func scheduling(id, how string) []byte { return event(nil, 'O', 0, 0, id, how) }
+
+// CordonOp keeps new tasks from a node.
+func CordonOp(id string) *Op {
+	return &Op{Steps: []Step{{SQL: sqlNodeCordon, Args: []Value{Str(id)}}}, Journal: scheduling(id, "cordoned")}
+}
+
+// UncordonOp lets a node have tasks again.
+func UncordonOp(id string) *Op {
+	return &Op{Steps: []Step{{SQL: sqlNodeUncordon, Args: []Value{Str(id)}}}, Journal: scheduling(id, "uncordoned")}
+}
+
+// DrainOp begins to drain a node that holds a number of tasks, or moves the deadline,
+// 0 for none.
+func DrainOp(id string, deadlineMs int64, tasks int, nowMs int64) *Op {
+	return &Op{Steps: []Step{{SQL: sqlNodeDrain, Args: []Value{Str(id), Int(nowMs), OptInt(deadlineMs), Int(int64(tasks))}}}, Journal: scheduling(id, "draining")}
+}
+
+// TerminatingOp notes when the machine of a node's session is taken away.
+func TerminatingOp(id, session string, atMs int64) *Op {
+	return &Op{Steps: []Step{{SQL: sqlNodeTerminating, Args: []Value{Str(id), Str(session), Int(atMs)}}}, Journal: scheduling(id, "terminating")}
+}
+
+// PollingOp notes whether a node's session asks for work. Watchers are not told.
+func PollingOp(id, session string, polling bool) *Op {
+	return &Op{Steps: []Step{{SQL: sqlNodePolling, Args: []Value{Str(id), Str(session), Bool(polling)}}}}
+}
+
+// ProbationOp holds a node back until a time, 0 to end that.
+func ProbationOp(id string, endMs int64) *Op {
+	return &Op{Steps: []Step{{SQL: sqlNodeProbation, Args: []Value{Str(id), OptInt(endMs)}}}}
 }
 
 // jsonCounts is numbers by name, NULL if there are none.

@@ -116,6 +116,10 @@ func scanNode(r Cursor) (*controlplane.Node, error) {
 	sp.Spot, sp.PriceMicrosPerHour = s.int() != 0, s.int()
 	n.Usage = controlplane.NodeUsage{CPUMillis: s.int(), MemoryBytes: s.int()}
 	n.CreateTime, n.HeartbeatTime = s.time(), s.time()
+	n.Polling = s.int() != 0
+	n.Drain = controlplane.NodeDrain{StartTime: s.time(), Deadline: s.time(), InitialTasks: int32(s.int())}
+	n.TerminatingTime = s.time()
+	n.Lapses, n.LapseTime, n.ProbationEnd = int32(s.int()), s.time(), s.time()
 	n.RunningTasks = int32(s.int())
 	var reserved [4]int64
 	s.json(&reserved)

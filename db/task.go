@@ -256,6 +256,15 @@ func onNodeOnly(statuses []controlplane.TaskStatus) bool {
 	return true
 }
 
+// TasksAhead returns how many pending tasks of the queue of a pending task come before
+// it, by priority and then age.
+func (m *TaskManifest) TasksAhead(ctx context.Context, t *controlplane.Task) (ahead int, err error) {
+	err = m.readNow(ctx, func(c Conn) error {
+		return each(c, sqlTaskAhead, func(r Cursor) { ahead = int(r.Int(0)) }, Str(t.Queue), Int(int64(t.Priority)), Int(t.Seq))
+	})
+	return ahead, err
+}
+
 // TasksForWork returns the tasks of the given keys with what they do, in that
 // order, from this member's state.
 func (m *TaskManifest) TasksForWork(ctx context.Context, seqs []int64) (tasks []*controlplane.Task, err error) {

@@ -34,6 +34,9 @@ var matrixSamples = map[string]sample{
 
 	"NodeService/GetNode":   {in: `{"id":"seed"}`, want: `"id":"seed"`},
 	"NodeService/ListNodes": {in: `{}`, want: `"id":"seed"`},
+	"NodeService/CordonNode":   {prepare: registerAndSubmit, in: `{"id":"$ID"}`, want: `"id":"$ID"`},
+	"NodeService/UncordonNode": {prepare: registerAndSubmit, in: `{"id":"$ID"}`, want: `"schedulable":true`},
+	"NodeService/DrainNode":    {prepare: registerAndSubmit, in: `{"id":"$ID","deadline":"60s"}`, want: `"drain":{"startTime"`},
 	"NodeService/Heartbeat": {
 		in:   `{"nodeId":"$ID","sessionId":"s","spec":{"slots":1,"functions":["none"]}}`,
 		want: `"lease":"`,
@@ -79,6 +82,7 @@ var matrixSamples = map[string]sample{
 		in:      `{"id":"$ID"}`,
 		want:    `"status":"TASK_STATUS_CANCELLED"`,
 	},
+	"TaskService/ExplainTask": {prepare: submitFunction, in: `{"id":"$ID"}`, want: `"status":"TASK_STATUS_PENDING"`},
 	"TaskService/GetTask":     {in: `{"id":"seed"}`, want: `"id":"seed"`},
 	"TaskService/ListTasks":   {in: `{"name":"seed"}`, want: `{"tasks":[{"id":"seed"`},
 	"TaskService/SubmitTask":  {in: `{"task":{"id":"$ID","function":{"name":"none-runs-this"}}}`, want: `{"task":{"id":"$ID"`},

@@ -170,6 +170,14 @@ CREATE TABLE nodes (
   used_cpu_millis       INTEGER NOT NULL DEFAULT 0, -- measured, not reserved
   used_memory_bytes     INTEGER NOT NULL DEFAULT 0,
   used_tasks            INTEGER NOT NULL DEFAULT 0,
+  polling               INTEGER NOT NULL DEFAULT 0, -- it asks for work, or did when it last had a free slot
+  drain_time_ms         INTEGER,                -- set from the start of a drain until the node is uncordoned
+  drain_deadline_time_ms INTEGER,               -- NULL: as long as it takes
+  drain_tasks           INTEGER,                -- held at the start of the drain
+  terminating_time_ms   INTEGER,                -- the machine is taken away then
+  lapses                INTEGER NOT NULL DEFAULT 0, -- of its lease, each soon after the one before
+  lapse_time_ms         INTEGER,                -- the last of them
+  probation_end_time_ms INTEGER,                -- set while it is held back for them
   create_time_ms        INTEGER NOT NULL,
   heartbeat_time_ms     INTEGER NOT NULL
 ) STRICT;
@@ -219,6 +227,7 @@ SELECT e.log_index, j.key + 1 AS ordinal, e.time_ms,
          WHEN 'F' THEN 'TASK_FAILED'      WHEN 'X' THEN 'TASK_CANCELLED'
          WHEN 'N' THEN 'NODE_REGISTERED'  WHEN 'U' THEN 'NODE_UPDATED'          WHEN 'P' THEN 'NODE_SESSION_REPLACED'
          WHEN 'E' THEN 'NODE_EXPIRED'     WHEN 'B' THEN 'NODE_BACK'
+         WHEN 'O' THEN 'NODE_SCHEDULING_CHANGED'
        END AS type,
        coalesce(t.id, p.id) AS task_id,
        CASE
@@ -249,7 +258,7 @@ WHERE t.attempt > 0 AND t.status <> 'PENDING'
 
 -- What the tasks of each node reserve. Derived, so that it cannot drift.
 CREATE VIEW v_node_load AS
-SELECT n.id AS node_id, n.status, n.schedulable, n.slots, n.cpu_millis, n.memory_bytes, n.disk_bytes, n.gpus, n.custom,
+SELECT n.id AS node_id, n.status, n.schedulable AND n.terminating_time_ms IS NULL AND n.probation_end_time_ms IS NULL AS schedulable, n.slots, n.cpu_millis, n.memory_bytes, n.disk_bytes, n.gpus, n.custom,
        count(t.seq) AS running_tasks,
        coalesce(sum(c.cpu_millis), 0) AS reserved_cpu_millis,
        coalesce(sum(c.memory_bytes), 0) AS reserved_memory_bytes,

@@ -57,7 +57,7 @@ func (st *state) tellStop(a *attempt) {
 	for _, p := range a.node.waiting {
 		if !p.refused && !p.gone {
 			a.stopSent = st.now()
-			p.stop = append(p.stop, cancelled(a))
+			p.stop = append(p.stop, controlplane.Stop{TaskID: a.TaskID, Attempt: a.Attempt, Reason: a.stopReason()})
 			st.answer(p)
 			return
 		}

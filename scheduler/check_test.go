@@ -146,6 +146,7 @@ func (st *state) queueFacts() (out string) {
 // facts are what the copy of a node says that the state says too.
 func (n *node) facts() string {
 	out := fmt.Sprintln(n.session, n.status, n.schedulable, n.renewal, n.usage, n.slotsUsed, n.used, slices.Sorted(maps.Keys(n.gpuTaken)))
+	out += fmt.Sprintln(n.polling, n.drainMs, n.deadlineMs, n.drainTasks, n.terminatingMs, n.lapses, n.lapseMs, n.probationMs)
 	spec := n.spec
 	spec.Labels = nil
 	out += fmt.Sprintf("%+v\n", spec)

@@ -3,7 +3,9 @@ package scheduler
 import (
 	"container/heap"
 	"context"
+	"maps"
 	"math"
+	"slices"
 
 	"github.com/raft-control-plane/control-plane"
 	"github.com/raft-control-plane/control-plane/db"
@@ -173,20 +175,49 @@ func (c *class) offerAll(st *state) {
 	}
 }
 
-// load is the largest share of any resource that would be reserved on the node,
-// in units of 1/2^52: the expression of the view v_candidates.
-func (n *node) load(r controlplane.Resources) int64 {
-	load := max(
-		share(n.slotsUsed, 1, int64(n.spec.Slots)),
-		share(n.used.CPUMillis, r.CPUMillis, n.spec.Capacity.CPUMillis),
-		share(n.used.MemoryBytes, r.MemoryBytes, n.spec.Capacity.MemoryBytes),
-		share(n.used.DiskBytes, r.DiskBytes, n.spec.Capacity.DiskBytes),
-		share(int64(n.used.GPUs), int64(r.GPUs), int64(n.spec.Capacity.GPUs)))
-	for name, more := range r.Custom {
-		load = max(load, share(n.used.Custom[name], more, n.spec.Capacity.Custom[name]))
+// amount is how much of a resource is reserved on a node, how much more a task needs,
+// and how much there is.
+type amount struct {
+	resource             string
+	used, more, capacity int64
+}
+
+func (n *node) amounts(r controlplane.Resources) [5]amount {
+	have := &n.spec.Capacity
+	return [5]amount{
+		{"slots", n.slotsUsed, 1, int64(n.spec.Slots)},
+		{"cpu", n.used.CPUMillis, r.CPUMillis, have.CPUMillis},
+		{"memory", n.used.MemoryBytes, r.MemoryBytes, have.MemoryBytes},
+		{"disk", n.used.DiskBytes, r.DiskBytes, have.DiskBytes},
+		{"gpus", int64(n.used.GPUs), int64(r.GPUs), int64(have.GPUs)},
+	}
+}
+
+// customAmounts are the same for what has names of its own: what the task needs, and
+// what the node holds.
+func (n *node) customAmounts(r controlplane.Resources) (list []amount) {
+	have := n.spec.Capacity.Custom
+	for _, name := range slices.Sorted(maps.Keys(r.Custom)) {
+		list = append(list, amount{name, n.used.Custom[name], r.Custom[name], have[name]})
 	}
 	for name, used := range n.used.Custom {
-		load = max(load, share(used, 0, n.spec.Capacity.Custom[name]))
+		if _, needed := r.Custom[name]; !needed {
+			list = append(list, amount{name, used, 0, have[name]})
+		}
+	}
+	return list
+}
+
+// load is the largest share of any resource that would be reserved on the node,
+// in units of 1/2^52: the expression of the view v_candidates.
+func (n *node) load(r controlplane.Resources) (load int64) {
+	for _, a := range n.amounts(r) {
+		load = max(load, share(a.used, a.more, a.capacity))
+	}
+	if len(r.Custom) > 0 || len(n.used.Custom) > 0 {
+		for _, a := range n.customAmounts(r) {
+			load = max(load, share(a.used, a.more, a.capacity))
+		}
 	}
 	return load
 }
@@ -217,12 +248,28 @@ func (c *class) cost(n *node) int64 {
 	return n.spec.PriceMicrosPerHour * (part >> 32)
 }
 
-// asks reports whether the node would fetch a task soon: a node that heartbeats
-// but does not poll gets no work.
-func (st *state) asks(n *node) bool {
-	return n.status == controlplane.NodeHealthy && n.schedulable &&
-		(len(n.waiting) > 0 || st.at.Sub(n.polled) < st.s.opts.PollGrace)
+// idle is why a node is given no tasks, "" if it is. One that heartbeats but would
+// not fetch a task soon gets none.
+func (st *state) idle(n *node) string {
+	switch {
+	case n.status != controlplane.NodeHealthy:
+		return "unhealthy"
+	case n.drainMs > 0:
+		return "draining"
+	case !n.schedulable:
+		return "cordoned"
+	case n.terminatingMs > 0:
+		return "terminating"
+	case n.probationMs > 0:
+		return "probation"
+	case len(n.waiting) == 0 && st.at.Sub(n.polled) >= st.s.opts.PollGrace:
+		return "not_polling"
+	}
+	return ""
 }
+
+// asks reports whether a node is given tasks.
+func (st *state) asks(n *node) bool { return st.idle(n) == "" }
 
 // score is the load that the node would have, beyond full if it takes no task of
 // the class now.
@@ -276,10 +323,12 @@ func (c *class) best(st *state) *node {
 // Len, Less, Swap, Push and Pop implement heap.Interface.
 func (c *class) Len() int { return len(c.list) }
 
-// Less orders by the regions that are preferred, by cost, by load, then measured CPU,
-// memory, and id.
-func (c *class) Less(i, j int) bool {
-	a, b := &c.list[i], &c.list[j]
+// Less implements heap.Interface.
+func (c *class) Less(i, j int) bool { return c.better(&c.list[i], &c.list[j]) }
+
+// better orders by the regions that are preferred, by cost, by load, then measured
+// CPU, memory, and id.
+func (c *class) better(a, b *candidate) bool {
 	switch {
 	case a.preferred != b.preferred:
 		return a.preferred

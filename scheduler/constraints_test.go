@@ -96,8 +96,12 @@ func oneOfModels(want []string, model string) bool {
 // eligibilityProblems compares what v_eligible says, on its own tables and on what
 // stands in for them, with suits.
 func (st *state) eligibilityProblems() (problems []string) {
+	st.at = st.now()
 	for k, c := range st.classes {
 		for _, n := range st.byNum {
+			if obstacles := c.obstacles(st, n); (len(obstacles) == 0) != (c.score(st, n) <= full) {
+				problems = append(problems, fmt.Sprintf("class %d %+v on %s: explained by %+v, its score is %d", k.id, c.needs, n.id, obstacles, c.score(st, n)))
+			}
 			want := suits(c.needs, n)
 			if got := c.match(st, n).Eligible(); got != want {
 				problems = append(problems, fmt.Sprintf("class %d %+v on %s %+v: v_eligible says %v, plainly it is %v", k.id, c.needs, n.id, n.spec, got, want))

@@ -55,7 +55,8 @@ func (st *state) handOut(g *db.Group) {
 
 // compare marks what the state gives to a node for longer than age and the node
 // does not list: the answer that delivered it was lost.
-func (st *state) compare(n *node, held []controlplane.Attempt, age time.Duration) {
+// What it was to hand back and does not hold is taken to have ended so.
+func (st *state) compare(g *db.Group, n *node, held []controlplane.Attempt, age time.Duration) {
 	known := make(map[controlplane.Attempt]struct{}, len(held))
 	for _, h := range held {
 		known[h] = struct{}{}
@@ -68,7 +69,11 @@ func (st *state) compare(n *node, held []controlplane.Attempt, age time.Duration
 		if _, has := known[a.key()]; has {
 			a.redeliver = false
 		} else if now.Sub(a.since) >= age && !n.isGiving(a) {
-			a.redeliver = true
+			if !a.stopping.IsZero() && now.Sub(a.stopping) >= redeliverAfter {
+				st.handBack(g, a)
+				continue
+			}
+			a.redeliver = a.stopping.IsZero()
 		}
 		a.note()
 	}
@@ -101,16 +106,23 @@ func (st *state) stops(n *node, within time.Duration) (stop []controlplane.Stop)
 		return nil
 	}
 	for _, a := range bySeq(n.news) {
-		if a.CancelRequested && (within == 0 || st.now().Sub(a.stopSent) >= within) {
+		if reason := a.stopReason(); reason != "" && (within == 0 || st.now().Sub(a.stopSent) >= within) {
 			if within > 0 {
 				a.stopSent = st.now()
 			}
-			stop = append(stop, cancelled(a))
+			stop = append(stop, controlplane.Stop{TaskID: a.TaskID, Attempt: a.Attempt, Reason: reason})
 		}
 	}
 	return stop
 }
 
-func cancelled(a *attempt) controlplane.Stop {
-	return controlplane.Stop{TaskID: a.TaskID, Attempt: a.Attempt, Reason: controlplane.StopCancelled}
+// stopReason is why a node is to stop an attempt, "" if it is not.
+func (a *attempt) stopReason() string {
+	switch {
+	case a.CancelRequested:
+		return controlplane.StopCancelled
+	case !a.stopping.IsZero():
+		return controlplane.StopDrained
+	}
+	return ""
 }

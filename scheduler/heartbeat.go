@@ -46,7 +46,7 @@ func (b *beat) await(ctx context.Context) (controlplane.Work, error) {
 }
 
 // Weight implements db.Item.
-func (b *beat) Weight() (ops, bytes int) { return 2, 512 + 64*len(b.Held) }
+func (b *beat) Weight() (ops, bytes int) { return 4, 512 + 64*len(b.Held) }
 
 // Finish implements db.Item.
 func (b *beat) Finish(err error) { b.done <- err }
@@ -68,7 +68,9 @@ func (b *beat) Prepare(g *db.Group) {
 	if b.Spec == nil || b.Usage != nil {
 		st.renew(g, n, b.Usage, b.confirm)
 	}
-	st.compare(n, b.Held, redeliverAfter)
+	st.terminate(g, n, b.TerminatingTime)
+	st.notePolling(g, n)
+	st.compare(g, n, b.Held, redeliverAfter)
 	if len(n.news) > 0 && len(n.waiting) > 0 {
 		st.owing[n] = struct{}{}
 	}
@@ -88,7 +90,7 @@ func (st *state) renew(g *db.Group, n *node, usage *controlplane.NodeUsage, then
 	if n.status != controlplane.NodeHealthy {
 		change = db.NodeBack
 	}
-	st.renewing(n)
+	st.renewing(g, n)
 	if usage != nil && *usage != n.usage {
 		n.usage = *usage
 		st.touch(n) // it breaks ties
@@ -107,10 +109,11 @@ func (n *node) renewedNow(st *state, held bool) {
 	}
 }
 
-func (st *state) renewing(n *node) {
+func (st *state) renewing(g *db.Group, n *node) {
 	n.renewing = st.group
 	n.renewal++
 	if n.status != controlplane.NodeHealthy {
+		st.holdBack(g, n)
 		n.status = controlplane.NodeHealthy
 		st.touch(n)
 	}
@@ -134,12 +137,13 @@ func (st *state) register(g *db.Group, n *node, b *beat) (*node, error) {
 	}
 	n.session = b.SessionID
 	if former != "" {
-		n.polled = time.Time{} // the new one has not asked for work yet
+		n.polled, n.polling = time.Time{}, false // the new one has not asked for work yet
 		st.replaced[former] = struct{}{}
 		for _, p := range n.waiting {
 			st.refuse(p, replaced(n.id))
 		}
 		st.lose(g, n, "session_replaced", "node "+n.id+" began a new session")
+		n.terminatingMs = 0 // it is another machine, or was not taken away
 	}
 	g.Add(db.RegisterOp(n.id, n.session, former, b.Spec, change, g.Now), st.checked("register", func(held bool) {
 		n.renewedNow(st, held)
@@ -149,7 +153,7 @@ func (st *state) register(g *db.Group, n *node, b *beat) (*node, error) {
 		st.replaceDevices(g, n, b.Spec.GPUDevices)
 	}
 	n.setSpec(*b.Spec)
-	st.renewing(n)
+	st.renewing(g, n)
 	st.touch(n)
 	return n, nil
 }

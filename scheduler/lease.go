@@ -52,7 +52,7 @@ func (s *Scheduler) isDue() bool {
 		return true
 	}
 	for _, n := range st.byNum {
-		if st.lapsed(n, now) || len(st.unfetched(n, now)) > 0 {
+		if st.lapsed(n, now) || len(st.unfetched(n, now)) > 0 || st.isEmptying(n) || st.isReleased(n) {
 			return true
 		}
 	}
@@ -71,6 +71,10 @@ func (st *state) collect(g *db.Group) {
 			st.release(a)
 			st.rewind(a.Stream)
 			g.Add(db.RequeueOp(a.Held, db.Requeue{Attempt: db.AttemptReleased, Reason: "not_fetched"}, g.Now), st.checked("take back", nil))
+		}
+		st.empty(g, n)
+		if st.isReleased(n) {
+			st.endProbation(g, n)
 		}
 	}
 	if st.isOverdue(now) {
@@ -104,7 +108,8 @@ func (st *state) unfetched(n *node, now time.Time) (list []*attempt) {
 // expire takes everything from a node whose lease has lapsed.
 func (st *state) expire(g *db.Group, n *node) {
 	st.s.log.Warn("node not heard for its lease: its tasks go back", "node", n.id, "tasks", len(n.attempts), "lease", st.s.opts.Lease)
-	g.Add(db.ExpireOp(n.id, n.renewal), st.checked("expire", nil))
+	st.lapse(n)
+	g.Add(db.ExpireOp(n.id, n.renewal, n.lapses, n.lapseMs), st.checked("expire", nil))
 	n.status = controlplane.NodeUnhealthy
 	for _, p := range n.waiting {
 		st.refuse(p, nil)
@@ -123,10 +128,13 @@ func (st *state) lose(g *db.Group, n *node, reason, why string) {
 
 func (st *state) loss(a *attempt, reason, why string, nowMs int64) *db.Op {
 	r := db.Requeue{Attempt: db.AttemptLost, Reason: reason, Result: controlplane.Result{Error: why}}
+	if a.node.leaving() {
+		r.Attempt = db.AttemptReleased
+	}
 	switch {
 	case a.CancelRequested:
 		return db.LoseOp(a.Held, controlplane.TaskCancelled, r, nowMs)
-	case a.Status == controlplane.TaskAssigned: // never handed out, so it cannot be what killed the node
+	case a.Status == controlplane.TaskAssigned, a.node.leaving(): // never handed out, so it cannot be what killed the node, or known to go
 		r.Attempt = db.AttemptReleased
 	case a.LostAttempts+1 >= a.MaxLostAttempts:
 		r.Result.Error = why + "; it was the last of max_lost_attempts, this task may be what kills its nodes"

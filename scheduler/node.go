@@ -18,6 +18,13 @@ type node struct {
 	spec        controlplane.NodeSpec
 	kind        string // db.NodeKind of spec
 	usage       controlplane.NodeUsage
+	polling     bool // as the state says
+
+	// See drain.go. 0 where there is none.
+	drainMs, deadlineMs, terminatingMs int64
+	drainTasks                         int32
+	lapses                             int32
+	lapseMs, probationMs               int64
 
 	// What is reserved, also by placements that are not committed yet.
 	slotsUsed int64
@@ -46,6 +53,8 @@ type attempt struct {
 	redeliver bool
 	// stopSent is when a poll last told the node to stop it.
 	stopSent time.Time
+	// stopping is since when the node is to hand it back.
+	stopping time.Time
 }
 
 // addNode takes in a node. Its lease counts from now.
@@ -54,9 +63,19 @@ func (st *state) addNode(n *controlplane.Node) *node {
 		usage: n.Usage, renewed: st.now(), touched: -1,
 		attempts: map[string]*attempt{}, news: map[*attempt]struct{}{}, gpuTaken: map[int32]struct{}{}}
 	c.setSpec(n.Spec)
+	c.polling, c.drainTasks, c.lapses = n.Polling, n.Drain.InitialTasks, n.Lapses
+	c.drainMs, c.deadlineMs, c.terminatingMs = ms(n.Drain.StartTime), ms(n.Drain.Deadline), ms(n.TerminatingTime)
+	c.lapseMs, c.probationMs = ms(n.LapseTime), ms(n.ProbationEnd)
 	st.nodes[n.ID] = c
 	st.byNum = append(st.byNum, c)
 	return c
+}
+
+func ms(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMilli()
 }
 
 func (n *node) setSpec(spec controlplane.NodeSpec) {
@@ -76,7 +95,7 @@ func (n *node) inherit(o *node) {
 	}
 	for id, a := range n.attempts {
 		if b := o.attempts[id]; b != nil && b.Attempt == a.Attempt && b.Status == a.Status {
-			a.since, a.redeliver, a.stopSent = b.since, b.redeliver, b.stopSent
+			a.since, a.redeliver, a.stopSent, a.stopping = b.since, b.redeliver, b.stopSent, b.stopping
 			a.note()
 		}
 	}
@@ -142,7 +161,7 @@ func (st *state) release(a *attempt) {
 
 // note keeps the node's news up to date.
 func (a *attempt) note() {
-	if a.Status == controlplane.TaskAssigned || a.redeliver || a.CancelRequested {
+	if a.Status == controlplane.TaskAssigned || a.redeliver || a.CancelRequested || !a.stopping.IsZero() {
 		a.node.news[a] = struct{}{}
 	} else {
 		delete(a.node.news, a)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/raft-control-plane/control-plane"
+	"github.com/raft-control-plane/control-plane/db"
 )
 
 // node registers a node: node n1 slots=4 cpu=4000 mem=1000 gpus=2 functions=f,g.
@@ -22,14 +23,41 @@ func (c *command) restart() func() string {
 	return c.node()
 }
 
-// heartbeat renews a lease: heartbeat n1 held=t1/1 used_cpu=10.
+// heartbeat renews a lease: heartbeat n1 held=t1/1 used_cpu=10 terminating=2m.
 func (c *command) heartbeat() func() string {
 	w := c.worker()
 	hb := controlplane.Heartbeat{NodeID: w.id, SessionID: c.as(w), Held: c.held()}
+	if d := c.durationOf("terminating"); d > 0 {
+		c.s.s.mu.Lock()
+		hb.TerminatingTime = time.UnixMilli(c.s.s.st.wallMs()).Add(d)
+		c.s.s.mu.Unlock()
+	}
 	if c.opts["used_cpu"] != "" || c.opts["used_mem"] != "" {
 		hb.Usage = &controlplane.NodeUsage{CPUMillis: int64(c.int("used_cpu", 0)), MemoryBytes: int64(c.int("used_mem", 0))}
 	}
 	return c.beat(hb)
+}
+
+// mark changes whether a node is given tasks: cordon n1, uncordon n1, drain n1 deadline=10s.
+func (c *command) mark() func() string {
+	m := c.s.s.newMarking(c.word(0), map[string]func(*state, *db.Group, *node){
+		"cordon": (*state).cordon, "uncordon": (*state).uncordon,
+		"drain": func(st *state, g *db.Group, n *node) {
+			if _, given := c.opts["deadline"]; !given {
+				st.drain(g, n, nil)
+				return
+			}
+			d := c.durationOf("deadline")
+			st.drain(g, n, &d)
+		},
+	}[c.name])
+	c.must(c.s.rig.tasks.Enqueue(m))
+	return func() string {
+		if err := m.await(c.s.ctx); err != nil {
+			return errorText(err)
+		}
+		return ""
+	}
 }
 
 func (c *command) beat(hb controlplane.Heartbeat) func() string {

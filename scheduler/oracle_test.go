@@ -31,6 +31,9 @@ type oracle struct {
 	before  map[controlplane.Attempt]bool // attempts held
 	retries map[int64]bool                // tasks that wait
 	asking  map[string]bool
+	// explained is the node that each class would go to by what is explained; nil if
+	// the pass is not to be compared with that.
+	explained map[classKey]string
 }
 
 func newOracle(t testing.TB) *oracle {
@@ -75,6 +78,28 @@ func (o *oracle) beforePass(s *Scheduler) {
 	for _, r := range s.st.retries {
 		o.retries[r.seq] = true
 	}
+	o.explained = nil
+	if s.st.collecting || s.st.disturbed {
+		return // what is collected changes what can be placed
+	}
+	s.st.at = s.st.now()
+	o.explained = map[classKey]string{}
+	for k, c := range s.st.classes {
+		e := &controlplane.Explanation{}
+		s.st.survey(e, c)
+		o.explained[k] = e.NodeID
+	}
+}
+
+// compareExplained compares a pass with what was explained before it: a task that was
+// placed could be placed, and the only one went where it was said to go.
+func (o *oracle) compareExplained(s *Scheduler, placed []*attempt) {
+	for _, a := range placed {
+		node, known := o.explained[classKey{a.Stream.ClassID, s.st.queueOf(&controlplane.Task{Queue: a.Stream.Queue}).Placement}]
+		if known && (node == "" || len(placed) == 1 && node != a.NodeID) {
+			o.t.Errorf("%s went to %s, and was explained to go to %q", a.TaskID, a.NodeID, node)
+		}
+	}
 }
 
 // afterPass notes who asked for work: that does not change by placements, but by
@@ -109,6 +134,7 @@ func (o *oracle) compare(s *Scheduler, g *db.Group, disturbed bool) {
 	for _, r := range s.st.retries {
 		delete(o.retries, r.seq)
 	}
+	o.compareExplained(s, placed)
 	o.copyState(s, g.Index())
 	for _, a := range placed {
 		o.exec("UPDATE tasks SET status = 'PENDING' WHERE seq = ?1", a.Seq)

@@ -234,7 +234,7 @@ func (n *node) poll() *poll {
 func (p *poll) takes() bool { return len(p.given) < p.req.MaxTasks && !p.gone && !p.refused }
 
 // Weight implements db.Item.
-func (p *poll) Weight() (ops, bytes int) { return 1, 256 }
+func (p *poll) Weight() (ops, bytes int) { return 2, 256 }
 
 // Prepare implements db.Item: it renews the lease, hands out what is assigned or
 // was lost on the way, and lets the poll wait for more.
@@ -252,8 +252,9 @@ func (p *poll) Prepare(g *db.Group) {
 	n.waiting = append(n.waiting, p)
 	st.touch(n)
 	st.renewForPoll(g, p)
+	st.notePolling(g, n)
 	if p.req.HeldComplete {
-		st.compare(n, p.req.Held, 0)
+		st.compare(g, n, p.req.Held, 0)
 		p.stop = notYours(n, p.req.Held)
 	}
 	p.stop = append(p.stop, st.stops(n, stopAgainAfter)...)

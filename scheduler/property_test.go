@@ -119,6 +119,10 @@ func (r *random) step() string {
 		return fmt.Sprintf("assign %s %s", r.task(), r.node())
 	case n < 15:
 		return fmt.Sprintf("complete %s", r.task())
+	case n < 16:
+		return "uncordon " + r.node()
+	case n < 18:
+		return "explain " + r.task()
 	case n < 17:
 		return r.queue()
 	case n < 19:
@@ -150,8 +154,10 @@ func (r *random) call() string {
 		return fmt.Sprintf("cancel %s", r.task())
 	case n < 94:
 		return r.leave()
-	case n < 96:
+	case n < 95:
 		return r.register()
+	case n < 96:
+		return r.mark()
 	case n < 98:
 		return "tick"
 	}
@@ -268,6 +274,13 @@ func (r *random) report() string {
 		}
 	}
 	return line
+}
+
+// mark changes whether a node is given tasks.
+func (r *random) mark() string {
+	node := r.node()
+	return r.pick("cordon "+node, "uncordon "+node, "uncordon "+node, "drain "+node, "drain "+node+" deadline=0s", "drain "+node+" deadline=3s",
+		"heartbeat "+node+" terminating=31s "+r.held(node))
 }
 
 // leave ends a poll that waits.

@@ -71,16 +71,36 @@ func (st *state) charge(k db.Stream, r controlplane.Resources, n int64) {
 	}
 }
 
+// What hold says beside limits of the queue.
+const (
+	holdPaused = "paused"
+	holdKey    = "concurrency key"
+)
+
+// hold is what in the settings of its queue or its concurrency key keeps a task from
+// being placed, "" if nothing does: holdPaused, holdKey, or what the queue is limited in.
+func (st *state) hold(q *queue, k db.Stream, r *controlplane.Resources) string {
+	switch {
+	case q.Paused:
+		return holdPaused
+	case !q.Limits.Tasks.Allows(q.tasks + 1):
+		return "tasks"
+	case !q.Limits.CPUMillis.Allows(q.used.CPUMillis + r.CPUMillis):
+		return "CPU"
+	case !q.Limits.MemoryBytes.Allows(q.used.MemoryBytes + r.MemoryBytes):
+		return "memory"
+	case !q.Limits.GPUs.Allows(int64(q.used.GPUs + r.GPUs)):
+		return "GPUs"
+	case k.Key != "" && st.keys[k.Key] >= k.MaxConcurrency:
+		return holdKey
+	}
+	return ""
+}
+
 // admits reports whether the settings of its queue and its concurrency key let the
 // head of a stream be placed.
 func (st *state) admits(s *stream) bool {
-	q, r := s.queue, &s.class.needs.Resources
-	return !q.Paused &&
-		q.Limits.Tasks.Allows(q.tasks+1) &&
-		q.Limits.CPUMillis.Allows(q.used.CPUMillis+r.CPUMillis) &&
-		q.Limits.MemoryBytes.Allows(q.used.MemoryBytes+r.MemoryBytes) &&
-		q.Limits.GPUs.Allows(int64(q.used.GPUs+r.GPUs)) &&
-		(s.key.Key == "" || st.keys[s.key.Key] < s.key.MaxConcurrency)
+	return st.hold(s.queue, s.key, &s.class.needs.Resources) == ""
 }
 
 // fleet is what all healthy nodes have together.

@@ -129,9 +129,10 @@ func init() {
 		"poll": (*command).poll, "report": (*command).report, "submit": (*command).submit, "cancel": (*command).cancel,
 		"hangup": (*command).hangUp, "timeout": (*command).timeout, "advance": (*command).advance, "clock": (*command).advance, "tick": (*command).tick,
 		"new-leader": (*command).newLeader, "reopen": (*command).reopen, "assign": (*command).assign, "renew": (*command).renew, "complete": (*command).complete,
+		"cordon": (*command).mark, "uncordon": (*command).mark, "drain": (*command).mark,
 		"register": (*command).register, "sql": (*command).sql, "queue": (*command).queue, "queues": (*command).queues,
 		"retry": (*command).retry, "cancel-tasks": (*command).cancelTasks,
-		"tasks": (*command).tasks, "nodes": (*command).nodes, "attempts": (*command).attempts, "events": (*command).events,
+		"tasks": (*command).tasks, "nodes": (*command).nodes, "attempts": (*command).attempts, "events": (*command).events, "polling": (*command).polling, "explain": (*command).explain,
 	}
 }
 

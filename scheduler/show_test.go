@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/raft-control-plane/control-plane"
 	"github.com/raft-control-plane/control-plane/db"
@@ -117,6 +118,7 @@ func (c *command) nodes() func() string {
 	for _, n := range nodes {
 		out += fmt.Sprintf("%s %s %s tasks=%d/%d cpu=%d/%d mem=%d/%d", n.ID, n.Status, n.SessionID, n.RunningTasks, n.Spec.Slots,
 			n.Reserved.CPUMillis, n.Spec.Capacity.CPUMillis, n.Reserved.MemoryBytes, n.Spec.Capacity.MemoryBytes)
+		out += markText(n)
 		if r := n.Spec.Capacity; r.DiskBytes > 0 {
 			out += fmt.Sprintf(" disk=%d/%d", n.Reserved.DiskBytes, r.DiskBytes)
 		}
@@ -131,6 +133,53 @@ func (c *command) nodes() func() string {
 		out += "\n"
 	}
 	return func() string { return out }
+}
+
+// markText tells what keeps tasks from a node.
+func markText(n *controlplane.Node) (out string) {
+	if !n.Schedulable {
+		out += " cordoned"
+	}
+	if !n.Drain.StartTime.IsZero() {
+		out += fmt.Sprintf(" draining=%d/%d", n.RunningTasks, n.Drain.InitialTasks)
+	}
+	if !n.TerminatingTime.IsZero() {
+		out += " terminating"
+	}
+	if n.Lapses >= flapLapses {
+		out += fmt.Sprintf(" lapses=%d", n.Lapses)
+	}
+	if !n.ProbationEnd.IsZero() {
+		out += fmt.Sprintf(" probation=%v", n.ProbationEnd.Sub(n.LapseTime).Round(time.Second))
+	}
+	return out
+}
+
+// explain tells why a task is where it is.
+func (c *command) explain() func() string {
+	e, err := c.s.s.Explain(c.s.ctx, c.word(0))
+	return func() string {
+		if err != nil {
+			return errorText(err)
+		}
+		if settled := c.s.get(c.word(0)); e.Placeable && strings.Contains(settled, "PENDING") {
+			c.s.t.Errorf("%s is explained to be placeable, and was not placed", c.word(0))
+		}
+		out := e.Summary + "\n"
+		for _, r := range e.Rejections {
+			out += fmt.Sprintf("%s: %d %v\n", r.Reason, r.Nodes, r.NodeIDs)
+		}
+		if e.TasksAhead > 0 {
+			out += fmt.Sprintf("ahead: %d\n", e.TasksAhead)
+		}
+		return out
+	}
+}
+
+// polling lists the nodes that ask for work.
+func (c *command) polling() func() string {
+	rows := c.s.rows("SELECT id FROM nodes WHERE polling ORDER BY id")
+	return func() string { return strings.Join(append(rows, ""), "\n") }
 }
 
 // attempts lists the attempts of a task.

@@ -6,19 +6,20 @@ import (
 )
 
 var eventTypeToProto = map[controlplane.EventType]v1.EventType{
-	controlplane.EventTaskSubmitted:       v1.EventType_EVENT_TYPE_TASK_SUBMITTED,
-	controlplane.EventTaskAssigned:        v1.EventType_EVENT_TYPE_TASK_ASSIGNED,
-	controlplane.EventTaskStarted:         v1.EventType_EVENT_TYPE_TASK_STARTED,
-	controlplane.EventTaskRequeued:        v1.EventType_EVENT_TYPE_TASK_REQUEUED,
-	controlplane.EventTaskCancelRequested: v1.EventType_EVENT_TYPE_TASK_CANCEL_REQUESTED,
-	controlplane.EventTaskCompleted:       v1.EventType_EVENT_TYPE_TASK_COMPLETED,
-	controlplane.EventTaskFailed:          v1.EventType_EVENT_TYPE_TASK_FAILED,
-	controlplane.EventTaskCancelled:       v1.EventType_EVENT_TYPE_TASK_CANCELLED,
-	controlplane.EventNodeRegistered:      v1.EventType_EVENT_TYPE_NODE_REGISTERED,
-	controlplane.EventNodeUpdated:         v1.EventType_EVENT_TYPE_NODE_UPDATED,
-	controlplane.EventNodeSessionReplaced: v1.EventType_EVENT_TYPE_NODE_SESSION_REPLACED,
-	controlplane.EventNodeExpired:         v1.EventType_EVENT_TYPE_NODE_EXPIRED,
-	controlplane.EventNodeBack:            v1.EventType_EVENT_TYPE_NODE_BACK,
+	controlplane.EventTaskSubmitted:         v1.EventType_EVENT_TYPE_TASK_SUBMITTED,
+	controlplane.EventTaskAssigned:          v1.EventType_EVENT_TYPE_TASK_ASSIGNED,
+	controlplane.EventTaskStarted:           v1.EventType_EVENT_TYPE_TASK_STARTED,
+	controlplane.EventTaskRequeued:          v1.EventType_EVENT_TYPE_TASK_REQUEUED,
+	controlplane.EventTaskCancelRequested:   v1.EventType_EVENT_TYPE_TASK_CANCEL_REQUESTED,
+	controlplane.EventTaskCompleted:         v1.EventType_EVENT_TYPE_TASK_COMPLETED,
+	controlplane.EventTaskFailed:            v1.EventType_EVENT_TYPE_TASK_FAILED,
+	controlplane.EventTaskCancelled:         v1.EventType_EVENT_TYPE_TASK_CANCELLED,
+	controlplane.EventNodeRegistered:        v1.EventType_EVENT_TYPE_NODE_REGISTERED,
+	controlplane.EventNodeUpdated:           v1.EventType_EVENT_TYPE_NODE_UPDATED,
+	controlplane.EventNodeSessionReplaced:   v1.EventType_EVENT_TYPE_NODE_SESSION_REPLACED,
+	controlplane.EventNodeExpired:           v1.EventType_EVENT_TYPE_NODE_EXPIRED,
+	controlplane.EventNodeBack:              v1.EventType_EVENT_TYPE_NODE_BACK,
+	controlplane.EventNodeSchedulingChanged: v1.EventType_EVENT_TYPE_NODE_SCHEDULING_CHANGED,
 }
 
 var eventTypeFromProto = inverse(eventTypeToProto)

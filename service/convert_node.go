@@ -21,6 +21,9 @@ var memberRoleToProto = map[controlplane.MemberRole]v1.MemberRole{
 
 func heartbeatFromProto(r *v1.HeartbeatRequest) controlplane.Heartbeat {
 	hb := controlplane.Heartbeat{NodeID: r.GetNodeId(), SessionID: r.GetSessionId(), Held: heldFromProto(r.GetHeld())}
+	if t := r.GetTerminatingTime(); t != nil {
+		hb.TerminatingTime = t.AsTime()
+	}
 	if r.GetSpec() != nil {
 		hb.Spec = nodeSpecFromProto(r.GetSpec())
 	}
@@ -51,12 +54,17 @@ func nodeSpecFromProto(s *v1.NodeSpec) *controlplane.NodeSpec {
 }
 
 func nodeToProto(n *controlplane.Node) *v1.Node {
-	return &v1.Node{
+	out := &v1.Node{
 		Id: n.ID, SessionId: n.SessionID, Spec: nodeSpecToProto(&n.Spec),
 		Usage:  &v1.NodeUsage{CpuMillis: n.Usage.CPUMillis, MemoryBytes: n.Usage.MemoryBytes},
 		Status: nodeStatusToProto[n.Status], Schedulable: n.Schedulable, RunningTasks: n.RunningTasks,
 		Reserved: resourcesToProto(n.Reserved), CreateTime: timeToProto(n.CreateTime), HeartbeatTime: timeToProto(n.HeartbeatTime),
+		Polling: n.Polling, TerminatingTime: timeToProto(n.TerminatingTime), Lapses: n.Lapses, ProbationEndTime: timeToProto(n.ProbationEnd),
 	}
+	if d := n.Drain; !d.StartTime.IsZero() {
+		out.Drain = &v1.NodeDrain{StartTime: timeToProto(d.StartTime), Deadline: timeToProto(d.Deadline), InitialTasks: d.InitialTasks}
+	}
+	return out
 }
 
 func nodeSpecToProto(s *controlplane.NodeSpec) *v1.NodeSpec {

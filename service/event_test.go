@@ -184,7 +184,7 @@ func TestANodeThatExpiresAndComesBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = m.tasks.Do(testContext(t), 0, func(g *db.Group) { g.Add(db.ExpireOp("n1", n.Renewal), nil) })
+	err = m.tasks.Do(testContext(t), 0, func(g *db.Group) { g.Add(db.ExpireOp("n1", n.Renewal, 1, 1), nil) })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -51,6 +51,10 @@ type Scheduler interface {
 	Poll(ctx context.Context, req controlplane.Poll) (controlplane.Work, error)
 	Report(ctx context.Context, nodeID, session string, results []controlplane.Result) ([]controlplane.ReportOutcome, error)
 	ReportAndPoll(ctx context.Context, req controlplane.Poll, results []controlplane.Result) ([]controlplane.ReportOutcome, controlplane.Work, error)
+	Cordon(ctx context.Context, nodeID string) error
+	Uncordon(ctx context.Context, nodeID string) error
+	Drain(ctx context.Context, nodeID string, deadline *time.Duration) error
+	Explain(ctx context.Context, taskID string) (*controlplane.Explanation, error)
 }
 
 // Config is what the handlers stand on.

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	v1 "github.com/raft-control-plane/control-plane/gen/go/controlplane/v1"
 	"github.com/raft-control-plane/control-plane/gen/go/controlplane/v1/controlplanev1connect"
@@ -35,6 +36,8 @@ type member struct {
 	watch      func(context.Context, *v1.WatchTasksRequest, *connect.ServerStream[v1.WatchTasksResponse]) error
 	listNodes  func(*v1.ListNodesRequest) (*v1.ListNodesResponse, error)
 	getNode    func(*v1.GetNodeRequest) (*v1.GetNodeResponse, error)
+	nodeChange func(change, id string, deadline *durationpb.Duration) *v1.Node
+	explain    func(*v1.ExplainTaskRequest) (*v1.ExplainTaskResponse, error)
 	cluster    func(*v1.GetClusterRequest) (*v1.GetClusterResponse, error)
 	join       func(*v1.JoinMemberRequest) (*v1.JoinMemberResponse, error)
 	remove     func(*v1.RemoveMemberRequest) (*v1.RemoveMemberResponse, error)

@@ -16,7 +16,8 @@ import (
 const nodeStatusPrefix = "NODE_STATUS_"
 
 func newNodeCommand(a *app) *cobra.Command {
-	return newGroup("node", "Show the machines that run tasks", newNodeListCommand(a), newNodeGetCommand(a))
+	return newGroup("node", "Show the machines that run tasks, and take them out of use", newNodeListCommand(a), newNodeGetCommand(a),
+		newNodeCordonCommand(a), newNodeUncordonCommand(a), newNodeDrainCommand(a))
 }
 
 func newNodeListCommand(a *app) *cobra.Command {
@@ -82,8 +83,8 @@ func nodeTable(w io.Writer, nodes []*v1.Node) {
 
 func nodeStatus(n *v1.Node) string {
 	s := enum(n.GetStatus(), nodeStatusPrefix)
-	if !n.GetSchedulable() {
-		s += ",NO NEW TASKS"
+	if words := scheduling(n); words != "" {
+		s += "," + words
 	}
 	return s
 }
@@ -109,6 +110,11 @@ func nodeBlock(w io.Writer, n *v1.Node) {
 	spec := n.GetSpec()
 	field(w, "Node", n.GetId())
 	field(w, "Status", nodeStatus(n))
+	field(w, "Drain", drainText(n))
+	field(w, "Terminates", when(n.GetTerminatingTime()))
+	if n.GetProbationEndTime() != nil {
+		field(w, "Held back", fmt.Sprintf("until %s, its lease lapsed %d times in a short time", when(n.GetProbationEndTime()), n.GetLapses()))
+	}
 	field(w, "Session", n.GetSessionId())
 	field(w, "Tasks", fmt.Sprintf("%d of %d", n.GetRunningTasks(), spec.GetSlots()))
 	field(w, "Reserved", resources(n.GetReserved()))

@@ -13,7 +13,7 @@ import (
 
 func exampleNode(id string) *v1.Node {
 	return &v1.Node{
-		Id: id, Usage: &v1.NodeUsage{CpuMillis: 250}, Status: v1.NodeStatus_NODE_STATUS_HEALTHY, Schedulable: true, RunningTasks: 1, HeartbeatTime: before(2500 * time.Millisecond),
+		Id: id, Usage: &v1.NodeUsage{CpuMillis: 250}, Status: v1.NodeStatus_NODE_STATUS_HEALTHY, Schedulable: true, Polling: true, RunningTasks: 1, HeartbeatTime: before(2500 * time.Millisecond),
 		Reserved: &v1.Resources{CpuMillis: 1500, MemoryBytes: 1 << 30, Gpus: 1},
 		Spec: &v1.NodeSpec{
 			Slots: 4, Capacity: &v1.Resources{CpuMillis: 8000, MemoryBytes: 32 << 30, Gpus: 2}, Provider: "aws", Region: "us-east-1",
@@ -35,7 +35,7 @@ func TestNodeList(t *testing.T) {
 		return &v1.ListNodesResponse{Nodes: []*v1.Node{drained}}, nil
 	}}).start(t)
 	r := m.at(t, "node", "list", "--status", "healthy,unhealthy", "--limit", "0", "--consistency", "stale")
-	r.expect(t, 0, []string{"UNHEALTHY,NO NEW TASKS"}, nil)
+	r.expect(t, 0, []string{"UNHEALTHY,CORDONED"}, nil)
 	r.squeezed().expect(t, 0, []string{"\nn1 HEALTHY 1/4 1.5/8 1GiB/32GiB 1/2 aws us-east-1 2s ago\n"}, nil)
 	wantAsked := &v1.ListNodesRequest{
 		Statuses: []v1.NodeStatus{v1.NodeStatus_NODE_STATUS_HEALTHY, v1.NodeStatus_NODE_STATUS_UNHEALTHY}, PageSize: 1000,

@@ -112,8 +112,8 @@ func testNodeEvents(t *testing.T, m *db.TaskManifest) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		wantChanged(t, "expire", do(t, m, func(int64) *db.Op { return db.ExpireOp(id, n.Renewal) }), 1)
-		wantChanged(t, "expire again", do(t, m, func(int64) *db.Op { return db.ExpireOp(id, n.Renewal) }), 0)
+		wantChanged(t, "expire", do(t, m, func(int64) *db.Op { return db.ExpireOp(id, n.Renewal, 1, 1) }), 1)
+		wantChanged(t, "expire again", do(t, m, func(int64) *db.Op { return db.ExpireOp(id, n.Renewal, 1, 1) }), 0)
 	}
 	beat := func() {
 		t.Helper()

@@ -60,7 +60,7 @@ func testNodeMissing(t *testing.T, m *db.TaskManifest) {
 
 func testHeartbeat(t *testing.T, m *db.TaskManifest) {
 	register(t, m, "beat", 1)
-	wantChanged(t, "expire", do(t, m, func(int64) *db.Op { return db.ExpireOp("beat", 1) }), 1)
+	wantChanged(t, "expire", do(t, m, func(int64) *db.Op { return db.ExpireOp("beat", 1, 1, 1) }), 1)
 	before, _ := m.GetNode(await(t), "beat")
 	if err := m.UpdateNodeHeartbeat(await(t), "beat", 1500, 1<<30, 2); err != nil {
 		t.Fatal(err)
@@ -143,7 +143,7 @@ func testLapse(t *testing.T, m *db.TaskManifest) {
 		t.Fatal(err)
 	}
 	expire := func(renewal int64) db.OpResult {
-		return do(t, m, func(int64) *db.Op { return db.ExpireOp("lapse", renewal) })
+		return do(t, m, func(int64) *db.Op { return db.ExpireOp("lapse", renewal, 1, 1) })
 	}
 	wantChanged(t, "by a renewal that is not the last", expire(1), 0)
 	wantChanged(t, "by the last renewal", expire(2), 1)
@@ -163,7 +163,7 @@ func testListNodes(t *testing.T, m *db.TaskManifest) {
 	for i := range 5 {
 		register(t, m, fmt.Sprintf("list-%d", i), 1)
 	}
-	wantChanged(t, "expire", do(t, m, func(int64) *db.Op { return db.ExpireOp("list-2", 1) }), 1)
+	wantChanged(t, "expire", do(t, m, func(int64) *db.Op { return db.ExpireOp("list-2", 1, 1, 1) }), 1)
 	ids := func(statuses []controlplane.NodeStatus, after string, limit int) (ids []string) {
 		nodes, err := m.ListNodes(await(t), statuses, after, limit)
 		if err != nil {

@@ -70,7 +70,7 @@ func testAssignRefused(t *testing.T, m *db.TaskManifest) {
 	wantCode(t, "a full node", m.AssignTask(await(t), "refuse-2", "refuse-node"), controlplane.CodePrecondition)
 	register(t, m, "refuse-lapsed", 1)
 	n, _ := m.GetNode(await(t), "refuse-lapsed")
-	wantChanged(t, "expire", do(t, m, func(int64) *db.Op { return db.ExpireOp(n.ID, n.Renewal) }), 1)
+	wantChanged(t, "expire", do(t, m, func(int64) *db.Op { return db.ExpireOp(n.ID, n.Renewal, 1, 1) }), 1)
 	wantCode(t, "a node that is not heard", m.AssignTask(await(t), "refuse-2", "refuse-lapsed"), controlplane.CodePrecondition)
 	equal(t, "status", get(t, m, "refuse-2").Status, controlplane.TaskPending)
 }

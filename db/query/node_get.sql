@@ -2,6 +2,8 @@
 SELECT n.id, n.session_id, n.status, n.schedulable, n.renewal, n.slots, n.cpu_millis, n.memory_bytes, n.disk_bytes, n.gpus, n.custom, n.exec,
        n.functions, n.labels, n.provider, n.region, n.zone, n.instance_type, n.version, n.spot, n.price_micros_per_hour,
        n.used_cpu_millis, n.used_memory_bytes, n.create_time_ms, n.heartbeat_time_ms,
+       n.polling, n.drain_time_ms, n.drain_deadline_time_ms, n.drain_tasks, n.terminating_time_ms,
+       n.lapses, n.lapse_time_ms, n.probation_end_time_ms,
        (SELECT count(*) FROM tasks t WHERE t.node_id = n.id AND t.status IN ('ASSIGNED', 'RUNNING')) AS running_tasks,
        (SELECT json_array(coalesce(sum(c.cpu_millis), 0), coalesce(sum(c.memory_bytes), 0), coalesce(sum(c.disk_bytes), 0), coalesce(sum(c.gpus), 0))
         FROM tasks t JOIN task_classes c ON c.id = t.class_id

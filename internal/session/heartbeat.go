@@ -31,6 +31,8 @@ func (s *session) obey(stops []*controlplanev1.StopAttempt) {
 		case at == nil: // it has ended meanwhile
 		case stop.GetReason() == controlplane.StopCancelled:
 			at.stop(Cancelled, s.cfg.StopGrace)
+		case stop.GetReason() == controlplane.StopDrained:
+			at.stop(HandedBack, s.cfg.StopGrace)
 		default:
 			if !at.IsDropped() {
 				s.log.Warn("task is no longer this node's: stopped and dropped", "task", at.key.task, "attempt", at.key.number)

@@ -164,7 +164,7 @@ func (g *generator) operation(nowMs int64) *db.Op {
 	case 11:
 		return db.DevicesOp(h.NodeID, g.devices())
 	case 12:
-		return db.ExpireOp(h.NodeID, g.rand.Int64N(4))
+		return db.ExpireOp(h.NodeID, g.rand.Int64N(4), 1, 1)
 	}
 	return db.RenewOp(h.NodeID, g.session(), &controlplane.NodeUsage{CPUMillis: g.rand.Int64N(9000), MemoryBytes: g.integer()}, 0, nowMs)
 }

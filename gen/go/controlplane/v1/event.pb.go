@@ -57,6 +57,9 @@ const (
 	EventType_EVENT_TYPE_NODE_EXPIRED EventType = 23
 	// A node that was UNHEALTHY or UNKNOWN is heard again, in the same session.
 	EventType_EVENT_TYPE_NODE_BACK EventType = 24
+	// Whether a node is given tasks was changed; the reason tells how: "cordoned",
+	// "uncordoned", "draining", "terminating".
+	EventType_EVENT_TYPE_NODE_SCHEDULING_CHANGED EventType = 25
 )
 
 // Enum value maps for EventType.
@@ -76,22 +79,24 @@ var (
 		22: "EVENT_TYPE_NODE_SESSION_REPLACED",
 		23: "EVENT_TYPE_NODE_EXPIRED",
 		24: "EVENT_TYPE_NODE_BACK",
+		25: "EVENT_TYPE_NODE_SCHEDULING_CHANGED",
 	}
 	EventType_value = map[string]int32{
-		"EVENT_TYPE_UNSPECIFIED":           0,
-		"EVENT_TYPE_TASK_SUBMITTED":        1,
-		"EVENT_TYPE_TASK_ASSIGNED":         2,
-		"EVENT_TYPE_TASK_STARTED":          3,
-		"EVENT_TYPE_TASK_REQUEUED":         4,
-		"EVENT_TYPE_TASK_CANCEL_REQUESTED": 5,
-		"EVENT_TYPE_TASK_COMPLETED":        6,
-		"EVENT_TYPE_TASK_FAILED":           7,
-		"EVENT_TYPE_TASK_CANCELLED":        8,
-		"EVENT_TYPE_NODE_REGISTERED":       20,
-		"EVENT_TYPE_NODE_UPDATED":          21,
-		"EVENT_TYPE_NODE_SESSION_REPLACED": 22,
-		"EVENT_TYPE_NODE_EXPIRED":          23,
-		"EVENT_TYPE_NODE_BACK":             24,
+		"EVENT_TYPE_UNSPECIFIED":             0,
+		"EVENT_TYPE_TASK_SUBMITTED":          1,
+		"EVENT_TYPE_TASK_ASSIGNED":           2,
+		"EVENT_TYPE_TASK_STARTED":            3,
+		"EVENT_TYPE_TASK_REQUEUED":           4,
+		"EVENT_TYPE_TASK_CANCEL_REQUESTED":   5,
+		"EVENT_TYPE_TASK_COMPLETED":          6,
+		"EVENT_TYPE_TASK_FAILED":             7,
+		"EVENT_TYPE_TASK_CANCELLED":          8,
+		"EVENT_TYPE_NODE_REGISTERED":         20,
+		"EVENT_TYPE_NODE_UPDATED":            21,
+		"EVENT_TYPE_NODE_SESSION_REPLACED":   22,
+		"EVENT_TYPE_NODE_EXPIRED":            23,
+		"EVENT_TYPE_NODE_BACK":               24,
+		"EVENT_TYPE_NODE_SCHEDULING_CHANGED": 25,
 	}
 )
 
@@ -669,7 +674,7 @@ const file_controlplane_v1_event_proto_rawDesc = "" +
 	"\x12ListEventsResponse\x12.\n" +
 	"\x06events\x18\x01 \x03(\v2\x16.controlplane.v1.EventR\x06events\x12\x1f\n" +
 	"\vnext_cursor\x18\x02 \x01(\tR\n" +
-	"nextCursor*\xb9\x03\n" +
+	"nextCursor*\xe1\x03\n" +
 	"\tEventType\x12\x1a\n" +
 	"\x16EVENT_TYPE_UNSPECIFIED\x10\x00\x12\x1d\n" +
 	"\x19EVENT_TYPE_TASK_SUBMITTED\x10\x01\x12\x1c\n" +
@@ -684,7 +689,8 @@ const file_controlplane_v1_event_proto_rawDesc = "" +
 	"\x17EVENT_TYPE_NODE_UPDATED\x10\x15\x12$\n" +
 	" EVENT_TYPE_NODE_SESSION_REPLACED\x10\x16\x12\x1b\n" +
 	"\x17EVENT_TYPE_NODE_EXPIRED\x10\x17\x12\x18\n" +
-	"\x14EVENT_TYPE_NODE_BACK\x10\x182\xc6\x01\n" +
+	"\x14EVENT_TYPE_NODE_BACK\x10\x18\x12&\n" +
+	"\"EVENT_TYPE_NODE_SCHEDULING_CHANGED\x10\x192\xc6\x01\n" +
 	"\fEventService\x12Z\n" +
 	"\vWatchEvents\x12#.controlplane.v1.WatchEventsRequest\x1a$.controlplane.v1.WatchEventsResponse0\x01\x12Z\n" +
 	"\n" +

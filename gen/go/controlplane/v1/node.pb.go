@@ -377,6 +377,20 @@ type Node struct {
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// When its lease was last renewed.
 	HeartbeatTime *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=heartbeat_time,json=heartbeatTime,proto3" json:"heartbeat_time,omitempty"`
+	// It asks for work, or did when it last had a free slot. A node that keeps its
+	// lease and does not ask gets none.
+	Polling bool `protobuf:"varint,11,opt,name=polling,proto3" json:"polling,omitempty"`
+	// Set while it is drained, and after.
+	Drain *NodeDrain `protobuf:"bytes,12,opt,name=drain,proto3" json:"drain,omitempty"`
+	// When the machine is going to be taken away, as the node said. It gets no new
+	// tasks, and what it runs is stopped and put back 30 s before.
+	TerminatingTime *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=terminating_time,json=terminatingTime,proto3" json:"terminating_time,omitempty"`
+	// Until when it gets no tasks because its lease lapsed too often: three times or
+	// more, each within 10 min of the one before. It is held back for 1 min once it is
+	// heard again, twice as long after each further lapse, at most 16 min.
+	ProbationEndTime *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=probation_end_time,json=probationEndTime,proto3" json:"probation_end_time,omitempty"`
+	// How often its lease lapsed, each time within 10 min of the one before.
+	Lapses        int32 `protobuf:"varint,15,opt,name=lapses,proto3" json:"lapses,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -481,6 +495,390 @@ func (x *Node) GetHeartbeatTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Node) GetPolling() bool {
+	if x != nil {
+		return x.Polling
+	}
+	return false
+}
+
+func (x *Node) GetDrain() *NodeDrain {
+	if x != nil {
+		return x.Drain
+	}
+	return nil
+}
+
+func (x *Node) GetTerminatingTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.TerminatingTime
+	}
+	return nil
+}
+
+func (x *Node) GetProbationEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ProbationEndTime
+	}
+	return nil
+}
+
+func (x *Node) GetLapses() int32 {
+	if x != nil {
+		return x.Lapses
+	}
+	return 0
+}
+
+// NodeDrain is how far a drain is. It is over when the node's running_tasks is 0.
+type NodeDrain struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// When it was asked for.
+	StartTime *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	// When what still runs is stopped; not set if it is waited for without end.
+	Deadline *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=deadline,proto3" json:"deadline,omitempty"`
+	// How many tasks the node held at the start.
+	InitialTasks  int32 `protobuf:"varint,3,opt,name=initial_tasks,json=initialTasks,proto3" json:"initial_tasks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodeDrain) Reset() {
+	*x = NodeDrain{}
+	mi := &file_controlplane_v1_node_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeDrain) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeDrain) ProtoMessage() {}
+
+func (x *NodeDrain) ProtoReflect() protoreflect.Message {
+	mi := &file_controlplane_v1_node_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeDrain.ProtoReflect.Descriptor instead.
+func (*NodeDrain) Descriptor() ([]byte, []int) {
+	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *NodeDrain) GetStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartTime
+	}
+	return nil
+}
+
+func (x *NodeDrain) GetDeadline() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Deadline
+	}
+	return nil
+}
+
+func (x *NodeDrain) GetInitialTasks() int32 {
+	if x != nil {
+		return x.InitialTasks
+	}
+	return 0
+}
+
+// CordonNodeRequest names a node.
+type CordonNodeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id.
+	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CordonNodeRequest) Reset() {
+	*x = CordonNodeRequest{}
+	mi := &file_controlplane_v1_node_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CordonNodeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CordonNodeRequest) ProtoMessage() {}
+
+func (x *CordonNodeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_controlplane_v1_node_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CordonNodeRequest.ProtoReflect.Descriptor instead.
+func (*CordonNodeRequest) Descriptor() ([]byte, []int) {
+	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *CordonNodeRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+// CordonNodeResponse holds the node after that.
+type CordonNodeResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The node.
+	Node          *Node `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CordonNodeResponse) Reset() {
+	*x = CordonNodeResponse{}
+	mi := &file_controlplane_v1_node_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CordonNodeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CordonNodeResponse) ProtoMessage() {}
+
+func (x *CordonNodeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_controlplane_v1_node_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CordonNodeResponse.ProtoReflect.Descriptor instead.
+func (*CordonNodeResponse) Descriptor() ([]byte, []int) {
+	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *CordonNodeResponse) GetNode() *Node {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
+// UncordonNodeRequest names a node.
+type UncordonNodeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id.
+	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UncordonNodeRequest) Reset() {
+	*x = UncordonNodeRequest{}
+	mi := &file_controlplane_v1_node_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UncordonNodeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UncordonNodeRequest) ProtoMessage() {}
+
+func (x *UncordonNodeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_controlplane_v1_node_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UncordonNodeRequest.ProtoReflect.Descriptor instead.
+func (*UncordonNodeRequest) Descriptor() ([]byte, []int) {
+	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *UncordonNodeRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+// UncordonNodeResponse holds the node after that.
+type UncordonNodeResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The node.
+	Node          *Node `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UncordonNodeResponse) Reset() {
+	*x = UncordonNodeResponse{}
+	mi := &file_controlplane_v1_node_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UncordonNodeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UncordonNodeResponse) ProtoMessage() {}
+
+func (x *UncordonNodeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_controlplane_v1_node_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UncordonNodeResponse.ProtoReflect.Descriptor instead.
+func (*UncordonNodeResponse) Descriptor() ([]byte, []int) {
+	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *UncordonNodeResponse) GetNode() *Node {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
+// DrainNodeRequest names a node.
+type DrainNodeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// How long to wait for what it runs, 0 to 30 days; without end when not set.
+	Deadline      *durationpb.Duration `protobuf:"bytes,2,opt,name=deadline,proto3" json:"deadline,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrainNodeRequest) Reset() {
+	*x = DrainNodeRequest{}
+	mi := &file_controlplane_v1_node_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrainNodeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrainNodeRequest) ProtoMessage() {}
+
+func (x *DrainNodeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_controlplane_v1_node_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrainNodeRequest.ProtoReflect.Descriptor instead.
+func (*DrainNodeRequest) Descriptor() ([]byte, []int) {
+	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *DrainNodeRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *DrainNodeRequest) GetDeadline() *durationpb.Duration {
+	if x != nil {
+		return x.Deadline
+	}
+	return nil
+}
+
+// DrainNodeResponse holds the node after that.
+type DrainNodeResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The node.
+	Node          *Node `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrainNodeResponse) Reset() {
+	*x = DrainNodeResponse{}
+	mi := &file_controlplane_v1_node_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrainNodeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrainNodeResponse) ProtoMessage() {}
+
+func (x *DrainNodeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_controlplane_v1_node_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrainNodeResponse.ProtoReflect.Descriptor instead.
+func (*DrainNodeResponse) Descriptor() ([]byte, []int) {
+	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *DrainNodeResponse) GetNode() *Node {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
 // HeldAttempt is an attempt that a node has and has not reported yet.
 type HeldAttempt struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -494,7 +892,7 @@ type HeldAttempt struct {
 
 func (x *HeldAttempt) Reset() {
 	*x = HeldAttempt{}
-	mi := &file_controlplane_v1_node_proto_msgTypes[4]
+	mi := &file_controlplane_v1_node_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -506,7 +904,7 @@ func (x *HeldAttempt) String() string {
 func (*HeldAttempt) ProtoMessage() {}
 
 func (x *HeldAttempt) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_node_proto_msgTypes[4]
+	mi := &file_controlplane_v1_node_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -519,7 +917,7 @@ func (x *HeldAttempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeldAttempt.ProtoReflect.Descriptor instead.
 func (*HeldAttempt) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{4}
+	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *HeldAttempt) GetTaskId() string {
@@ -543,8 +941,9 @@ type StopAttempt struct {
 	TaskId string `protobuf:"bytes,1,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
 	// The attempt.
 	Attempt int32 `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
-	// "cancelled": stop it and report CANCELLED. "not_yours": stop it and drop
-	// it, the state no longer gives it to this node.
+	// "cancelled": stop it and report CANCELLED. "drained": stop it and report
+	// PENDING, it is to run elsewhere. "not_yours": stop it and drop it, the state no
+	// longer gives it to this node.
 	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -552,7 +951,7 @@ type StopAttempt struct {
 
 func (x *StopAttempt) Reset() {
 	*x = StopAttempt{}
-	mi := &file_controlplane_v1_node_proto_msgTypes[5]
+	mi := &file_controlplane_v1_node_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -564,7 +963,7 @@ func (x *StopAttempt) String() string {
 func (*StopAttempt) ProtoMessage() {}
 
 func (x *StopAttempt) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_node_proto_msgTypes[5]
+	mi := &file_controlplane_v1_node_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -577,7 +976,7 @@ func (x *StopAttempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopAttempt.ProtoReflect.Descriptor instead.
 func (*StopAttempt) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{5}
+	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *StopAttempt) GetTaskId() string {
@@ -614,14 +1013,17 @@ type HeartbeatRequest struct {
 	// What it measured.
 	Usage *NodeUsage `protobuf:"bytes,4,opt,name=usage,proto3" json:"usage,omitempty"`
 	// Every attempt that it holds; at most 10,000.
-	Held          []*HeldAttempt `protobuf:"bytes,5,rep,name=held,proto3" json:"held,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Held []*HeldAttempt `protobuf:"bytes,5,rep,name=held,proto3" json:"held,omitempty"`
+	// When the machine is going to be taken away, once the node knows; it stays known
+	// for the rest of the session. 1970 to 2099.
+	TerminatingTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=terminating_time,json=terminatingTime,proto3" json:"terminating_time,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *HeartbeatRequest) Reset() {
 	*x = HeartbeatRequest{}
-	mi := &file_controlplane_v1_node_proto_msgTypes[6]
+	mi := &file_controlplane_v1_node_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -633,7 +1035,7 @@ func (x *HeartbeatRequest) String() string {
 func (*HeartbeatRequest) ProtoMessage() {}
 
 func (x *HeartbeatRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_node_proto_msgTypes[6]
+	mi := &file_controlplane_v1_node_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -646,7 +1048,7 @@ func (x *HeartbeatRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatRequest.ProtoReflect.Descriptor instead.
 func (*HeartbeatRequest) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{6}
+	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *HeartbeatRequest) GetNodeId() string {
@@ -684,6 +1086,13 @@ func (x *HeartbeatRequest) GetHeld() []*HeldAttempt {
 	return nil
 }
 
+func (x *HeartbeatRequest) GetTerminatingTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.TerminatingTime
+	}
+	return nil
+}
+
 // HeartbeatResponse says how long the lease lasts.
 type HeartbeatResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -697,7 +1106,7 @@ type HeartbeatResponse struct {
 
 func (x *HeartbeatResponse) Reset() {
 	*x = HeartbeatResponse{}
-	mi := &file_controlplane_v1_node_proto_msgTypes[7]
+	mi := &file_controlplane_v1_node_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -709,7 +1118,7 @@ func (x *HeartbeatResponse) String() string {
 func (*HeartbeatResponse) ProtoMessage() {}
 
 func (x *HeartbeatResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_node_proto_msgTypes[7]
+	mi := &file_controlplane_v1_node_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -722,7 +1131,7 @@ func (x *HeartbeatResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatResponse.ProtoReflect.Descriptor instead.
 func (*HeartbeatResponse) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{7}
+	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *HeartbeatResponse) GetLease() *durationpb.Duration {
@@ -763,7 +1172,7 @@ type PollTaskRequest struct {
 
 func (x *PollTaskRequest) Reset() {
 	*x = PollTaskRequest{}
-	mi := &file_controlplane_v1_node_proto_msgTypes[8]
+	mi := &file_controlplane_v1_node_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -775,7 +1184,7 @@ func (x *PollTaskRequest) String() string {
 func (*PollTaskRequest) ProtoMessage() {}
 
 func (x *PollTaskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_node_proto_msgTypes[8]
+	mi := &file_controlplane_v1_node_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -788,7 +1197,7 @@ func (x *PollTaskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PollTaskRequest.ProtoReflect.Descriptor instead.
 func (*PollTaskRequest) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{8}
+	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PollTaskRequest) GetNodeId() string {
@@ -849,7 +1258,7 @@ type PollTaskResponse struct {
 
 func (x *PollTaskResponse) Reset() {
 	*x = PollTaskResponse{}
-	mi := &file_controlplane_v1_node_proto_msgTypes[9]
+	mi := &file_controlplane_v1_node_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -861,7 +1270,7 @@ func (x *PollTaskResponse) String() string {
 func (*PollTaskResponse) ProtoMessage() {}
 
 func (x *PollTaskResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_node_proto_msgTypes[9]
+	mi := &file_controlplane_v1_node_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -874,7 +1283,7 @@ func (x *PollTaskResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PollTaskResponse.ProtoReflect.Descriptor instead.
 func (*PollTaskResponse) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{9}
+	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *PollTaskResponse) GetTasks() []*Task {
@@ -929,7 +1338,7 @@ type TaskResult struct {
 
 func (x *TaskResult) Reset() {
 	*x = TaskResult{}
-	mi := &file_controlplane_v1_node_proto_msgTypes[10]
+	mi := &file_controlplane_v1_node_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -941,7 +1350,7 @@ func (x *TaskResult) String() string {
 func (*TaskResult) ProtoMessage() {}
 
 func (x *TaskResult) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_node_proto_msgTypes[10]
+	mi := &file_controlplane_v1_node_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -954,7 +1363,7 @@ func (x *TaskResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskResult.ProtoReflect.Descriptor instead.
 func (*TaskResult) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{10}
+	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *TaskResult) GetTaskId() string {
@@ -1054,7 +1463,7 @@ type ReportTaskResultRequest struct {
 
 func (x *ReportTaskResultRequest) Reset() {
 	*x = ReportTaskResultRequest{}
-	mi := &file_controlplane_v1_node_proto_msgTypes[11]
+	mi := &file_controlplane_v1_node_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1066,7 +1475,7 @@ func (x *ReportTaskResultRequest) String() string {
 func (*ReportTaskResultRequest) ProtoMessage() {}
 
 func (x *ReportTaskResultRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_node_proto_msgTypes[11]
+	mi := &file_controlplane_v1_node_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1079,7 +1488,7 @@ func (x *ReportTaskResultRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportTaskResultRequest.ProtoReflect.Descriptor instead.
 func (*ReportTaskResultRequest) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{11}
+	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ReportTaskResultRequest) GetTaskId() string {
@@ -1171,7 +1580,7 @@ type ReportTaskResultResponse struct {
 
 func (x *ReportTaskResultResponse) Reset() {
 	*x = ReportTaskResultResponse{}
-	mi := &file_controlplane_v1_node_proto_msgTypes[12]
+	mi := &file_controlplane_v1_node_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1183,7 +1592,7 @@ func (x *ReportTaskResultResponse) String() string {
 func (*ReportTaskResultResponse) ProtoMessage() {}
 
 func (x *ReportTaskResultResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_node_proto_msgTypes[12]
+	mi := &file_controlplane_v1_node_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1196,7 +1605,7 @@ func (x *ReportTaskResultResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportTaskResultResponse.ProtoReflect.Descriptor instead.
 func (*ReportTaskResultResponse) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{12}
+	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ReportTaskResultResponse) GetStatus() TaskStatus {
@@ -1226,7 +1635,7 @@ type ReportTaskResultsRequest struct {
 
 func (x *ReportTaskResultsRequest) Reset() {
 	*x = ReportTaskResultsRequest{}
-	mi := &file_controlplane_v1_node_proto_msgTypes[13]
+	mi := &file_controlplane_v1_node_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1238,7 +1647,7 @@ func (x *ReportTaskResultsRequest) String() string {
 func (*ReportTaskResultsRequest) ProtoMessage() {}
 
 func (x *ReportTaskResultsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_node_proto_msgTypes[13]
+	mi := &file_controlplane_v1_node_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1251,7 +1660,7 @@ func (x *ReportTaskResultsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportTaskResultsRequest.ProtoReflect.Descriptor instead.
 func (*ReportTaskResultsRequest) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{13}
+	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ReportTaskResultsRequest) GetNodeId() string {
@@ -1307,7 +1716,7 @@ type ReportTaskResultsResponse struct {
 
 func (x *ReportTaskResultsResponse) Reset() {
 	*x = ReportTaskResultsResponse{}
-	mi := &file_controlplane_v1_node_proto_msgTypes[14]
+	mi := &file_controlplane_v1_node_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1319,7 +1728,7 @@ func (x *ReportTaskResultsResponse) String() string {
 func (*ReportTaskResultsResponse) ProtoMessage() {}
 
 func (x *ReportTaskResultsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_node_proto_msgTypes[14]
+	mi := &file_controlplane_v1_node_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1332,7 +1741,7 @@ func (x *ReportTaskResultsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportTaskResultsResponse.ProtoReflect.Descriptor instead.
 func (*ReportTaskResultsResponse) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{14}
+	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ReportTaskResultsResponse) GetOutcomes() []*ReportOutcome {
@@ -1379,7 +1788,7 @@ type ReportOutcome struct {
 
 func (x *ReportOutcome) Reset() {
 	*x = ReportOutcome{}
-	mi := &file_controlplane_v1_node_proto_msgTypes[15]
+	mi := &file_controlplane_v1_node_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1391,7 +1800,7 @@ func (x *ReportOutcome) String() string {
 func (*ReportOutcome) ProtoMessage() {}
 
 func (x *ReportOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_node_proto_msgTypes[15]
+	mi := &file_controlplane_v1_node_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1404,7 +1813,7 @@ func (x *ReportOutcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportOutcome.ProtoReflect.Descriptor instead.
 func (*ReportOutcome) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{15}
+	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ReportOutcome) GetOutcome() isReportOutcome_Outcome {
@@ -1474,7 +1883,7 @@ type ListNodesRequest struct {
 
 func (x *ListNodesRequest) Reset() {
 	*x = ListNodesRequest{}
-	mi := &file_controlplane_v1_node_proto_msgTypes[16]
+	mi := &file_controlplane_v1_node_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1486,7 +1895,7 @@ func (x *ListNodesRequest) String() string {
 func (*ListNodesRequest) ProtoMessage() {}
 
 func (x *ListNodesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_node_proto_msgTypes[16]
+	mi := &file_controlplane_v1_node_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1499,7 +1908,7 @@ func (x *ListNodesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNodesRequest.ProtoReflect.Descriptor instead.
 func (*ListNodesRequest) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{16}
+	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ListNodesRequest) GetStatuses() []NodeStatus {
@@ -1557,7 +1966,7 @@ type ListNodesResponse struct {
 
 func (x *ListNodesResponse) Reset() {
 	*x = ListNodesResponse{}
-	mi := &file_controlplane_v1_node_proto_msgTypes[17]
+	mi := &file_controlplane_v1_node_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1569,7 +1978,7 @@ func (x *ListNodesResponse) String() string {
 func (*ListNodesResponse) ProtoMessage() {}
 
 func (x *ListNodesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_node_proto_msgTypes[17]
+	mi := &file_controlplane_v1_node_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1582,7 +1991,7 @@ func (x *ListNodesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNodesResponse.ProtoReflect.Descriptor instead.
 func (*ListNodesResponse) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{17}
+	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ListNodesResponse) GetNodes() []*Node {
@@ -1619,7 +2028,7 @@ type GetNodeRequest struct {
 
 func (x *GetNodeRequest) Reset() {
 	*x = GetNodeRequest{}
-	mi := &file_controlplane_v1_node_proto_msgTypes[18]
+	mi := &file_controlplane_v1_node_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1631,7 +2040,7 @@ func (x *GetNodeRequest) String() string {
 func (*GetNodeRequest) ProtoMessage() {}
 
 func (x *GetNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_node_proto_msgTypes[18]
+	mi := &file_controlplane_v1_node_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1644,7 +2053,7 @@ func (x *GetNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetNodeRequest.ProtoReflect.Descriptor instead.
 func (*GetNodeRequest) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{18}
+	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *GetNodeRequest) GetId() string {
@@ -1686,7 +2095,7 @@ type GetNodeResponse struct {
 
 func (x *GetNodeResponse) Reset() {
 	*x = GetNodeResponse{}
-	mi := &file_controlplane_v1_node_proto_msgTypes[19]
+	mi := &file_controlplane_v1_node_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1698,7 +2107,7 @@ func (x *GetNodeResponse) String() string {
 func (*GetNodeResponse) ProtoMessage() {}
 
 func (x *GetNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_node_proto_msgTypes[19]
+	mi := &file_controlplane_v1_node_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1711,7 +2120,7 @@ func (x *GetNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetNodeResponse.ProtoReflect.Descriptor instead.
 func (*GetNodeResponse) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{19}
+	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *GetNodeResponse) GetNode() *Node {
@@ -1754,7 +2163,7 @@ const file_controlplane_v1_node_proto_rawDesc = "" +
 	"\tNodeUsage\x12&\n" +
 	"\n" +
 	"cpu_millis\x18\x01 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\tcpuMillis\x12*\n" +
-	"\fmemory_bytes\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\vmemoryBytes\"\xca\x03\n" +
+	"\fmemory_bytes\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\vmemoryBytes\"\xbf\x05\n" +
 	"\x04Node\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
 	"\n" +
@@ -1768,21 +2177,46 @@ const file_controlplane_v1_node_proto_rawDesc = "" +
 	"\vcreate_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\x12A\n" +
 	"\x0eheartbeat_time\x18\n" +
-	" \x01(\v2\x1a.google.protobuf.TimestampR\rheartbeatTime\"T\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\rheartbeatTime\x12\x18\n" +
+	"\apolling\x18\v \x01(\bR\apolling\x120\n" +
+	"\x05drain\x18\f \x01(\v2\x1a.controlplane.v1.NodeDrainR\x05drain\x12E\n" +
+	"\x10terminating_time\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\x0fterminatingTime\x12H\n" +
+	"\x12probation_end_time\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\x10probationEndTime\x12\x16\n" +
+	"\x06lapses\x18\x0f \x01(\x05R\x06lapses\"\xa3\x01\n" +
+	"\tNodeDrain\x129\n" +
+	"\n" +
+	"start_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x126\n" +
+	"\bdeadline\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\bdeadline\x12#\n" +
+	"\rinitial_tasks\x18\x03 \x01(\x05R\finitialTasks\".\n" +
+	"\x11CordonNodeRequest\x12\x19\n" +
+	"\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04 \x01(?R\x02id\"?\n" +
+	"\x12CordonNodeResponse\x12)\n" +
+	"\x04node\x18\x01 \x01(\v2\x15.controlplane.v1.NodeR\x04node\"0\n" +
+	"\x13UncordonNodeRequest\x12\x19\n" +
+	"\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04 \x01(?R\x02id\"A\n" +
+	"\x14UncordonNodeResponse\x12)\n" +
+	"\x04node\x18\x01 \x01(\v2\x15.controlplane.v1.NodeR\x04node\"u\n" +
+	"\x10DrainNodeRequest\x12\x19\n" +
+	"\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04 \x01(?R\x02id\x12F\n" +
+	"\bdeadline\x18\x02 \x01(\v2\x19.google.protobuf.DurationB\x0f\xbaH\f\xaa\x01\t\"\x05\b\x80\x9a\x9e\x012\x00R\bdeadline\">\n" +
+	"\x11DrainNodeResponse\x12)\n" +
+	"\x04node\x18\x01 \x01(\v2\x15.controlplane.v1.NodeR\x04node\"T\n" +
 	"\vHeldAttempt\x12\"\n" +
 	"\atask_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04 \x01(@R\x06taskId\x12!\n" +
 	"\aattempt\x18\x02 \x01(\x05B\a\xbaH\x04\x1a\x02(\x01R\aattempt\"X\n" +
 	"\vStopAttempt\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\x05R\aattempt\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"\x9d\x02\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xf6\x02\n" +
 	"\x10HeartbeatRequest\x12A\n" +
 	"\anode_id\x18\x01 \x01(\tB(\xbaH%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$R\x06nodeId\x12(\n" +
 	"\n" +
 	"session_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04 \x01(@R\tsessionId\x12-\n" +
 	"\x04spec\x18\x03 \x01(\v2\x19.controlplane.v1.NodeSpecR\x04spec\x120\n" +
 	"\x05usage\x18\x04 \x01(\v2\x1a.controlplane.v1.NodeUsageR\x05usage\x12;\n" +
-	"\x04held\x18\x05 \x03(\v2\x1c.controlplane.v1.HeldAttemptB\t\xbaH\x06\x92\x01\x03\x10\x90NR\x04held\"v\n" +
+	"\x04held\x18\x05 \x03(\v2\x1c.controlplane.v1.HeldAttemptB\t\xbaH\x06\x92\x01\x03\x10\x90NR\x04held\x12W\n" +
+	"\x10terminating_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampB\x10\xbaH\r\xb2\x01\n" +
+	"\x1a\x06\b\x80\xae\x99\xa4\x0f2\x00R\x0fterminatingTime\"v\n" +
 	"\x11HeartbeatResponse\x12/\n" +
 	"\x05lease\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x05lease\x120\n" +
 	"\x04stop\x18\x02 \x03(\v2\x1c.controlplane.v1.StopAttemptR\x04stop\"\xc6\x02\n" +
@@ -1875,14 +2309,18 @@ const file_controlplane_v1_node_proto_rawDesc = "" +
 	"\x17NODE_STATUS_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13NODE_STATUS_HEALTHY\x10\x01\x12\x19\n" +
 	"\x15NODE_STATUS_UNHEALTHY\x10\x02\x12\x17\n" +
-	"\x13NODE_STATUS_UNKNOWN\x10\x032\xb3\x04\n" +
+	"\x13NODE_STATUS_UNKNOWN\x10\x032\xbb\x06\n" +
 	"\vNodeService\x12R\n" +
 	"\tHeartbeat\x12!.controlplane.v1.HeartbeatRequest\x1a\".controlplane.v1.HeartbeatResponse\x12O\n" +
 	"\bPollTask\x12 .controlplane.v1.PollTaskRequest\x1a!.controlplane.v1.PollTaskResponse\x12g\n" +
 	"\x10ReportTaskResult\x12(.controlplane.v1.ReportTaskResultRequest\x1a).controlplane.v1.ReportTaskResultResponse\x12j\n" +
 	"\x11ReportTaskResults\x12).controlplane.v1.ReportTaskResultsRequest\x1a*.controlplane.v1.ReportTaskResultsResponse\x12W\n" +
 	"\tListNodes\x12!.controlplane.v1.ListNodesRequest\x1a\".controlplane.v1.ListNodesResponse\"\x03\x90\x02\x01\x12Q\n" +
-	"\aGetNode\x12\x1f.controlplane.v1.GetNodeRequest\x1a .controlplane.v1.GetNodeResponse\"\x03\x90\x02\x01B\xd0\x01\n" +
+	"\aGetNode\x12\x1f.controlplane.v1.GetNodeRequest\x1a .controlplane.v1.GetNodeResponse\"\x03\x90\x02\x01\x12U\n" +
+	"\n" +
+	"CordonNode\x12\".controlplane.v1.CordonNodeRequest\x1a#.controlplane.v1.CordonNodeResponse\x12[\n" +
+	"\fUncordonNode\x12$.controlplane.v1.UncordonNodeRequest\x1a%.controlplane.v1.UncordonNodeResponse\x12R\n" +
+	"\tDrainNode\x12!.controlplane.v1.DrainNodeRequest\x1a\".controlplane.v1.DrainNodeResponseB\xd0\x01\n" +
 	"\x13com.controlplane.v1B\tNodeProtoP\x01ZQgithub.com/raft-control-plane/control-plane/gen/go/controlplane/v1;controlplanev1\xa2\x02\x03CXX\xaa\x02\x0fControlplane.V1\xca\x02\x0fControlplane\\V1\xe2\x02\x1bControlplane\\V1\\GPBMetadata\xea\x02\x10Controlplane::V1b\x06proto3"
 
 var (
@@ -1898,95 +2336,118 @@ func file_controlplane_v1_node_proto_rawDescGZIP() []byte {
 }
 
 var file_controlplane_v1_node_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_controlplane_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_controlplane_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_controlplane_v1_node_proto_goTypes = []any{
 	(NodeStatus)(0),                   // 0: controlplane.v1.NodeStatus
 	(*NodeSpec)(nil),                  // 1: controlplane.v1.NodeSpec
 	(*GpuDevice)(nil),                 // 2: controlplane.v1.GpuDevice
 	(*NodeUsage)(nil),                 // 3: controlplane.v1.NodeUsage
 	(*Node)(nil),                      // 4: controlplane.v1.Node
-	(*HeldAttempt)(nil),               // 5: controlplane.v1.HeldAttempt
-	(*StopAttempt)(nil),               // 6: controlplane.v1.StopAttempt
-	(*HeartbeatRequest)(nil),          // 7: controlplane.v1.HeartbeatRequest
-	(*HeartbeatResponse)(nil),         // 8: controlplane.v1.HeartbeatResponse
-	(*PollTaskRequest)(nil),           // 9: controlplane.v1.PollTaskRequest
-	(*PollTaskResponse)(nil),          // 10: controlplane.v1.PollTaskResponse
-	(*TaskResult)(nil),                // 11: controlplane.v1.TaskResult
-	(*ReportTaskResultRequest)(nil),   // 12: controlplane.v1.ReportTaskResultRequest
-	(*ReportTaskResultResponse)(nil),  // 13: controlplane.v1.ReportTaskResultResponse
-	(*ReportTaskResultsRequest)(nil),  // 14: controlplane.v1.ReportTaskResultsRequest
-	(*ReportTaskResultsResponse)(nil), // 15: controlplane.v1.ReportTaskResultsResponse
-	(*ReportOutcome)(nil),             // 16: controlplane.v1.ReportOutcome
-	(*ListNodesRequest)(nil),          // 17: controlplane.v1.ListNodesRequest
-	(*ListNodesResponse)(nil),         // 18: controlplane.v1.ListNodesResponse
-	(*GetNodeRequest)(nil),            // 19: controlplane.v1.GetNodeRequest
-	(*GetNodeResponse)(nil),           // 20: controlplane.v1.GetNodeResponse
-	nil,                               // 21: controlplane.v1.NodeSpec.LabelsEntry
-	(*Resources)(nil),                 // 22: controlplane.v1.Resources
-	(*timestamppb.Timestamp)(nil),     // 23: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),       // 24: google.protobuf.Duration
-	(*Task)(nil),                      // 25: controlplane.v1.Task
-	(TaskStatus)(0),                   // 26: controlplane.v1.TaskStatus
-	(*ItemError)(nil),                 // 27: controlplane.v1.ItemError
-	(Consistency)(0),                  // 28: controlplane.v1.Consistency
+	(*NodeDrain)(nil),                 // 5: controlplane.v1.NodeDrain
+	(*CordonNodeRequest)(nil),         // 6: controlplane.v1.CordonNodeRequest
+	(*CordonNodeResponse)(nil),        // 7: controlplane.v1.CordonNodeResponse
+	(*UncordonNodeRequest)(nil),       // 8: controlplane.v1.UncordonNodeRequest
+	(*UncordonNodeResponse)(nil),      // 9: controlplane.v1.UncordonNodeResponse
+	(*DrainNodeRequest)(nil),          // 10: controlplane.v1.DrainNodeRequest
+	(*DrainNodeResponse)(nil),         // 11: controlplane.v1.DrainNodeResponse
+	(*HeldAttempt)(nil),               // 12: controlplane.v1.HeldAttempt
+	(*StopAttempt)(nil),               // 13: controlplane.v1.StopAttempt
+	(*HeartbeatRequest)(nil),          // 14: controlplane.v1.HeartbeatRequest
+	(*HeartbeatResponse)(nil),         // 15: controlplane.v1.HeartbeatResponse
+	(*PollTaskRequest)(nil),           // 16: controlplane.v1.PollTaskRequest
+	(*PollTaskResponse)(nil),          // 17: controlplane.v1.PollTaskResponse
+	(*TaskResult)(nil),                // 18: controlplane.v1.TaskResult
+	(*ReportTaskResultRequest)(nil),   // 19: controlplane.v1.ReportTaskResultRequest
+	(*ReportTaskResultResponse)(nil),  // 20: controlplane.v1.ReportTaskResultResponse
+	(*ReportTaskResultsRequest)(nil),  // 21: controlplane.v1.ReportTaskResultsRequest
+	(*ReportTaskResultsResponse)(nil), // 22: controlplane.v1.ReportTaskResultsResponse
+	(*ReportOutcome)(nil),             // 23: controlplane.v1.ReportOutcome
+	(*ListNodesRequest)(nil),          // 24: controlplane.v1.ListNodesRequest
+	(*ListNodesResponse)(nil),         // 25: controlplane.v1.ListNodesResponse
+	(*GetNodeRequest)(nil),            // 26: controlplane.v1.GetNodeRequest
+	(*GetNodeResponse)(nil),           // 27: controlplane.v1.GetNodeResponse
+	nil,                               // 28: controlplane.v1.NodeSpec.LabelsEntry
+	(*Resources)(nil),                 // 29: controlplane.v1.Resources
+	(*timestamppb.Timestamp)(nil),     // 30: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),       // 31: google.protobuf.Duration
+	(*Task)(nil),                      // 32: controlplane.v1.Task
+	(TaskStatus)(0),                   // 33: controlplane.v1.TaskStatus
+	(*ItemError)(nil),                 // 34: controlplane.v1.ItemError
+	(Consistency)(0),                  // 35: controlplane.v1.Consistency
 }
 var file_controlplane_v1_node_proto_depIdxs = []int32{
-	22, // 0: controlplane.v1.NodeSpec.capacity:type_name -> controlplane.v1.Resources
+	29, // 0: controlplane.v1.NodeSpec.capacity:type_name -> controlplane.v1.Resources
 	2,  // 1: controlplane.v1.NodeSpec.gpu_devices:type_name -> controlplane.v1.GpuDevice
-	21, // 2: controlplane.v1.NodeSpec.labels:type_name -> controlplane.v1.NodeSpec.LabelsEntry
+	28, // 2: controlplane.v1.NodeSpec.labels:type_name -> controlplane.v1.NodeSpec.LabelsEntry
 	1,  // 3: controlplane.v1.Node.spec:type_name -> controlplane.v1.NodeSpec
 	3,  // 4: controlplane.v1.Node.usage:type_name -> controlplane.v1.NodeUsage
 	0,  // 5: controlplane.v1.Node.status:type_name -> controlplane.v1.NodeStatus
-	22, // 6: controlplane.v1.Node.reserved:type_name -> controlplane.v1.Resources
-	23, // 7: controlplane.v1.Node.create_time:type_name -> google.protobuf.Timestamp
-	23, // 8: controlplane.v1.Node.heartbeat_time:type_name -> google.protobuf.Timestamp
-	1,  // 9: controlplane.v1.HeartbeatRequest.spec:type_name -> controlplane.v1.NodeSpec
-	3,  // 10: controlplane.v1.HeartbeatRequest.usage:type_name -> controlplane.v1.NodeUsage
-	5,  // 11: controlplane.v1.HeartbeatRequest.held:type_name -> controlplane.v1.HeldAttempt
-	24, // 12: controlplane.v1.HeartbeatResponse.lease:type_name -> google.protobuf.Duration
-	6,  // 13: controlplane.v1.HeartbeatResponse.stop:type_name -> controlplane.v1.StopAttempt
-	24, // 14: controlplane.v1.PollTaskRequest.wait:type_name -> google.protobuf.Duration
-	5,  // 15: controlplane.v1.PollTaskRequest.held:type_name -> controlplane.v1.HeldAttempt
-	25, // 16: controlplane.v1.PollTaskResponse.tasks:type_name -> controlplane.v1.Task
-	6,  // 17: controlplane.v1.PollTaskResponse.stop:type_name -> controlplane.v1.StopAttempt
-	24, // 18: controlplane.v1.PollTaskResponse.lease:type_name -> google.protobuf.Duration
-	26, // 19: controlplane.v1.TaskResult.status:type_name -> controlplane.v1.TaskStatus
-	24, // 20: controlplane.v1.TaskResult.retry_after:type_name -> google.protobuf.Duration
-	26, // 21: controlplane.v1.ReportTaskResultRequest.status:type_name -> controlplane.v1.TaskStatus
-	24, // 22: controlplane.v1.ReportTaskResultRequest.retry_after:type_name -> google.protobuf.Duration
-	26, // 23: controlplane.v1.ReportTaskResultResponse.status:type_name -> controlplane.v1.TaskStatus
-	11, // 24: controlplane.v1.ReportTaskResultsRequest.results:type_name -> controlplane.v1.TaskResult
-	24, // 25: controlplane.v1.ReportTaskResultsRequest.wait:type_name -> google.protobuf.Duration
-	16, // 26: controlplane.v1.ReportTaskResultsResponse.outcomes:type_name -> controlplane.v1.ReportOutcome
-	25, // 27: controlplane.v1.ReportTaskResultsResponse.tasks:type_name -> controlplane.v1.Task
-	6,  // 28: controlplane.v1.ReportTaskResultsResponse.stop:type_name -> controlplane.v1.StopAttempt
-	24, // 29: controlplane.v1.ReportTaskResultsResponse.lease:type_name -> google.protobuf.Duration
-	26, // 30: controlplane.v1.ReportOutcome.status:type_name -> controlplane.v1.TaskStatus
-	27, // 31: controlplane.v1.ReportOutcome.error:type_name -> controlplane.v1.ItemError
-	0,  // 32: controlplane.v1.ListNodesRequest.statuses:type_name -> controlplane.v1.NodeStatus
-	28, // 33: controlplane.v1.ListNodesRequest.consistency:type_name -> controlplane.v1.Consistency
-	24, // 34: controlplane.v1.ListNodesRequest.max_staleness:type_name -> google.protobuf.Duration
-	4,  // 35: controlplane.v1.ListNodesResponse.nodes:type_name -> controlplane.v1.Node
-	28, // 36: controlplane.v1.GetNodeRequest.consistency:type_name -> controlplane.v1.Consistency
-	24, // 37: controlplane.v1.GetNodeRequest.max_staleness:type_name -> google.protobuf.Duration
-	4,  // 38: controlplane.v1.GetNodeResponse.node:type_name -> controlplane.v1.Node
-	7,  // 39: controlplane.v1.NodeService.Heartbeat:input_type -> controlplane.v1.HeartbeatRequest
-	9,  // 40: controlplane.v1.NodeService.PollTask:input_type -> controlplane.v1.PollTaskRequest
-	12, // 41: controlplane.v1.NodeService.ReportTaskResult:input_type -> controlplane.v1.ReportTaskResultRequest
-	14, // 42: controlplane.v1.NodeService.ReportTaskResults:input_type -> controlplane.v1.ReportTaskResultsRequest
-	17, // 43: controlplane.v1.NodeService.ListNodes:input_type -> controlplane.v1.ListNodesRequest
-	19, // 44: controlplane.v1.NodeService.GetNode:input_type -> controlplane.v1.GetNodeRequest
-	8,  // 45: controlplane.v1.NodeService.Heartbeat:output_type -> controlplane.v1.HeartbeatResponse
-	10, // 46: controlplane.v1.NodeService.PollTask:output_type -> controlplane.v1.PollTaskResponse
-	13, // 47: controlplane.v1.NodeService.ReportTaskResult:output_type -> controlplane.v1.ReportTaskResultResponse
-	15, // 48: controlplane.v1.NodeService.ReportTaskResults:output_type -> controlplane.v1.ReportTaskResultsResponse
-	18, // 49: controlplane.v1.NodeService.ListNodes:output_type -> controlplane.v1.ListNodesResponse
-	20, // 50: controlplane.v1.NodeService.GetNode:output_type -> controlplane.v1.GetNodeResponse
-	45, // [45:51] is the sub-list for method output_type
-	39, // [39:45] is the sub-list for method input_type
-	39, // [39:39] is the sub-list for extension type_name
-	39, // [39:39] is the sub-list for extension extendee
-	0,  // [0:39] is the sub-list for field type_name
+	29, // 6: controlplane.v1.Node.reserved:type_name -> controlplane.v1.Resources
+	30, // 7: controlplane.v1.Node.create_time:type_name -> google.protobuf.Timestamp
+	30, // 8: controlplane.v1.Node.heartbeat_time:type_name -> google.protobuf.Timestamp
+	5,  // 9: controlplane.v1.Node.drain:type_name -> controlplane.v1.NodeDrain
+	30, // 10: controlplane.v1.Node.terminating_time:type_name -> google.protobuf.Timestamp
+	30, // 11: controlplane.v1.Node.probation_end_time:type_name -> google.protobuf.Timestamp
+	30, // 12: controlplane.v1.NodeDrain.start_time:type_name -> google.protobuf.Timestamp
+	30, // 13: controlplane.v1.NodeDrain.deadline:type_name -> google.protobuf.Timestamp
+	4,  // 14: controlplane.v1.CordonNodeResponse.node:type_name -> controlplane.v1.Node
+	4,  // 15: controlplane.v1.UncordonNodeResponse.node:type_name -> controlplane.v1.Node
+	31, // 16: controlplane.v1.DrainNodeRequest.deadline:type_name -> google.protobuf.Duration
+	4,  // 17: controlplane.v1.DrainNodeResponse.node:type_name -> controlplane.v1.Node
+	1,  // 18: controlplane.v1.HeartbeatRequest.spec:type_name -> controlplane.v1.NodeSpec
+	3,  // 19: controlplane.v1.HeartbeatRequest.usage:type_name -> controlplane.v1.NodeUsage
+	12, // 20: controlplane.v1.HeartbeatRequest.held:type_name -> controlplane.v1.HeldAttempt
+	30, // 21: controlplane.v1.HeartbeatRequest.terminating_time:type_name -> google.protobuf.Timestamp
+	31, // 22: controlplane.v1.HeartbeatResponse.lease:type_name -> google.protobuf.Duration
+	13, // 23: controlplane.v1.HeartbeatResponse.stop:type_name -> controlplane.v1.StopAttempt
+	31, // 24: controlplane.v1.PollTaskRequest.wait:type_name -> google.protobuf.Duration
+	12, // 25: controlplane.v1.PollTaskRequest.held:type_name -> controlplane.v1.HeldAttempt
+	32, // 26: controlplane.v1.PollTaskResponse.tasks:type_name -> controlplane.v1.Task
+	13, // 27: controlplane.v1.PollTaskResponse.stop:type_name -> controlplane.v1.StopAttempt
+	31, // 28: controlplane.v1.PollTaskResponse.lease:type_name -> google.protobuf.Duration
+	33, // 29: controlplane.v1.TaskResult.status:type_name -> controlplane.v1.TaskStatus
+	31, // 30: controlplane.v1.TaskResult.retry_after:type_name -> google.protobuf.Duration
+	33, // 31: controlplane.v1.ReportTaskResultRequest.status:type_name -> controlplane.v1.TaskStatus
+	31, // 32: controlplane.v1.ReportTaskResultRequest.retry_after:type_name -> google.protobuf.Duration
+	33, // 33: controlplane.v1.ReportTaskResultResponse.status:type_name -> controlplane.v1.TaskStatus
+	18, // 34: controlplane.v1.ReportTaskResultsRequest.results:type_name -> controlplane.v1.TaskResult
+	31, // 35: controlplane.v1.ReportTaskResultsRequest.wait:type_name -> google.protobuf.Duration
+	23, // 36: controlplane.v1.ReportTaskResultsResponse.outcomes:type_name -> controlplane.v1.ReportOutcome
+	32, // 37: controlplane.v1.ReportTaskResultsResponse.tasks:type_name -> controlplane.v1.Task
+	13, // 38: controlplane.v1.ReportTaskResultsResponse.stop:type_name -> controlplane.v1.StopAttempt
+	31, // 39: controlplane.v1.ReportTaskResultsResponse.lease:type_name -> google.protobuf.Duration
+	33, // 40: controlplane.v1.ReportOutcome.status:type_name -> controlplane.v1.TaskStatus
+	34, // 41: controlplane.v1.ReportOutcome.error:type_name -> controlplane.v1.ItemError
+	0,  // 42: controlplane.v1.ListNodesRequest.statuses:type_name -> controlplane.v1.NodeStatus
+	35, // 43: controlplane.v1.ListNodesRequest.consistency:type_name -> controlplane.v1.Consistency
+	31, // 44: controlplane.v1.ListNodesRequest.max_staleness:type_name -> google.protobuf.Duration
+	4,  // 45: controlplane.v1.ListNodesResponse.nodes:type_name -> controlplane.v1.Node
+	35, // 46: controlplane.v1.GetNodeRequest.consistency:type_name -> controlplane.v1.Consistency
+	31, // 47: controlplane.v1.GetNodeRequest.max_staleness:type_name -> google.protobuf.Duration
+	4,  // 48: controlplane.v1.GetNodeResponse.node:type_name -> controlplane.v1.Node
+	14, // 49: controlplane.v1.NodeService.Heartbeat:input_type -> controlplane.v1.HeartbeatRequest
+	16, // 50: controlplane.v1.NodeService.PollTask:input_type -> controlplane.v1.PollTaskRequest
+	19, // 51: controlplane.v1.NodeService.ReportTaskResult:input_type -> controlplane.v1.ReportTaskResultRequest
+	21, // 52: controlplane.v1.NodeService.ReportTaskResults:input_type -> controlplane.v1.ReportTaskResultsRequest
+	24, // 53: controlplane.v1.NodeService.ListNodes:input_type -> controlplane.v1.ListNodesRequest
+	26, // 54: controlplane.v1.NodeService.GetNode:input_type -> controlplane.v1.GetNodeRequest
+	6,  // 55: controlplane.v1.NodeService.CordonNode:input_type -> controlplane.v1.CordonNodeRequest
+	8,  // 56: controlplane.v1.NodeService.UncordonNode:input_type -> controlplane.v1.UncordonNodeRequest
+	10, // 57: controlplane.v1.NodeService.DrainNode:input_type -> controlplane.v1.DrainNodeRequest
+	15, // 58: controlplane.v1.NodeService.Heartbeat:output_type -> controlplane.v1.HeartbeatResponse
+	17, // 59: controlplane.v1.NodeService.PollTask:output_type -> controlplane.v1.PollTaskResponse
+	20, // 60: controlplane.v1.NodeService.ReportTaskResult:output_type -> controlplane.v1.ReportTaskResultResponse
+	22, // 61: controlplane.v1.NodeService.ReportTaskResults:output_type -> controlplane.v1.ReportTaskResultsResponse
+	25, // 62: controlplane.v1.NodeService.ListNodes:output_type -> controlplane.v1.ListNodesResponse
+	27, // 63: controlplane.v1.NodeService.GetNode:output_type -> controlplane.v1.GetNodeResponse
+	7,  // 64: controlplane.v1.NodeService.CordonNode:output_type -> controlplane.v1.CordonNodeResponse
+	9,  // 65: controlplane.v1.NodeService.UncordonNode:output_type -> controlplane.v1.UncordonNodeResponse
+	11, // 66: controlplane.v1.NodeService.DrainNode:output_type -> controlplane.v1.DrainNodeResponse
+	58, // [58:67] is the sub-list for method output_type
+	49, // [49:58] is the sub-list for method input_type
+	49, // [49:49] is the sub-list for extension type_name
+	49, // [49:49] is the sub-list for extension extendee
+	0,  // [0:49] is the sub-list for field type_name
 }
 
 func init() { file_controlplane_v1_node_proto_init() }
@@ -1995,9 +2456,9 @@ func file_controlplane_v1_node_proto_init() {
 		return
 	}
 	file_controlplane_v1_task_proto_init()
-	file_controlplane_v1_node_proto_msgTypes[10].OneofWrappers = []any{}
-	file_controlplane_v1_node_proto_msgTypes[11].OneofWrappers = []any{}
-	file_controlplane_v1_node_proto_msgTypes[15].OneofWrappers = []any{
+	file_controlplane_v1_node_proto_msgTypes[17].OneofWrappers = []any{}
+	file_controlplane_v1_node_proto_msgTypes[18].OneofWrappers = []any{}
+	file_controlplane_v1_node_proto_msgTypes[22].OneofWrappers = []any{
 		(*ReportOutcome_Status)(nil),
 		(*ReportOutcome_Error)(nil),
 	}
@@ -2007,7 +2468,7 @@ func file_controlplane_v1_node_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_controlplane_v1_node_proto_rawDesc), len(file_controlplane_v1_node_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   21,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

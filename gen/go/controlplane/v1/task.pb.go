@@ -1813,6 +1813,300 @@ func (x *ListTasksResponse) GetNextPageToken() string {
 	return ""
 }
 
+// ExplainTaskRequest names a task.
+type ExplainTaskRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id.
+	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainTaskRequest) Reset() {
+	*x = ExplainTaskRequest{}
+	mi := &file_controlplane_v1_task_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainTaskRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainTaskRequest) ProtoMessage() {}
+
+func (x *ExplainTaskRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_controlplane_v1_task_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainTaskRequest.ProtoReflect.Descriptor instead.
+func (*ExplainTaskRequest) Descriptor() ([]byte, []int) {
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ExplainTaskRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+// ExplainTaskResponse tells why a task is where it is.
+type ExplainTaskResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its status.
+	Status TaskStatus `protobuf:"varint,1,opt,name=status,proto3,enum=controlplane.v1.TaskStatus" json:"status,omitempty"`
+	// All of it in one sentence.
+	Summary string `protobuf:"bytes,2,opt,name=summary,proto3" json:"summary,omitempty"`
+	// A node and its queue would take it now: it waits for its turn at most.
+	Placeable bool `protobuf:"varint,3,opt,name=placeable,proto3" json:"placeable,omitempty"`
+	// The node that it would go to now, or that it is on.
+	NodeId string `protobuf:"bytes,4,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	// What keeps it back beside nodes, such as a limit of its queue, a concurrency key,
+	// or the wait before its next attempt; empty if nothing does.
+	Hold string `protobuf:"bytes,5,opt,name=hold,proto3" json:"hold,omitempty"`
+	// How many pending tasks of its queue come before it, by priority and then age.
+	TasksAhead int32 `protobuf:"varint,6,opt,name=tasks_ahead,json=tasksAhead,proto3" json:"tasks_ahead,omitempty"`
+	// How many nodes there are.
+	Nodes int32 `protobuf:"varint,7,opt,name=nodes,proto3" json:"nodes,omitempty"`
+	// How many of them will not do, by the first reason of each, the most first.
+	Rejections []*NodeRejection `protobuf:"bytes,8,rep,name=rejections,proto3" json:"rejections,omitempty"`
+	// The node that comes closest.
+	NearestMiss   *NearestMiss `protobuf:"bytes,9,opt,name=nearest_miss,json=nearestMiss,proto3" json:"nearest_miss,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainTaskResponse) Reset() {
+	*x = ExplainTaskResponse{}
+	mi := &file_controlplane_v1_task_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainTaskResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainTaskResponse) ProtoMessage() {}
+
+func (x *ExplainTaskResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_controlplane_v1_task_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainTaskResponse.ProtoReflect.Descriptor instead.
+func (*ExplainTaskResponse) Descriptor() ([]byte, []int) {
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ExplainTaskResponse) GetStatus() TaskStatus {
+	if x != nil {
+		return x.Status
+	}
+	return TaskStatus_TASK_STATUS_UNSPECIFIED
+}
+
+func (x *ExplainTaskResponse) GetSummary() string {
+	if x != nil {
+		return x.Summary
+	}
+	return ""
+}
+
+func (x *ExplainTaskResponse) GetPlaceable() bool {
+	if x != nil {
+		return x.Placeable
+	}
+	return false
+}
+
+func (x *ExplainTaskResponse) GetNodeId() string {
+	if x != nil {
+		return x.NodeId
+	}
+	return ""
+}
+
+func (x *ExplainTaskResponse) GetHold() string {
+	if x != nil {
+		return x.Hold
+	}
+	return ""
+}
+
+func (x *ExplainTaskResponse) GetTasksAhead() int32 {
+	if x != nil {
+		return x.TasksAhead
+	}
+	return 0
+}
+
+func (x *ExplainTaskResponse) GetNodes() int32 {
+	if x != nil {
+		return x.Nodes
+	}
+	return 0
+}
+
+func (x *ExplainTaskResponse) GetRejections() []*NodeRejection {
+	if x != nil {
+		return x.Rejections
+	}
+	return nil
+}
+
+func (x *ExplainTaskResponse) GetNearestMiss() *NearestMiss {
+	if x != nil {
+		return x.NearestMiss
+	}
+	return nil
+}
+
+// NodeRejection is a reason why nodes do not take a task.
+type NodeRejection struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The reason in one word, such as "region", "labels", "memory", "slots",
+	// "cordoned" or "not_polling".
+	Reason string `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The reason for people.
+	Message string `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	// How many nodes it rejects.
+	Nodes int32 `protobuf:"varint,3,opt,name=nodes,proto3" json:"nodes,omitempty"`
+	// Some of them, at most 3.
+	NodeIds       []string `protobuf:"bytes,4,rep,name=node_ids,json=nodeIds,proto3" json:"node_ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodeRejection) Reset() {
+	*x = NodeRejection{}
+	mi := &file_controlplane_v1_task_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeRejection) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeRejection) ProtoMessage() {}
+
+func (x *NodeRejection) ProtoReflect() protoreflect.Message {
+	mi := &file_controlplane_v1_task_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeRejection.ProtoReflect.Descriptor instead.
+func (*NodeRejection) Descriptor() ([]byte, []int) {
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *NodeRejection) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *NodeRejection) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *NodeRejection) GetNodes() int32 {
+	if x != nil {
+		return x.Nodes
+	}
+	return 0
+}
+
+func (x *NodeRejection) GetNodeIds() []string {
+	if x != nil {
+		return x.NodeIds
+	}
+	return nil
+}
+
+// NearestMiss is the node that comes closest to taking a task, and what it lacks.
+type NearestMiss struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The node.
+	NodeId string `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	// What it lacks, such as "lacks 2 GiB of memory".
+	Message       string `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NearestMiss) Reset() {
+	*x = NearestMiss{}
+	mi := &file_controlplane_v1_task_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NearestMiss) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NearestMiss) ProtoMessage() {}
+
+func (x *NearestMiss) ProtoReflect() protoreflect.Message {
+	mi := &file_controlplane_v1_task_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NearestMiss.ProtoReflect.Descriptor instead.
+func (*NearestMiss) Descriptor() ([]byte, []int) {
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *NearestMiss) GetNodeId() string {
+	if x != nil {
+		return x.NodeId
+	}
+	return ""
+}
+
+func (x *NearestMiss) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
 // CancelTaskRequest names a task to cancel.
 type CancelTaskRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1824,7 +2118,7 @@ type CancelTaskRequest struct {
 
 func (x *CancelTaskRequest) Reset() {
 	*x = CancelTaskRequest{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[17]
+	mi := &file_controlplane_v1_task_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1836,7 +2130,7 @@ func (x *CancelTaskRequest) String() string {
 func (*CancelTaskRequest) ProtoMessage() {}
 
 func (x *CancelTaskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[17]
+	mi := &file_controlplane_v1_task_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1849,7 +2143,7 @@ func (x *CancelTaskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelTaskRequest.ProtoReflect.Descriptor instead.
 func (*CancelTaskRequest) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{17}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *CancelTaskRequest) GetId() string {
@@ -1870,7 +2164,7 @@ type CancelTaskResponse struct {
 
 func (x *CancelTaskResponse) Reset() {
 	*x = CancelTaskResponse{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[18]
+	mi := &file_controlplane_v1_task_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1882,7 +2176,7 @@ func (x *CancelTaskResponse) String() string {
 func (*CancelTaskResponse) ProtoMessage() {}
 
 func (x *CancelTaskResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[18]
+	mi := &file_controlplane_v1_task_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1895,7 +2189,7 @@ func (x *CancelTaskResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelTaskResponse.ProtoReflect.Descriptor instead.
 func (*CancelTaskResponse) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{18}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *CancelTaskResponse) GetTask() *Task {
@@ -1930,7 +2224,7 @@ type CancelTasksRequest struct {
 
 func (x *CancelTasksRequest) Reset() {
 	*x = CancelTasksRequest{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[19]
+	mi := &file_controlplane_v1_task_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1942,7 +2236,7 @@ func (x *CancelTasksRequest) String() string {
 func (*CancelTasksRequest) ProtoMessage() {}
 
 func (x *CancelTasksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[19]
+	mi := &file_controlplane_v1_task_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1955,7 +2249,7 @@ func (x *CancelTasksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelTasksRequest.ProtoReflect.Descriptor instead.
 func (*CancelTasksRequest) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{19}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *CancelTasksRequest) GetStatuses() []TaskStatus {
@@ -2030,7 +2324,7 @@ type CancelTasksResponse struct {
 
 func (x *CancelTasksResponse) Reset() {
 	*x = CancelTasksResponse{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[20]
+	mi := &file_controlplane_v1_task_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2042,7 +2336,7 @@ func (x *CancelTasksResponse) String() string {
 func (*CancelTasksResponse) ProtoMessage() {}
 
 func (x *CancelTasksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[20]
+	mi := &file_controlplane_v1_task_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2055,7 +2349,7 @@ func (x *CancelTasksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelTasksResponse.ProtoReflect.Descriptor instead.
 func (*CancelTasksResponse) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{20}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *CancelTasksResponse) GetCancelled() int32 {
@@ -2090,7 +2384,7 @@ type RetryTaskRequest struct {
 
 func (x *RetryTaskRequest) Reset() {
 	*x = RetryTaskRequest{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[21]
+	mi := &file_controlplane_v1_task_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2102,7 +2396,7 @@ func (x *RetryTaskRequest) String() string {
 func (*RetryTaskRequest) ProtoMessage() {}
 
 func (x *RetryTaskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[21]
+	mi := &file_controlplane_v1_task_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2115,7 +2409,7 @@ func (x *RetryTaskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryTaskRequest.ProtoReflect.Descriptor instead.
 func (*RetryTaskRequest) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{21}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *RetryTaskRequest) GetId() string {
@@ -2136,7 +2430,7 @@ type RetryTaskResponse struct {
 
 func (x *RetryTaskResponse) Reset() {
 	*x = RetryTaskResponse{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[22]
+	mi := &file_controlplane_v1_task_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2148,7 +2442,7 @@ func (x *RetryTaskResponse) String() string {
 func (*RetryTaskResponse) ProtoMessage() {}
 
 func (x *RetryTaskResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[22]
+	mi := &file_controlplane_v1_task_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2161,7 +2455,7 @@ func (x *RetryTaskResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryTaskResponse.ProtoReflect.Descriptor instead.
 func (*RetryTaskResponse) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{22}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *RetryTaskResponse) GetTask() *Task {
@@ -2189,7 +2483,7 @@ type WatchTasksRequest struct {
 
 func (x *WatchTasksRequest) Reset() {
 	*x = WatchTasksRequest{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[23]
+	mi := &file_controlplane_v1_task_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2201,7 +2495,7 @@ func (x *WatchTasksRequest) String() string {
 func (*WatchTasksRequest) ProtoMessage() {}
 
 func (x *WatchTasksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[23]
+	mi := &file_controlplane_v1_task_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2214,7 +2508,7 @@ func (x *WatchTasksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchTasksRequest.ProtoReflect.Descriptor instead.
 func (*WatchTasksRequest) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{23}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *WatchTasksRequest) GetCursor() string {
@@ -2259,7 +2553,7 @@ type WatchTasksResponse struct {
 
 func (x *WatchTasksResponse) Reset() {
 	*x = WatchTasksResponse{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[24]
+	mi := &file_controlplane_v1_task_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2271,7 +2565,7 @@ func (x *WatchTasksResponse) String() string {
 func (*WatchTasksResponse) ProtoMessage() {}
 
 func (x *WatchTasksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[24]
+	mi := &file_controlplane_v1_task_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2284,7 +2578,7 @@ func (x *WatchTasksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchTasksResponse.ProtoReflect.Descriptor instead.
 func (*WatchTasksResponse) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{24}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *WatchTasksResponse) GetCursor() string {
@@ -2327,7 +2621,7 @@ type TaskEvent struct {
 
 func (x *TaskEvent) Reset() {
 	*x = TaskEvent{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[25]
+	mi := &file_controlplane_v1_task_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2339,7 +2633,7 @@ func (x *TaskEvent) String() string {
 func (*TaskEvent) ProtoMessage() {}
 
 func (x *TaskEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[25]
+	mi := &file_controlplane_v1_task_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2352,7 +2646,7 @@ func (x *TaskEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskEvent.ProtoReflect.Descriptor instead.
 func (*TaskEvent) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{25}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *TaskEvent) GetTaskId() string {
@@ -2560,7 +2854,30 @@ const file_controlplane_v1_task_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"h\n" +
 	"\x11ListTasksResponse\x12+\n" +
 	"\x05tasks\x18\x01 \x03(\v2\x15.controlplane.v1.TaskR\x05tasks\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\".\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"/\n" +
+	"\x12ExplainTaskRequest\x12\x19\n" +
+	"\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04 \x01(@R\x02id\"\xe7\x02\n" +
+	"\x13ExplainTaskResponse\x123\n" +
+	"\x06status\x18\x01 \x01(\x0e2\x1b.controlplane.v1.TaskStatusR\x06status\x12\x18\n" +
+	"\asummary\x18\x02 \x01(\tR\asummary\x12\x1c\n" +
+	"\tplaceable\x18\x03 \x01(\bR\tplaceable\x12\x17\n" +
+	"\anode_id\x18\x04 \x01(\tR\x06nodeId\x12\x12\n" +
+	"\x04hold\x18\x05 \x01(\tR\x04hold\x12\x1f\n" +
+	"\vtasks_ahead\x18\x06 \x01(\x05R\n" +
+	"tasksAhead\x12\x14\n" +
+	"\x05nodes\x18\a \x01(\x05R\x05nodes\x12>\n" +
+	"\n" +
+	"rejections\x18\b \x03(\v2\x1e.controlplane.v1.NodeRejectionR\n" +
+	"rejections\x12?\n" +
+	"\fnearest_miss\x18\t \x01(\v2\x1c.controlplane.v1.NearestMissR\vnearestMiss\"r\n" +
+	"\rNodeRejection\x12\x16\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x18\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage\x12\x14\n" +
+	"\x05nodes\x18\x03 \x01(\x05R\x05nodes\x12\x19\n" +
+	"\bnode_ids\x18\x04 \x03(\tR\anodeIds\"@\n" +
+	"\vNearestMiss\x12\x17\n" +
+	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x18\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage\".\n" +
 	"\x11CancelTaskRequest\x12\x19\n" +
 	"\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04 \x01(@R\x02id\"?\n" +
 	"\x12CancelTaskResponse\x12)\n" +
@@ -2627,7 +2944,7 @@ const file_controlplane_v1_task_proto_rawDesc = "" +
 	"\x14SPOT_USE_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10SPOT_USE_ALLOWED\x10\x01\x12\x11\n" +
 	"\rSPOT_USE_ONLY\x10\x02\x12\x12\n" +
-	"\x0eSPOT_USE_NEVER\x10\x032\xc8\x05\n" +
+	"\x0eSPOT_USE_NEVER\x10\x032\xa2\x06\n" +
 	"\vTaskService\x12U\n" +
 	"\n" +
 	"SubmitTask\x12\".controlplane.v1.SubmitTaskRequest\x1a#.controlplane.v1.SubmitTaskResponse\x12X\n" +
@@ -2637,7 +2954,8 @@ const file_controlplane_v1_task_proto_rawDesc = "" +
 	"\n" +
 	"CancelTask\x12\".controlplane.v1.CancelTaskRequest\x1a#.controlplane.v1.CancelTaskResponse\x12X\n" +
 	"\vCancelTasks\x12#.controlplane.v1.CancelTasksRequest\x1a$.controlplane.v1.CancelTasksResponse\x12R\n" +
-	"\tRetryTask\x12!.controlplane.v1.RetryTaskRequest\x1a\".controlplane.v1.RetryTaskResponse\x12W\n" +
+	"\tRetryTask\x12!.controlplane.v1.RetryTaskRequest\x1a\".controlplane.v1.RetryTaskResponse\x12X\n" +
+	"\vExplainTask\x12#.controlplane.v1.ExplainTaskRequest\x1a$.controlplane.v1.ExplainTaskResponse\x12W\n" +
 	"\n" +
 	"WatchTasks\x12\".controlplane.v1.WatchTasksRequest\x1a#.controlplane.v1.WatchTasksResponse0\x01B\xd0\x01\n" +
 	"\x13com.controlplane.v1B\tTaskProtoP\x01ZQgithub.com/raft-control-plane/control-plane/gen/go/controlplane/v1;controlplanev1\xa2\x02\x03CXX\xaa\x02\x0fControlplane.V1\xca\x02\x0fControlplane\\V1\xe2\x02\x1bControlplane\\V1\\GPBMetadata\xea\x02\x10Controlplane::V1b\x06proto3"
@@ -2655,7 +2973,7 @@ func file_controlplane_v1_task_proto_rawDescGZIP() []byte {
 }
 
 var file_controlplane_v1_task_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_controlplane_v1_task_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
+var file_controlplane_v1_task_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_controlplane_v1_task_proto_goTypes = []any{
 	(TaskStatus)(0),               // 0: controlplane.v1.TaskStatus
 	(Consistency)(0),              // 1: controlplane.v1.Consistency
@@ -2678,44 +2996,48 @@ var file_controlplane_v1_task_proto_goTypes = []any{
 	(*GetTaskResponse)(nil),       // 18: controlplane.v1.GetTaskResponse
 	(*ListTasksRequest)(nil),      // 19: controlplane.v1.ListTasksRequest
 	(*ListTasksResponse)(nil),     // 20: controlplane.v1.ListTasksResponse
-	(*CancelTaskRequest)(nil),     // 21: controlplane.v1.CancelTaskRequest
-	(*CancelTaskResponse)(nil),    // 22: controlplane.v1.CancelTaskResponse
-	(*CancelTasksRequest)(nil),    // 23: controlplane.v1.CancelTasksRequest
-	(*CancelTasksResponse)(nil),   // 24: controlplane.v1.CancelTasksResponse
-	(*RetryTaskRequest)(nil),      // 25: controlplane.v1.RetryTaskRequest
-	(*RetryTaskResponse)(nil),     // 26: controlplane.v1.RetryTaskResponse
-	(*WatchTasksRequest)(nil),     // 27: controlplane.v1.WatchTasksRequest
-	(*WatchTasksResponse)(nil),    // 28: controlplane.v1.WatchTasksResponse
-	(*TaskEvent)(nil),             // 29: controlplane.v1.TaskEvent
-	nil,                           // 30: controlplane.v1.Task.LabelsEntry
-	nil,                           // 31: controlplane.v1.ExecTask.EnvEntry
-	nil,                           // 32: controlplane.v1.Resources.CustomEntry
-	nil,                           // 33: controlplane.v1.ListTasksRequest.LabelsEntry
-	nil,                           // 34: controlplane.v1.CancelTasksRequest.LabelsEntry
-	(*durationpb.Duration)(nil),   // 35: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 36: google.protobuf.Timestamp
+	(*ExplainTaskRequest)(nil),    // 21: controlplane.v1.ExplainTaskRequest
+	(*ExplainTaskResponse)(nil),   // 22: controlplane.v1.ExplainTaskResponse
+	(*NodeRejection)(nil),         // 23: controlplane.v1.NodeRejection
+	(*NearestMiss)(nil),           // 24: controlplane.v1.NearestMiss
+	(*CancelTaskRequest)(nil),     // 25: controlplane.v1.CancelTaskRequest
+	(*CancelTaskResponse)(nil),    // 26: controlplane.v1.CancelTaskResponse
+	(*CancelTasksRequest)(nil),    // 27: controlplane.v1.CancelTasksRequest
+	(*CancelTasksResponse)(nil),   // 28: controlplane.v1.CancelTasksResponse
+	(*RetryTaskRequest)(nil),      // 29: controlplane.v1.RetryTaskRequest
+	(*RetryTaskResponse)(nil),     // 30: controlplane.v1.RetryTaskResponse
+	(*WatchTasksRequest)(nil),     // 31: controlplane.v1.WatchTasksRequest
+	(*WatchTasksResponse)(nil),    // 32: controlplane.v1.WatchTasksResponse
+	(*TaskEvent)(nil),             // 33: controlplane.v1.TaskEvent
+	nil,                           // 34: controlplane.v1.Task.LabelsEntry
+	nil,                           // 35: controlplane.v1.ExecTask.EnvEntry
+	nil,                           // 36: controlplane.v1.Resources.CustomEntry
+	nil,                           // 37: controlplane.v1.ListTasksRequest.LabelsEntry
+	nil,                           // 38: controlplane.v1.CancelTasksRequest.LabelsEntry
+	(*durationpb.Duration)(nil),   // 39: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 40: google.protobuf.Timestamp
 }
 var file_controlplane_v1_task_proto_depIdxs = []int32{
-	30, // 0: controlplane.v1.Task.labels:type_name -> controlplane.v1.Task.LabelsEntry
+	34, // 0: controlplane.v1.Task.labels:type_name -> controlplane.v1.Task.LabelsEntry
 	6,  // 1: controlplane.v1.Task.exec:type_name -> controlplane.v1.ExecTask
 	7,  // 2: controlplane.v1.Task.function:type_name -> controlplane.v1.FunctionTask
 	8,  // 3: controlplane.v1.Task.resources:type_name -> controlplane.v1.Resources
-	35, // 4: controlplane.v1.Task.timeout:type_name -> google.protobuf.Duration
+	39, // 4: controlplane.v1.Task.timeout:type_name -> google.protobuf.Duration
 	9,  // 5: controlplane.v1.Task.constraints:type_name -> controlplane.v1.Constraints
-	36, // 6: controlplane.v1.Task.earliest_start_time:type_name -> google.protobuf.Timestamp
-	35, // 7: controlplane.v1.Task.start_delay:type_name -> google.protobuf.Duration
-	35, // 8: controlplane.v1.Task.queue_timeout:type_name -> google.protobuf.Duration
+	40, // 6: controlplane.v1.Task.earliest_start_time:type_name -> google.protobuf.Timestamp
+	39, // 7: controlplane.v1.Task.start_delay:type_name -> google.protobuf.Duration
+	39, // 8: controlplane.v1.Task.queue_timeout:type_name -> google.protobuf.Duration
 	5,  // 9: controlplane.v1.Task.retry_policy:type_name -> controlplane.v1.RetryPolicy
 	0,  // 10: controlplane.v1.Task.status:type_name -> controlplane.v1.TaskStatus
-	36, // 11: controlplane.v1.Task.create_time:type_name -> google.protobuf.Timestamp
-	36, // 12: controlplane.v1.Task.assign_time:type_name -> google.protobuf.Timestamp
-	36, // 13: controlplane.v1.Task.start_time:type_name -> google.protobuf.Timestamp
-	36, // 14: controlplane.v1.Task.end_time:type_name -> google.protobuf.Timestamp
-	36, // 15: controlplane.v1.Task.retry_time:type_name -> google.protobuf.Timestamp
-	35, // 16: controlplane.v1.RetryPolicy.initial_backoff:type_name -> google.protobuf.Duration
-	35, // 17: controlplane.v1.RetryPolicy.max_backoff:type_name -> google.protobuf.Duration
-	31, // 18: controlplane.v1.ExecTask.env:type_name -> controlplane.v1.ExecTask.EnvEntry
-	32, // 19: controlplane.v1.Resources.custom:type_name -> controlplane.v1.Resources.CustomEntry
+	40, // 11: controlplane.v1.Task.create_time:type_name -> google.protobuf.Timestamp
+	40, // 12: controlplane.v1.Task.assign_time:type_name -> google.protobuf.Timestamp
+	40, // 13: controlplane.v1.Task.start_time:type_name -> google.protobuf.Timestamp
+	40, // 14: controlplane.v1.Task.end_time:type_name -> google.protobuf.Timestamp
+	40, // 15: controlplane.v1.Task.retry_time:type_name -> google.protobuf.Timestamp
+	39, // 16: controlplane.v1.RetryPolicy.initial_backoff:type_name -> google.protobuf.Duration
+	39, // 17: controlplane.v1.RetryPolicy.max_backoff:type_name -> google.protobuf.Duration
+	35, // 18: controlplane.v1.ExecTask.env:type_name -> controlplane.v1.ExecTask.EnvEntry
+	36, // 19: controlplane.v1.Resources.custom:type_name -> controlplane.v1.Resources.CustomEntry
 	10, // 20: controlplane.v1.Constraints.labels:type_name -> controlplane.v1.LabelSelector
 	3,  // 21: controlplane.v1.Constraints.spot:type_name -> controlplane.v1.SpotUse
 	2,  // 22: controlplane.v1.LabelSelector.operator:type_name -> controlplane.v1.LabelOperator
@@ -2726,42 +3048,47 @@ var file_controlplane_v1_task_proto_depIdxs = []int32{
 	4,  // 27: controlplane.v1.SubmitTaskOutcome.task:type_name -> controlplane.v1.Task
 	16, // 28: controlplane.v1.SubmitTaskOutcome.error:type_name -> controlplane.v1.ItemError
 	1,  // 29: controlplane.v1.GetTaskRequest.consistency:type_name -> controlplane.v1.Consistency
-	35, // 30: controlplane.v1.GetTaskRequest.max_staleness:type_name -> google.protobuf.Duration
+	39, // 30: controlplane.v1.GetTaskRequest.max_staleness:type_name -> google.protobuf.Duration
 	4,  // 31: controlplane.v1.GetTaskResponse.task:type_name -> controlplane.v1.Task
 	0,  // 32: controlplane.v1.ListTasksRequest.statuses:type_name -> controlplane.v1.TaskStatus
-	33, // 33: controlplane.v1.ListTasksRequest.labels:type_name -> controlplane.v1.ListTasksRequest.LabelsEntry
+	37, // 33: controlplane.v1.ListTasksRequest.labels:type_name -> controlplane.v1.ListTasksRequest.LabelsEntry
 	1,  // 34: controlplane.v1.ListTasksRequest.consistency:type_name -> controlplane.v1.Consistency
-	35, // 35: controlplane.v1.ListTasksRequest.max_staleness:type_name -> google.protobuf.Duration
+	39, // 35: controlplane.v1.ListTasksRequest.max_staleness:type_name -> google.protobuf.Duration
 	4,  // 36: controlplane.v1.ListTasksResponse.tasks:type_name -> controlplane.v1.Task
-	4,  // 37: controlplane.v1.CancelTaskResponse.task:type_name -> controlplane.v1.Task
-	0,  // 38: controlplane.v1.CancelTasksRequest.statuses:type_name -> controlplane.v1.TaskStatus
-	34, // 39: controlplane.v1.CancelTasksRequest.labels:type_name -> controlplane.v1.CancelTasksRequest.LabelsEntry
-	4,  // 40: controlplane.v1.RetryTaskResponse.task:type_name -> controlplane.v1.Task
-	29, // 41: controlplane.v1.WatchTasksResponse.event:type_name -> controlplane.v1.TaskEvent
-	0,  // 42: controlplane.v1.TaskEvent.status:type_name -> controlplane.v1.TaskStatus
-	36, // 43: controlplane.v1.TaskEvent.time:type_name -> google.protobuf.Timestamp
-	4,  // 44: controlplane.v1.TaskEvent.task:type_name -> controlplane.v1.Task
-	11, // 45: controlplane.v1.TaskService.SubmitTask:input_type -> controlplane.v1.SubmitTaskRequest
-	13, // 46: controlplane.v1.TaskService.SubmitTasks:input_type -> controlplane.v1.SubmitTasksRequest
-	17, // 47: controlplane.v1.TaskService.GetTask:input_type -> controlplane.v1.GetTaskRequest
-	19, // 48: controlplane.v1.TaskService.ListTasks:input_type -> controlplane.v1.ListTasksRequest
-	21, // 49: controlplane.v1.TaskService.CancelTask:input_type -> controlplane.v1.CancelTaskRequest
-	23, // 50: controlplane.v1.TaskService.CancelTasks:input_type -> controlplane.v1.CancelTasksRequest
-	25, // 51: controlplane.v1.TaskService.RetryTask:input_type -> controlplane.v1.RetryTaskRequest
-	27, // 52: controlplane.v1.TaskService.WatchTasks:input_type -> controlplane.v1.WatchTasksRequest
-	12, // 53: controlplane.v1.TaskService.SubmitTask:output_type -> controlplane.v1.SubmitTaskResponse
-	14, // 54: controlplane.v1.TaskService.SubmitTasks:output_type -> controlplane.v1.SubmitTasksResponse
-	18, // 55: controlplane.v1.TaskService.GetTask:output_type -> controlplane.v1.GetTaskResponse
-	20, // 56: controlplane.v1.TaskService.ListTasks:output_type -> controlplane.v1.ListTasksResponse
-	22, // 57: controlplane.v1.TaskService.CancelTask:output_type -> controlplane.v1.CancelTaskResponse
-	24, // 58: controlplane.v1.TaskService.CancelTasks:output_type -> controlplane.v1.CancelTasksResponse
-	26, // 59: controlplane.v1.TaskService.RetryTask:output_type -> controlplane.v1.RetryTaskResponse
-	28, // 60: controlplane.v1.TaskService.WatchTasks:output_type -> controlplane.v1.WatchTasksResponse
-	53, // [53:61] is the sub-list for method output_type
-	45, // [45:53] is the sub-list for method input_type
-	45, // [45:45] is the sub-list for extension type_name
-	45, // [45:45] is the sub-list for extension extendee
-	0,  // [0:45] is the sub-list for field type_name
+	0,  // 37: controlplane.v1.ExplainTaskResponse.status:type_name -> controlplane.v1.TaskStatus
+	23, // 38: controlplane.v1.ExplainTaskResponse.rejections:type_name -> controlplane.v1.NodeRejection
+	24, // 39: controlplane.v1.ExplainTaskResponse.nearest_miss:type_name -> controlplane.v1.NearestMiss
+	4,  // 40: controlplane.v1.CancelTaskResponse.task:type_name -> controlplane.v1.Task
+	0,  // 41: controlplane.v1.CancelTasksRequest.statuses:type_name -> controlplane.v1.TaskStatus
+	38, // 42: controlplane.v1.CancelTasksRequest.labels:type_name -> controlplane.v1.CancelTasksRequest.LabelsEntry
+	4,  // 43: controlplane.v1.RetryTaskResponse.task:type_name -> controlplane.v1.Task
+	33, // 44: controlplane.v1.WatchTasksResponse.event:type_name -> controlplane.v1.TaskEvent
+	0,  // 45: controlplane.v1.TaskEvent.status:type_name -> controlplane.v1.TaskStatus
+	40, // 46: controlplane.v1.TaskEvent.time:type_name -> google.protobuf.Timestamp
+	4,  // 47: controlplane.v1.TaskEvent.task:type_name -> controlplane.v1.Task
+	11, // 48: controlplane.v1.TaskService.SubmitTask:input_type -> controlplane.v1.SubmitTaskRequest
+	13, // 49: controlplane.v1.TaskService.SubmitTasks:input_type -> controlplane.v1.SubmitTasksRequest
+	17, // 50: controlplane.v1.TaskService.GetTask:input_type -> controlplane.v1.GetTaskRequest
+	19, // 51: controlplane.v1.TaskService.ListTasks:input_type -> controlplane.v1.ListTasksRequest
+	25, // 52: controlplane.v1.TaskService.CancelTask:input_type -> controlplane.v1.CancelTaskRequest
+	27, // 53: controlplane.v1.TaskService.CancelTasks:input_type -> controlplane.v1.CancelTasksRequest
+	29, // 54: controlplane.v1.TaskService.RetryTask:input_type -> controlplane.v1.RetryTaskRequest
+	21, // 55: controlplane.v1.TaskService.ExplainTask:input_type -> controlplane.v1.ExplainTaskRequest
+	31, // 56: controlplane.v1.TaskService.WatchTasks:input_type -> controlplane.v1.WatchTasksRequest
+	12, // 57: controlplane.v1.TaskService.SubmitTask:output_type -> controlplane.v1.SubmitTaskResponse
+	14, // 58: controlplane.v1.TaskService.SubmitTasks:output_type -> controlplane.v1.SubmitTasksResponse
+	18, // 59: controlplane.v1.TaskService.GetTask:output_type -> controlplane.v1.GetTaskResponse
+	20, // 60: controlplane.v1.TaskService.ListTasks:output_type -> controlplane.v1.ListTasksResponse
+	26, // 61: controlplane.v1.TaskService.CancelTask:output_type -> controlplane.v1.CancelTaskResponse
+	28, // 62: controlplane.v1.TaskService.CancelTasks:output_type -> controlplane.v1.CancelTasksResponse
+	30, // 63: controlplane.v1.TaskService.RetryTask:output_type -> controlplane.v1.RetryTaskResponse
+	22, // 64: controlplane.v1.TaskService.ExplainTask:output_type -> controlplane.v1.ExplainTaskResponse
+	32, // 65: controlplane.v1.TaskService.WatchTasks:output_type -> controlplane.v1.WatchTasksResponse
+	57, // [57:66] is the sub-list for method output_type
+	48, // [48:57] is the sub-list for method input_type
+	48, // [48:48] is the sub-list for extension type_name
+	48, // [48:48] is the sub-list for extension extendee
+	0,  // [0:48] is the sub-list for field type_name
 }
 
 func init() { file_controlplane_v1_task_proto_init() }
@@ -2784,7 +3111,7 @@ func file_controlplane_v1_task_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_controlplane_v1_task_proto_rawDesc), len(file_controlplane_v1_task_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   31,
+			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

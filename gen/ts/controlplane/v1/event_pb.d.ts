@@ -401,6 +401,14 @@ export enum EventType {
    * @generated from enum value: EVENT_TYPE_NODE_BACK = 24;
    */
   NODE_BACK = 24,
+
+  /**
+   * Whether a node is given tasks was changed; the reason tells how: "cordoned",
+   * "uncordoned", "draining", "terminating".
+   *
+   * @generated from enum value: EVENT_TYPE_NODE_SCHEDULING_CHANGED = 25;
+   */
+  NODE_SCHEDULING_CHANGED = 25,
 }
 
 /**

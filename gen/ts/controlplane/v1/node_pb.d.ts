@@ -252,6 +252,45 @@ export declare type Node = Message<"controlplane.v1.Node"> & {
    * @generated from field: google.protobuf.Timestamp heartbeat_time = 10;
    */
   heartbeatTime?: Timestamp | undefined;
+
+  /**
+   * It asks for work, or did when it last had a free slot. A node that keeps its
+   * lease and does not ask gets none.
+   *
+   * @generated from field: bool polling = 11;
+   */
+  polling: boolean;
+
+  /**
+   * Set while it is drained, and after.
+   *
+   * @generated from field: controlplane.v1.NodeDrain drain = 12;
+   */
+  drain?: NodeDrain | undefined;
+
+  /**
+   * When the machine is going to be taken away, as the node said. It gets no new
+   * tasks, and what it runs is stopped and put back 30 s before.
+   *
+   * @generated from field: google.protobuf.Timestamp terminating_time = 13;
+   */
+  terminatingTime?: Timestamp | undefined;
+
+  /**
+   * Until when it gets no tasks because its lease lapsed too often: three times or
+   * more, each within 10 min of the one before. It is held back for 1 min once it is
+   * heard again, twice as long after each further lapse, at most 16 min.
+   *
+   * @generated from field: google.protobuf.Timestamp probation_end_time = 14;
+   */
+  probationEndTime?: Timestamp | undefined;
+
+  /**
+   * How often its lease lapsed, each time within 10 min of the one before.
+   *
+   * @generated from field: int32 lapses = 15;
+   */
+  lapses: number;
 };
 
 /**
@@ -259,6 +298,167 @@ export declare type Node = Message<"controlplane.v1.Node"> & {
  * Use `create(NodeSchema)` to create a new message.
  */
 export declare const NodeSchema: GenMessage<Node>;
+
+/**
+ * NodeDrain is how far a drain is. It is over when the node's running_tasks is 0.
+ *
+ * @generated from message controlplane.v1.NodeDrain
+ */
+export declare type NodeDrain = Message<"controlplane.v1.NodeDrain"> & {
+  /**
+   * When it was asked for.
+   *
+   * @generated from field: google.protobuf.Timestamp start_time = 1;
+   */
+  startTime?: Timestamp | undefined;
+
+  /**
+   * When what still runs is stopped; not set if it is waited for without end.
+   *
+   * @generated from field: google.protobuf.Timestamp deadline = 2;
+   */
+  deadline?: Timestamp | undefined;
+
+  /**
+   * How many tasks the node held at the start.
+   *
+   * @generated from field: int32 initial_tasks = 3;
+   */
+  initialTasks: number;
+};
+
+/**
+ * Describes the message controlplane.v1.NodeDrain.
+ * Use `create(NodeDrainSchema)` to create a new message.
+ */
+export declare const NodeDrainSchema: GenMessage<NodeDrain>;
+
+/**
+ * CordonNodeRequest names a node.
+ *
+ * @generated from message controlplane.v1.CordonNodeRequest
+ */
+export declare type CordonNodeRequest = Message<"controlplane.v1.CordonNodeRequest"> & {
+  /**
+   * Its id.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+};
+
+/**
+ * Describes the message controlplane.v1.CordonNodeRequest.
+ * Use `create(CordonNodeRequestSchema)` to create a new message.
+ */
+export declare const CordonNodeRequestSchema: GenMessage<CordonNodeRequest>;
+
+/**
+ * CordonNodeResponse holds the node after that.
+ *
+ * @generated from message controlplane.v1.CordonNodeResponse
+ */
+export declare type CordonNodeResponse = Message<"controlplane.v1.CordonNodeResponse"> & {
+  /**
+   * The node.
+   *
+   * @generated from field: controlplane.v1.Node node = 1;
+   */
+  node?: Node | undefined;
+};
+
+/**
+ * Describes the message controlplane.v1.CordonNodeResponse.
+ * Use `create(CordonNodeResponseSchema)` to create a new message.
+ */
+export declare const CordonNodeResponseSchema: GenMessage<CordonNodeResponse>;
+
+/**
+ * UncordonNodeRequest names a node.
+ *
+ * @generated from message controlplane.v1.UncordonNodeRequest
+ */
+export declare type UncordonNodeRequest = Message<"controlplane.v1.UncordonNodeRequest"> & {
+  /**
+   * Its id.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+};
+
+/**
+ * Describes the message controlplane.v1.UncordonNodeRequest.
+ * Use `create(UncordonNodeRequestSchema)` to create a new message.
+ */
+export declare const UncordonNodeRequestSchema: GenMessage<UncordonNodeRequest>;
+
+/**
+ * UncordonNodeResponse holds the node after that.
+ *
+ * @generated from message controlplane.v1.UncordonNodeResponse
+ */
+export declare type UncordonNodeResponse = Message<"controlplane.v1.UncordonNodeResponse"> & {
+  /**
+   * The node.
+   *
+   * @generated from field: controlplane.v1.Node node = 1;
+   */
+  node?: Node | undefined;
+};
+
+/**
+ * Describes the message controlplane.v1.UncordonNodeResponse.
+ * Use `create(UncordonNodeResponseSchema)` to create a new message.
+ */
+export declare const UncordonNodeResponseSchema: GenMessage<UncordonNodeResponse>;
+
+/**
+ * DrainNodeRequest names a node.
+ *
+ * @generated from message controlplane.v1.DrainNodeRequest
+ */
+export declare type DrainNodeRequest = Message<"controlplane.v1.DrainNodeRequest"> & {
+  /**
+   * Its id.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * How long to wait for what it runs, 0 to 30 days; without end when not set.
+   *
+   * @generated from field: google.protobuf.Duration deadline = 2;
+   */
+  deadline?: Duration | undefined;
+};
+
+/**
+ * Describes the message controlplane.v1.DrainNodeRequest.
+ * Use `create(DrainNodeRequestSchema)` to create a new message.
+ */
+export declare const DrainNodeRequestSchema: GenMessage<DrainNodeRequest>;
+
+/**
+ * DrainNodeResponse holds the node after that.
+ *
+ * @generated from message controlplane.v1.DrainNodeResponse
+ */
+export declare type DrainNodeResponse = Message<"controlplane.v1.DrainNodeResponse"> & {
+  /**
+   * The node.
+   *
+   * @generated from field: controlplane.v1.Node node = 1;
+   */
+  node?: Node | undefined;
+};
+
+/**
+ * Describes the message controlplane.v1.DrainNodeResponse.
+ * Use `create(DrainNodeResponseSchema)` to create a new message.
+ */
+export declare const DrainNodeResponseSchema: GenMessage<DrainNodeResponse>;
 
 /**
  * HeldAttempt is an attempt that a node has and has not reported yet.
@@ -308,8 +508,9 @@ export declare type StopAttempt = Message<"controlplane.v1.StopAttempt"> & {
   attempt: number;
 
   /**
-   * "cancelled": stop it and report CANCELLED. "not_yours": stop it and drop
-   * it, the state no longer gives it to this node.
+   * "cancelled": stop it and report CANCELLED. "drained": stop it and report
+   * PENDING, it is to run elsewhere. "not_yours": stop it and drop it, the state no
+   * longer gives it to this node.
    *
    * @generated from field: string reason = 3;
    */
@@ -363,6 +564,14 @@ export declare type HeartbeatRequest = Message<"controlplane.v1.HeartbeatRequest
    * @generated from field: repeated controlplane.v1.HeldAttempt held = 5;
    */
   held: HeldAttempt[];
+
+  /**
+   * When the machine is going to be taken away, once the node knows; it stays known
+   * for the rest of the session. 1970 to 2099.
+   *
+   * @generated from field: google.protobuf.Timestamp terminating_time = 6;
+   */
+  terminatingTime?: Timestamp | undefined;
 };
 
 /**
@@ -1082,6 +1291,42 @@ export declare const NodeService: GenService<{
     methodKind: "unary";
     input: typeof GetNodeRequestSchema;
     output: typeof GetNodeResponseSchema;
+  },
+  /**
+   * CordonNode keeps new tasks from a node; what it runs goes on. It holds, also
+   * for later sessions of the node, until UncordonNode. Errors: NOT_FOUND.
+   *
+   * @generated from rpc controlplane.v1.NodeService.CordonNode
+   */
+  cordonNode: {
+    methodKind: "unary";
+    input: typeof CordonNodeRequestSchema;
+    output: typeof CordonNodeResponseSchema;
+  },
+  /**
+   * UncordonNode lets a node have new tasks again: it ends a cordon, a drain, and
+   * the time for which a flapping node is held back. Errors: NOT_FOUND.
+   *
+   * @generated from rpc controlplane.v1.NodeService.UncordonNode
+   */
+  uncordonNode: {
+    methodKind: "unary";
+    input: typeof UncordonNodeRequestSchema;
+    output: typeof UncordonNodeResponseSchema;
+  },
+  /**
+   * DrainNode cordons a node and takes its work off it: what it has not fetched at
+   * once; what it runs is waited for until the deadline, and then stopped and put
+   * back to be run elsewhere. Neither counts as a failure or a loss of the task.
+   * Repeated, it moves the deadline. GetNode shows how far it is: the drain is over
+   * when the node has no tasks. Errors: NOT_FOUND.
+   *
+   * @generated from rpc controlplane.v1.NodeService.DrainNode
+   */
+  drainNode: {
+    methodKind: "unary";
+    input: typeof DrainNodeRequestSchema;
+    output: typeof DrainNodeResponseSchema;
   },
 }>;
 

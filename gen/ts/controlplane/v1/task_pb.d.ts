@@ -925,6 +925,172 @@ export declare type ListTasksResponse = Message<"controlplane.v1.ListTasksRespon
 export declare const ListTasksResponseSchema: GenMessage<ListTasksResponse>;
 
 /**
+ * ExplainTaskRequest names a task.
+ *
+ * @generated from message controlplane.v1.ExplainTaskRequest
+ */
+export declare type ExplainTaskRequest = Message<"controlplane.v1.ExplainTaskRequest"> & {
+  /**
+   * Its id.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+};
+
+/**
+ * Describes the message controlplane.v1.ExplainTaskRequest.
+ * Use `create(ExplainTaskRequestSchema)` to create a new message.
+ */
+export declare const ExplainTaskRequestSchema: GenMessage<ExplainTaskRequest>;
+
+/**
+ * ExplainTaskResponse tells why a task is where it is.
+ *
+ * @generated from message controlplane.v1.ExplainTaskResponse
+ */
+export declare type ExplainTaskResponse = Message<"controlplane.v1.ExplainTaskResponse"> & {
+  /**
+   * Its status.
+   *
+   * @generated from field: controlplane.v1.TaskStatus status = 1;
+   */
+  status: TaskStatus;
+
+  /**
+   * All of it in one sentence.
+   *
+   * @generated from field: string summary = 2;
+   */
+  summary: string;
+
+  /**
+   * A node and its queue would take it now: it waits for its turn at most.
+   *
+   * @generated from field: bool placeable = 3;
+   */
+  placeable: boolean;
+
+  /**
+   * The node that it would go to now, or that it is on.
+   *
+   * @generated from field: string node_id = 4;
+   */
+  nodeId: string;
+
+  /**
+   * What keeps it back beside nodes, such as a limit of its queue, a concurrency key,
+   * or the wait before its next attempt; empty if nothing does.
+   *
+   * @generated from field: string hold = 5;
+   */
+  hold: string;
+
+  /**
+   * How many pending tasks of its queue come before it, by priority and then age.
+   *
+   * @generated from field: int32 tasks_ahead = 6;
+   */
+  tasksAhead: number;
+
+  /**
+   * How many nodes there are.
+   *
+   * @generated from field: int32 nodes = 7;
+   */
+  nodes: number;
+
+  /**
+   * How many of them will not do, by the first reason of each, the most first.
+   *
+   * @generated from field: repeated controlplane.v1.NodeRejection rejections = 8;
+   */
+  rejections: NodeRejection[];
+
+  /**
+   * The node that comes closest.
+   *
+   * @generated from field: controlplane.v1.NearestMiss nearest_miss = 9;
+   */
+  nearestMiss?: NearestMiss | undefined;
+};
+
+/**
+ * Describes the message controlplane.v1.ExplainTaskResponse.
+ * Use `create(ExplainTaskResponseSchema)` to create a new message.
+ */
+export declare const ExplainTaskResponseSchema: GenMessage<ExplainTaskResponse>;
+
+/**
+ * NodeRejection is a reason why nodes do not take a task.
+ *
+ * @generated from message controlplane.v1.NodeRejection
+ */
+export declare type NodeRejection = Message<"controlplane.v1.NodeRejection"> & {
+  /**
+   * The reason in one word, such as "region", "labels", "memory", "slots",
+   * "cordoned" or "not_polling".
+   *
+   * @generated from field: string reason = 1;
+   */
+  reason: string;
+
+  /**
+   * The reason for people.
+   *
+   * @generated from field: string message = 2;
+   */
+  message: string;
+
+  /**
+   * How many nodes it rejects.
+   *
+   * @generated from field: int32 nodes = 3;
+   */
+  nodes: number;
+
+  /**
+   * Some of them, at most 3.
+   *
+   * @generated from field: repeated string node_ids = 4;
+   */
+  nodeIds: string[];
+};
+
+/**
+ * Describes the message controlplane.v1.NodeRejection.
+ * Use `create(NodeRejectionSchema)` to create a new message.
+ */
+export declare const NodeRejectionSchema: GenMessage<NodeRejection>;
+
+/**
+ * NearestMiss is the node that comes closest to taking a task, and what it lacks.
+ *
+ * @generated from message controlplane.v1.NearestMiss
+ */
+export declare type NearestMiss = Message<"controlplane.v1.NearestMiss"> & {
+  /**
+   * The node.
+   *
+   * @generated from field: string node_id = 1;
+   */
+  nodeId: string;
+
+  /**
+   * What it lacks, such as "lacks 2 GiB of memory".
+   *
+   * @generated from field: string message = 2;
+   */
+  message: string;
+};
+
+/**
+ * Describes the message controlplane.v1.NearestMiss.
+ * Use `create(NearestMissSchema)` to create a new message.
+ */
+export declare const NearestMissSchema: GenMessage<NearestMiss>;
+
+/**
  * CancelTaskRequest names a task to cancel.
  *
  * @generated from message controlplane.v1.CancelTaskRequest
@@ -1530,6 +1696,18 @@ export declare const TaskService: GenService<{
     methodKind: "unary";
     input: typeof RetryTaskRequestSchema;
     output: typeof RetryTaskResponseSchema;
+  },
+  /**
+   * ExplainTask tells why a task waits, or where it would go now: what keeps it back
+   * of its own and its queue's, and which nodes will not do for which reasons. It is
+   * answered by the leader from what it places tasks by. Errors: NOT_FOUND.
+   *
+   * @generated from rpc controlplane.v1.TaskService.ExplainTask
+   */
+  explainTask: {
+    methodKind: "unary";
+    input: typeof ExplainTaskRequestSchema;
+    output: typeof ExplainTaskResponseSchema;
   },
   /**
    * WatchTasks streams every change of state after a cursor, in the order of

@@ -227,6 +227,9 @@ class Session:
             if stop.reason == "cancelled":
                 attempt.stop(Fate.CANCELLED, self._settings.stop_grace_s)
                 continue
+            if stop.reason == "drained":
+                attempt.stop(Fate.HANDED_BACK, self._settings.stop_grace_s)
+                continue
             if attempt.fate is not Fate.DROPPED:
                 logger.warning("task %s is no longer this worker's: stopped and dropped", attempt.task_id)
             attempt.stop(Fate.DROPPED, 0)

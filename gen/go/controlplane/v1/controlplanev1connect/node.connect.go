@@ -47,6 +47,13 @@ const (
 	NodeServiceListNodesProcedure = "/controlplane.v1.NodeService/ListNodes"
 	// NodeServiceGetNodeProcedure is the fully-qualified name of the NodeService's GetNode RPC.
 	NodeServiceGetNodeProcedure = "/controlplane.v1.NodeService/GetNode"
+	// NodeServiceCordonNodeProcedure is the fully-qualified name of the NodeService's CordonNode RPC.
+	NodeServiceCordonNodeProcedure = "/controlplane.v1.NodeService/CordonNode"
+	// NodeServiceUncordonNodeProcedure is the fully-qualified name of the NodeService's UncordonNode
+	// RPC.
+	NodeServiceUncordonNodeProcedure = "/controlplane.v1.NodeService/UncordonNode"
+	// NodeServiceDrainNodeProcedure is the fully-qualified name of the NodeService's DrainNode RPC.
+	NodeServiceDrainNodeProcedure = "/controlplane.v1.NodeService/DrainNode"
 )
 
 // NodeServiceClient is a client for the controlplane.v1.NodeService service.
@@ -74,6 +81,18 @@ type NodeServiceClient interface {
 	ListNodes(context.Context, *connect.Request[v1.ListNodesRequest]) (*connect.Response[v1.ListNodesResponse], error)
 	// GetNode returns one node. Errors: NOT_FOUND.
 	GetNode(context.Context, *connect.Request[v1.GetNodeRequest]) (*connect.Response[v1.GetNodeResponse], error)
+	// CordonNode keeps new tasks from a node; what it runs goes on. It holds, also
+	// for later sessions of the node, until UncordonNode. Errors: NOT_FOUND.
+	CordonNode(context.Context, *connect.Request[v1.CordonNodeRequest]) (*connect.Response[v1.CordonNodeResponse], error)
+	// UncordonNode lets a node have new tasks again: it ends a cordon, a drain, and
+	// the time for which a flapping node is held back. Errors: NOT_FOUND.
+	UncordonNode(context.Context, *connect.Request[v1.UncordonNodeRequest]) (*connect.Response[v1.UncordonNodeResponse], error)
+	// DrainNode cordons a node and takes its work off it: what it has not fetched at
+	// once; what it runs is waited for until the deadline, and then stopped and put
+	// back to be run elsewhere. Neither counts as a failure or a loss of the task.
+	// Repeated, it moves the deadline. GetNode shows how far it is: the drain is over
+	// when the node has no tasks. Errors: NOT_FOUND.
+	DrainNode(context.Context, *connect.Request[v1.DrainNodeRequest]) (*connect.Response[v1.DrainNodeResponse], error)
 }
 
 // NewNodeServiceClient constructs a client for the controlplane.v1.NodeService service. By default,
@@ -125,6 +144,24 @@ func NewNodeServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
+		cordonNode: connect.NewClient[v1.CordonNodeRequest, v1.CordonNodeResponse](
+			httpClient,
+			baseURL+NodeServiceCordonNodeProcedure,
+			connect.WithSchema(nodeServiceMethods.ByName("CordonNode")),
+			connect.WithClientOptions(opts...),
+		),
+		uncordonNode: connect.NewClient[v1.UncordonNodeRequest, v1.UncordonNodeResponse](
+			httpClient,
+			baseURL+NodeServiceUncordonNodeProcedure,
+			connect.WithSchema(nodeServiceMethods.ByName("UncordonNode")),
+			connect.WithClientOptions(opts...),
+		),
+		drainNode: connect.NewClient[v1.DrainNodeRequest, v1.DrainNodeResponse](
+			httpClient,
+			baseURL+NodeServiceDrainNodeProcedure,
+			connect.WithSchema(nodeServiceMethods.ByName("DrainNode")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -136,6 +173,9 @@ type nodeServiceClient struct {
 	reportTaskResults *connect.Client[v1.ReportTaskResultsRequest, v1.ReportTaskResultsResponse]
 	listNodes         *connect.Client[v1.ListNodesRequest, v1.ListNodesResponse]
 	getNode           *connect.Client[v1.GetNodeRequest, v1.GetNodeResponse]
+	cordonNode        *connect.Client[v1.CordonNodeRequest, v1.CordonNodeResponse]
+	uncordonNode      *connect.Client[v1.UncordonNodeRequest, v1.UncordonNodeResponse]
+	drainNode         *connect.Client[v1.DrainNodeRequest, v1.DrainNodeResponse]
 }
 
 // Heartbeat calls controlplane.v1.NodeService.Heartbeat.
@@ -168,6 +208,21 @@ func (c *nodeServiceClient) GetNode(ctx context.Context, req *connect.Request[v1
 	return c.getNode.CallUnary(ctx, req)
 }
 
+// CordonNode calls controlplane.v1.NodeService.CordonNode.
+func (c *nodeServiceClient) CordonNode(ctx context.Context, req *connect.Request[v1.CordonNodeRequest]) (*connect.Response[v1.CordonNodeResponse], error) {
+	return c.cordonNode.CallUnary(ctx, req)
+}
+
+// UncordonNode calls controlplane.v1.NodeService.UncordonNode.
+func (c *nodeServiceClient) UncordonNode(ctx context.Context, req *connect.Request[v1.UncordonNodeRequest]) (*connect.Response[v1.UncordonNodeResponse], error) {
+	return c.uncordonNode.CallUnary(ctx, req)
+}
+
+// DrainNode calls controlplane.v1.NodeService.DrainNode.
+func (c *nodeServiceClient) DrainNode(ctx context.Context, req *connect.Request[v1.DrainNodeRequest]) (*connect.Response[v1.DrainNodeResponse], error) {
+	return c.drainNode.CallUnary(ctx, req)
+}
+
 // NodeServiceHandler is an implementation of the controlplane.v1.NodeService service.
 type NodeServiceHandler interface {
 	// Heartbeat registers a node (when `spec` is set) and renews its lease. Send
@@ -193,6 +248,18 @@ type NodeServiceHandler interface {
 	ListNodes(context.Context, *connect.Request[v1.ListNodesRequest]) (*connect.Response[v1.ListNodesResponse], error)
 	// GetNode returns one node. Errors: NOT_FOUND.
 	GetNode(context.Context, *connect.Request[v1.GetNodeRequest]) (*connect.Response[v1.GetNodeResponse], error)
+	// CordonNode keeps new tasks from a node; what it runs goes on. It holds, also
+	// for later sessions of the node, until UncordonNode. Errors: NOT_FOUND.
+	CordonNode(context.Context, *connect.Request[v1.CordonNodeRequest]) (*connect.Response[v1.CordonNodeResponse], error)
+	// UncordonNode lets a node have new tasks again: it ends a cordon, a drain, and
+	// the time for which a flapping node is held back. Errors: NOT_FOUND.
+	UncordonNode(context.Context, *connect.Request[v1.UncordonNodeRequest]) (*connect.Response[v1.UncordonNodeResponse], error)
+	// DrainNode cordons a node and takes its work off it: what it has not fetched at
+	// once; what it runs is waited for until the deadline, and then stopped and put
+	// back to be run elsewhere. Neither counts as a failure or a loss of the task.
+	// Repeated, it moves the deadline. GetNode shows how far it is: the drain is over
+	// when the node has no tasks. Errors: NOT_FOUND.
+	DrainNode(context.Context, *connect.Request[v1.DrainNodeRequest]) (*connect.Response[v1.DrainNodeResponse], error)
 }
 
 // NewNodeServiceHandler builds an HTTP handler from the service implementation. It returns the path
@@ -240,6 +307,24 @@ func NewNodeServiceHandler(svc NodeServiceHandler, opts ...connect.HandlerOption
 		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
+	nodeServiceCordonNodeHandler := connect.NewUnaryHandler(
+		NodeServiceCordonNodeProcedure,
+		svc.CordonNode,
+		connect.WithSchema(nodeServiceMethods.ByName("CordonNode")),
+		connect.WithHandlerOptions(opts...),
+	)
+	nodeServiceUncordonNodeHandler := connect.NewUnaryHandler(
+		NodeServiceUncordonNodeProcedure,
+		svc.UncordonNode,
+		connect.WithSchema(nodeServiceMethods.ByName("UncordonNode")),
+		connect.WithHandlerOptions(opts...),
+	)
+	nodeServiceDrainNodeHandler := connect.NewUnaryHandler(
+		NodeServiceDrainNodeProcedure,
+		svc.DrainNode,
+		connect.WithSchema(nodeServiceMethods.ByName("DrainNode")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/controlplane.v1.NodeService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case NodeServiceHeartbeatProcedure:
@@ -254,6 +339,12 @@ func NewNodeServiceHandler(svc NodeServiceHandler, opts ...connect.HandlerOption
 			nodeServiceListNodesHandler.ServeHTTP(w, r)
 		case NodeServiceGetNodeProcedure:
 			nodeServiceGetNodeHandler.ServeHTTP(w, r)
+		case NodeServiceCordonNodeProcedure:
+			nodeServiceCordonNodeHandler.ServeHTTP(w, r)
+		case NodeServiceUncordonNodeProcedure:
+			nodeServiceUncordonNodeHandler.ServeHTTP(w, r)
+		case NodeServiceDrainNodeProcedure:
+			nodeServiceDrainNodeHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -285,4 +376,16 @@ func (UnimplementedNodeServiceHandler) ListNodes(context.Context, *connect.Reque
 
 func (UnimplementedNodeServiceHandler) GetNode(context.Context, *connect.Request[v1.GetNodeRequest]) (*connect.Response[v1.GetNodeResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("controlplane.v1.NodeService.GetNode is not implemented"))
+}
+
+func (UnimplementedNodeServiceHandler) CordonNode(context.Context, *connect.Request[v1.CordonNodeRequest]) (*connect.Response[v1.CordonNodeResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("controlplane.v1.NodeService.CordonNode is not implemented"))
+}
+
+func (UnimplementedNodeServiceHandler) UncordonNode(context.Context, *connect.Request[v1.UncordonNodeRequest]) (*connect.Response[v1.UncordonNodeResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("controlplane.v1.NodeService.UncordonNode is not implemented"))
+}
+
+func (UnimplementedNodeServiceHandler) DrainNode(context.Context, *connect.Request[v1.DrainNodeRequest]) (*connect.Response[v1.DrainNodeResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("controlplane.v1.NodeService.DrainNode is not implemented"))
 }

@@ -57,6 +57,8 @@ const (
 	TaskServiceCancelTasksProcedure = "/controlplane.v1.TaskService/CancelTasks"
 	// TaskServiceRetryTaskProcedure is the fully-qualified name of the TaskService's RetryTask RPC.
 	TaskServiceRetryTaskProcedure = "/controlplane.v1.TaskService/RetryTask"
+	// TaskServiceExplainTaskProcedure is the fully-qualified name of the TaskService's ExplainTask RPC.
+	TaskServiceExplainTaskProcedure = "/controlplane.v1.TaskService/ExplainTask"
 	// TaskServiceWatchTasksProcedure is the fully-qualified name of the TaskService's WatchTasks RPC.
 	TaskServiceWatchTasksProcedure = "/controlplane.v1.TaskService/WatchTasks"
 )
@@ -98,6 +100,10 @@ type TaskServiceClient interface {
 	// that has not ended is returned as it is. Errors: NOT_FOUND, FAILED_PRECONDITION
 	// (it is COMPLETED).
 	RetryTask(context.Context, *connect.Request[v1.RetryTaskRequest]) (*connect.Response[v1.RetryTaskResponse], error)
+	// ExplainTask tells why a task waits, or where it would go now: what keeps it back
+	// of its own and its queue's, and which nodes will not do for which reasons. It is
+	// answered by the leader from what it places tasks by. Errors: NOT_FOUND.
+	ExplainTask(context.Context, *connect.Request[v1.ExplainTaskRequest]) (*connect.Response[v1.ExplainTaskResponse], error)
 	// WatchTasks streams every change of state after a cursor, in the order of
 	// the log, none left out. It can be resumed at any member with the cursor of
 	// the last message received. It is EventService.WatchEvents for tasks only,
@@ -160,6 +166,12 @@ func NewTaskServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 			connect.WithSchema(taskServiceMethods.ByName("RetryTask")),
 			connect.WithClientOptions(opts...),
 		),
+		explainTask: connect.NewClient[v1.ExplainTaskRequest, v1.ExplainTaskResponse](
+			httpClient,
+			baseURL+TaskServiceExplainTaskProcedure,
+			connect.WithSchema(taskServiceMethods.ByName("ExplainTask")),
+			connect.WithClientOptions(opts...),
+		),
 		watchTasks: connect.NewClient[v1.WatchTasksRequest, v1.WatchTasksResponse](
 			httpClient,
 			baseURL+TaskServiceWatchTasksProcedure,
@@ -178,6 +190,7 @@ type taskServiceClient struct {
 	cancelTask  *connect.Client[v1.CancelTaskRequest, v1.CancelTaskResponse]
 	cancelTasks *connect.Client[v1.CancelTasksRequest, v1.CancelTasksResponse]
 	retryTask   *connect.Client[v1.RetryTaskRequest, v1.RetryTaskResponse]
+	explainTask *connect.Client[v1.ExplainTaskRequest, v1.ExplainTaskResponse]
 	watchTasks  *connect.Client[v1.WatchTasksRequest, v1.WatchTasksResponse]
 }
 
@@ -214,6 +227,11 @@ func (c *taskServiceClient) CancelTasks(ctx context.Context, req *connect.Reques
 // RetryTask calls controlplane.v1.TaskService.RetryTask.
 func (c *taskServiceClient) RetryTask(ctx context.Context, req *connect.Request[v1.RetryTaskRequest]) (*connect.Response[v1.RetryTaskResponse], error) {
 	return c.retryTask.CallUnary(ctx, req)
+}
+
+// ExplainTask calls controlplane.v1.TaskService.ExplainTask.
+func (c *taskServiceClient) ExplainTask(ctx context.Context, req *connect.Request[v1.ExplainTaskRequest]) (*connect.Response[v1.ExplainTaskResponse], error) {
+	return c.explainTask.CallUnary(ctx, req)
 }
 
 // WatchTasks calls controlplane.v1.TaskService.WatchTasks.
@@ -258,6 +276,10 @@ type TaskServiceHandler interface {
 	// that has not ended is returned as it is. Errors: NOT_FOUND, FAILED_PRECONDITION
 	// (it is COMPLETED).
 	RetryTask(context.Context, *connect.Request[v1.RetryTaskRequest]) (*connect.Response[v1.RetryTaskResponse], error)
+	// ExplainTask tells why a task waits, or where it would go now: what keeps it back
+	// of its own and its queue's, and which nodes will not do for which reasons. It is
+	// answered by the leader from what it places tasks by. Errors: NOT_FOUND.
+	ExplainTask(context.Context, *connect.Request[v1.ExplainTaskRequest]) (*connect.Response[v1.ExplainTaskResponse], error)
 	// WatchTasks streams every change of state after a cursor, in the order of
 	// the log, none left out. It can be resumed at any member with the cursor of
 	// the last message received. It is EventService.WatchEvents for tasks only,
@@ -316,6 +338,12 @@ func NewTaskServiceHandler(svc TaskServiceHandler, opts ...connect.HandlerOption
 		connect.WithSchema(taskServiceMethods.ByName("RetryTask")),
 		connect.WithHandlerOptions(opts...),
 	)
+	taskServiceExplainTaskHandler := connect.NewUnaryHandler(
+		TaskServiceExplainTaskProcedure,
+		svc.ExplainTask,
+		connect.WithSchema(taskServiceMethods.ByName("ExplainTask")),
+		connect.WithHandlerOptions(opts...),
+	)
 	taskServiceWatchTasksHandler := connect.NewServerStreamHandler(
 		TaskServiceWatchTasksProcedure,
 		svc.WatchTasks,
@@ -338,6 +366,8 @@ func NewTaskServiceHandler(svc TaskServiceHandler, opts ...connect.HandlerOption
 			taskServiceCancelTasksHandler.ServeHTTP(w, r)
 		case TaskServiceRetryTaskProcedure:
 			taskServiceRetryTaskHandler.ServeHTTP(w, r)
+		case TaskServiceExplainTaskProcedure:
+			taskServiceExplainTaskHandler.ServeHTTP(w, r)
 		case TaskServiceWatchTasksProcedure:
 			taskServiceWatchTasksHandler.ServeHTTP(w, r)
 		default:
@@ -375,6 +405,10 @@ func (UnimplementedTaskServiceHandler) CancelTasks(context.Context, *connect.Req
 
 func (UnimplementedTaskServiceHandler) RetryTask(context.Context, *connect.Request[v1.RetryTaskRequest]) (*connect.Response[v1.RetryTaskResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("controlplane.v1.TaskService.RetryTask is not implemented"))
+}
+
+func (UnimplementedTaskServiceHandler) ExplainTask(context.Context, *connect.Request[v1.ExplainTaskRequest]) (*connect.Response[v1.ExplainTaskResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("controlplane.v1.TaskService.ExplainTask is not implemented"))
 }
 
 func (UnimplementedTaskServiceHandler) WatchTasks(context.Context, *connect.Request[v1.WatchTasksRequest], *connect.ServerStream[v1.WatchTasksResponse]) error {

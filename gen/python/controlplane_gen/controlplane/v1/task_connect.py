@@ -19,7 +19,7 @@ from connectrpc.server import ConnectASGIApplication, ConnectWSGIApplication, DE
 from protobuf import DescService
 
 from . import task_pb
-from .task_pb import CancelTaskRequest, CancelTaskResponse, CancelTasksRequest, CancelTasksResponse, GetTaskRequest, GetTaskResponse, ListTasksRequest, ListTasksResponse, RetryTaskRequest, RetryTaskResponse, SubmitTaskRequest, SubmitTaskResponse, SubmitTasksRequest, SubmitTasksResponse, WatchTasksRequest, WatchTasksResponse
+from .task_pb import CancelTaskRequest, CancelTaskResponse, CancelTasksRequest, CancelTasksResponse, ExplainTaskRequest, ExplainTaskResponse, GetTaskRequest, GetTaskResponse, ListTasksRequest, ListTasksResponse, RetryTaskRequest, RetryTaskResponse, SubmitTaskRequest, SubmitTaskResponse, SubmitTasksRequest, SubmitTasksResponse, WatchTasksRequest, WatchTasksResponse
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
@@ -97,6 +97,14 @@ class TaskService(Protocol):
         max_lost_attempts, that is raised to let it fail or be lost once more. A task
         that has not ended is returned as it is. Errors: NOT_FOUND, FAILED_PRECONDITION
         (it is COMPLETED).
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+    async def explain_task(self, request: ExplainTaskRequest, ctx: RequestContext[ExplainTaskRequest, ExplainTaskResponse], /) -> ExplainTaskResponse:
+        """
+        ExplainTask tells why a task waits, or where it would go now: what keeps it back
+        of its own and its queue's, and which nodes will not do for which reasons. It is
+        answered by the leader from what it places tasks by. Errors: NOT_FOUND.
         """
         raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
 
@@ -203,6 +211,17 @@ class TaskServiceASGIApplication(ConnectASGIApplication[TaskService]):
                         stream_type=StreamType.UNARY,
                     ),
                     function=svc.retry_task,
+                ),
+                "/controlplane.v1.TaskService/ExplainTask": Endpoint.unary(
+                    method=MethodInfo(
+                        name="ExplainTask",
+                        service_name="controlplane.v1.TaskService",
+                        input=ExplainTaskRequest,
+                        output=ExplainTaskResponse,
+                        idempotency_level=IdempotencyLevel.UNKNOWN,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=svc.explain_task,
                 ),
                 "/controlplane.v1.TaskService/WatchTasks": Endpoint.server_stream(
                     method=MethodInfo(
@@ -421,6 +440,31 @@ class TaskServiceClient(ConnectClient):
             headers=headers,
             timeout_ms=timeout_ms,
         )
+    async def explain_task(
+        self,
+        request: ExplainTaskRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+    ) -> ExplainTaskResponse:
+        """
+        ExplainTask tells why a task waits, or where it would go now: what keeps it back
+        of its own and its queue's, and which nodes will not do for which reasons. It is
+        answered by the leader from what it places tasks by. Errors: NOT_FOUND.
+        """
+        return await self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="ExplainTask",
+                service_name="controlplane.v1.TaskService",
+                input=ExplainTaskRequest,
+                output=ExplainTaskResponse,
+                idempotency_level=IdempotencyLevel.UNKNOWN,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+        )
     def watch_tasks(
         self,
         request: WatchTasksRequest,
@@ -515,6 +559,14 @@ class TaskServiceSync(Protocol):
         max_lost_attempts, that is raised to let it fail or be lost once more. A task
         that has not ended is returned as it is. Errors: NOT_FOUND, FAILED_PRECONDITION
         (it is COMPLETED).
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+    def explain_task(self, request: ExplainTaskRequest, ctx: RequestContext[ExplainTaskRequest, ExplainTaskResponse], /) -> ExplainTaskResponse:
+        """
+        ExplainTask tells why a task waits, or where it would go now: what keeps it back
+        of its own and its queue's, and which nodes will not do for which reasons. It is
+        answered by the leader from what it places tasks by. Errors: NOT_FOUND.
         """
         raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
 
@@ -619,6 +671,17 @@ class TaskServiceWSGIApplication(ConnectWSGIApplication):
                         stream_type=StreamType.UNARY,
                     ),
                     function=service.retry_task,
+                ),
+                "/controlplane.v1.TaskService/ExplainTask": EndpointSync.unary(
+                    method=MethodInfo(
+                        name="ExplainTask",
+                        service_name="controlplane.v1.TaskService",
+                        input=ExplainTaskRequest,
+                        output=ExplainTaskResponse,
+                        idempotency_level=IdempotencyLevel.UNKNOWN,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=service.explain_task,
                 ),
                 "/controlplane.v1.TaskService/WatchTasks": EndpointSync.server_stream(
                     method=MethodInfo(
@@ -831,6 +894,31 @@ class TaskServiceClientSync(ConnectClientSync):
                 service_name="controlplane.v1.TaskService",
                 input=RetryTaskRequest,
                 output=RetryTaskResponse,
+                idempotency_level=IdempotencyLevel.UNKNOWN,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+        )
+    def explain_task(
+        self,
+        request: ExplainTaskRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+    ) -> ExplainTaskResponse:
+        """
+        ExplainTask tells why a task waits, or where it would go now: what keeps it back
+        of its own and its queue's, and which nodes will not do for which reasons. It is
+        answered by the leader from what it places tasks by. Errors: NOT_FOUND.
+        """
+        return self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="ExplainTask",
+                service_name="controlplane.v1.TaskService",
+                input=ExplainTaskRequest,
+                output=ExplainTaskResponse,
                 idempotency_level=IdempotencyLevel.UNKNOWN,
                 stream_type=StreamType.UNARY,
             ),

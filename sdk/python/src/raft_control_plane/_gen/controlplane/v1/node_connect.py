@@ -19,7 +19,7 @@ from connectrpc.server import ConnectASGIApplication, ConnectWSGIApplication, DE
 from protobuf import DescService
 
 from . import node_pb
-from .node_pb import GetNodeRequest, GetNodeResponse, HeartbeatRequest, HeartbeatResponse, ListNodesRequest, ListNodesResponse, PollTaskRequest, PollTaskResponse, ReportTaskResultRequest, ReportTaskResultResponse, ReportTaskResultsRequest, ReportTaskResultsResponse
+from .node_pb import CordonNodeRequest, CordonNodeResponse, DrainNodeRequest, DrainNodeResponse, GetNodeRequest, GetNodeResponse, HeartbeatRequest, HeartbeatResponse, ListNodesRequest, ListNodesResponse, PollTaskRequest, PollTaskResponse, ReportTaskResultRequest, ReportTaskResultResponse, ReportTaskResultsRequest, ReportTaskResultsResponse, UncordonNodeRequest, UncordonNodeResponse
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Mapping
@@ -83,6 +83,30 @@ class NodeService(Protocol):
     async def get_node(self, request: GetNodeRequest, ctx: RequestContext[GetNodeRequest, GetNodeResponse], /) -> GetNodeResponse:
         """
         GetNode returns one node. Errors: NOT_FOUND.
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+    async def cordon_node(self, request: CordonNodeRequest, ctx: RequestContext[CordonNodeRequest, CordonNodeResponse], /) -> CordonNodeResponse:
+        """
+        CordonNode keeps new tasks from a node; what it runs goes on. It holds, also
+        for later sessions of the node, until UncordonNode. Errors: NOT_FOUND.
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+    async def uncordon_node(self, request: UncordonNodeRequest, ctx: RequestContext[UncordonNodeRequest, UncordonNodeResponse], /) -> UncordonNodeResponse:
+        """
+        UncordonNode lets a node have new tasks again: it ends a cordon, a drain, and
+        the time for which a flapping node is held back. Errors: NOT_FOUND.
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+    async def drain_node(self, request: DrainNodeRequest, ctx: RequestContext[DrainNodeRequest, DrainNodeResponse], /) -> DrainNodeResponse:
+        """
+        DrainNode cordons a node and takes its work off it: what it has not fetched at
+        once; what it runs is waited for until the deadline, and then stopped and put
+        back to be run elsewhere. Neither counts as a failure or a loss of the task.
+        Repeated, it moves the deadline. GetNode shows how far it is: the drain is over
+        when the node has no tasks. Errors: NOT_FOUND.
         """
         raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
 
@@ -169,6 +193,39 @@ class NodeServiceASGIApplication(ConnectASGIApplication[NodeService]):
                         stream_type=StreamType.UNARY,
                     ),
                     function=svc.get_node,
+                ),
+                "/controlplane.v1.NodeService/CordonNode": Endpoint.unary(
+                    method=MethodInfo(
+                        name="CordonNode",
+                        service_name="controlplane.v1.NodeService",
+                        input=CordonNodeRequest,
+                        output=CordonNodeResponse,
+                        idempotency_level=IdempotencyLevel.UNKNOWN,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=svc.cordon_node,
+                ),
+                "/controlplane.v1.NodeService/UncordonNode": Endpoint.unary(
+                    method=MethodInfo(
+                        name="UncordonNode",
+                        service_name="controlplane.v1.NodeService",
+                        input=UncordonNodeRequest,
+                        output=UncordonNodeResponse,
+                        idempotency_level=IdempotencyLevel.UNKNOWN,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=svc.uncordon_node,
+                ),
+                "/controlplane.v1.NodeService/DrainNode": Endpoint.unary(
+                    method=MethodInfo(
+                        name="DrainNode",
+                        service_name="controlplane.v1.NodeService",
+                        input=DrainNodeRequest,
+                        output=DrainNodeResponse,
+                        idempotency_level=IdempotencyLevel.UNKNOWN,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=svc.drain_node,
                 ),
             },
             interceptors=interceptors,
@@ -345,6 +402,81 @@ class NodeServiceClient(ConnectClient):
             timeout_ms=timeout_ms,
             use_get=use_get,
         )
+    async def cordon_node(
+        self,
+        request: CordonNodeRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+    ) -> CordonNodeResponse:
+        """
+        CordonNode keeps new tasks from a node; what it runs goes on. It holds, also
+        for later sessions of the node, until UncordonNode. Errors: NOT_FOUND.
+        """
+        return await self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="CordonNode",
+                service_name="controlplane.v1.NodeService",
+                input=CordonNodeRequest,
+                output=CordonNodeResponse,
+                idempotency_level=IdempotencyLevel.UNKNOWN,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+        )
+    async def uncordon_node(
+        self,
+        request: UncordonNodeRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+    ) -> UncordonNodeResponse:
+        """
+        UncordonNode lets a node have new tasks again: it ends a cordon, a drain, and
+        the time for which a flapping node is held back. Errors: NOT_FOUND.
+        """
+        return await self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="UncordonNode",
+                service_name="controlplane.v1.NodeService",
+                input=UncordonNodeRequest,
+                output=UncordonNodeResponse,
+                idempotency_level=IdempotencyLevel.UNKNOWN,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+        )
+    async def drain_node(
+        self,
+        request: DrainNodeRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+    ) -> DrainNodeResponse:
+        """
+        DrainNode cordons a node and takes its work off it: what it has not fetched at
+        once; what it runs is waited for until the deadline, and then stopped and put
+        back to be run elsewhere. Neither counts as a failure or a loss of the task.
+        Repeated, it moves the deadline. GetNode shows how far it is: the drain is over
+        when the node has no tasks. Errors: NOT_FOUND.
+        """
+        return await self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="DrainNode",
+                service_name="controlplane.v1.NodeService",
+                input=DrainNodeRequest,
+                output=DrainNodeResponse,
+                idempotency_level=IdempotencyLevel.UNKNOWN,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+        )
 
 class NodeServiceSync(Protocol):
     """
@@ -399,6 +531,30 @@ class NodeServiceSync(Protocol):
     def get_node(self, request: GetNodeRequest, ctx: RequestContext[GetNodeRequest, GetNodeResponse], /) -> GetNodeResponse:
         """
         GetNode returns one node. Errors: NOT_FOUND.
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+    def cordon_node(self, request: CordonNodeRequest, ctx: RequestContext[CordonNodeRequest, CordonNodeResponse], /) -> CordonNodeResponse:
+        """
+        CordonNode keeps new tasks from a node; what it runs goes on. It holds, also
+        for later sessions of the node, until UncordonNode. Errors: NOT_FOUND.
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+    def uncordon_node(self, request: UncordonNodeRequest, ctx: RequestContext[UncordonNodeRequest, UncordonNodeResponse], /) -> UncordonNodeResponse:
+        """
+        UncordonNode lets a node have new tasks again: it ends a cordon, a drain, and
+        the time for which a flapping node is held back. Errors: NOT_FOUND.
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+    def drain_node(self, request: DrainNodeRequest, ctx: RequestContext[DrainNodeRequest, DrainNodeResponse], /) -> DrainNodeResponse:
+        """
+        DrainNode cordons a node and takes its work off it: what it has not fetched at
+        once; what it runs is waited for until the deadline, and then stopped and put
+        back to be run elsewhere. Neither counts as a failure or a loss of the task.
+        Repeated, it moves the deadline. GetNode shows how far it is: the drain is over
+        when the node has no tasks. Errors: NOT_FOUND.
         """
         raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
 
@@ -483,6 +639,39 @@ class NodeServiceWSGIApplication(ConnectWSGIApplication):
                         stream_type=StreamType.UNARY,
                     ),
                     function=service.get_node,
+                ),
+                "/controlplane.v1.NodeService/CordonNode": EndpointSync.unary(
+                    method=MethodInfo(
+                        name="CordonNode",
+                        service_name="controlplane.v1.NodeService",
+                        input=CordonNodeRequest,
+                        output=CordonNodeResponse,
+                        idempotency_level=IdempotencyLevel.UNKNOWN,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=service.cordon_node,
+                ),
+                "/controlplane.v1.NodeService/UncordonNode": EndpointSync.unary(
+                    method=MethodInfo(
+                        name="UncordonNode",
+                        service_name="controlplane.v1.NodeService",
+                        input=UncordonNodeRequest,
+                        output=UncordonNodeResponse,
+                        idempotency_level=IdempotencyLevel.UNKNOWN,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=service.uncordon_node,
+                ),
+                "/controlplane.v1.NodeService/DrainNode": EndpointSync.unary(
+                    method=MethodInfo(
+                        name="DrainNode",
+                        service_name="controlplane.v1.NodeService",
+                        input=DrainNodeRequest,
+                        output=DrainNodeResponse,
+                        idempotency_level=IdempotencyLevel.UNKNOWN,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=service.drain_node,
                 ),
             },
             interceptors=interceptors,
@@ -658,4 +847,79 @@ class NodeServiceClientSync(ConnectClientSync):
             headers=headers,
             timeout_ms=timeout_ms,
             use_get=use_get,
+        )
+    def cordon_node(
+        self,
+        request: CordonNodeRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+    ) -> CordonNodeResponse:
+        """
+        CordonNode keeps new tasks from a node; what it runs goes on. It holds, also
+        for later sessions of the node, until UncordonNode. Errors: NOT_FOUND.
+        """
+        return self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="CordonNode",
+                service_name="controlplane.v1.NodeService",
+                input=CordonNodeRequest,
+                output=CordonNodeResponse,
+                idempotency_level=IdempotencyLevel.UNKNOWN,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+        )
+    def uncordon_node(
+        self,
+        request: UncordonNodeRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+    ) -> UncordonNodeResponse:
+        """
+        UncordonNode lets a node have new tasks again: it ends a cordon, a drain, and
+        the time for which a flapping node is held back. Errors: NOT_FOUND.
+        """
+        return self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="UncordonNode",
+                service_name="controlplane.v1.NodeService",
+                input=UncordonNodeRequest,
+                output=UncordonNodeResponse,
+                idempotency_level=IdempotencyLevel.UNKNOWN,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+        )
+    def drain_node(
+        self,
+        request: DrainNodeRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+    ) -> DrainNodeResponse:
+        """
+        DrainNode cordons a node and takes its work off it: what it has not fetched at
+        once; what it runs is waited for until the deadline, and then stopped and put
+        back to be run elsewhere. Neither counts as a failure or a loss of the task.
+        Repeated, it moves the deadline. GetNode shows how far it is: the drain is over
+        when the node has no tasks. Errors: NOT_FOUND.
+        """
+        return self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="DrainNode",
+                service_name="controlplane.v1.NodeService",
+                input=DrainNodeRequest,
+                output=DrainNodeResponse,
+                idempotency_level=IdempotencyLevel.UNKNOWN,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
         )

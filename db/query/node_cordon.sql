@@ -1,0 +1,2 @@
+-- Cordons a node.
+UPDATE nodes SET schedulable = 0 WHERE id = ?1
