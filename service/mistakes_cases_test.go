@@ -110,7 +110,7 @@ func fieldMistakes() []mistake {
 		{what: "a cursor beyond the newest change", method: "EventService/ListEvents", body: `{"cursor":"999999999-1"}`},
 		{what: "a bound on staleness without asking for a stale answer", method: "TaskService/GetTask", body: `{"id":"running","max_staleness":"1s"}`},
 		{what: "a minimal index that is no number", method: "TaskService/GetTask", body: `{"id":"running"}`, header: []string{minIndexHeader, "newest"}},
-		{what: "a minimal index that does not come", method: "TaskService/GetTask", body: `{"id":"running"}`, header: []string{minIndexHeader, "99999999", "Connect-Timeout-Ms", "200"}},
+		{what: "a minimal index that does not come", method: "TaskService/GetTask", body: `{"id":"running"}`, header: []string{minIndexHeader, "99999999", "Connect-Timeout-Ms", "2000"}},
 	})
 }
 

@@ -191,7 +191,7 @@ func (b *framedBody) begin() error {
 // boundedGzip unpacks no more than a message may have: Connect would go on to count
 // what a few kB unpack to.
 type boundedGzip struct {
-	gzip.Reader
+	gzip gzip.Reader // not embedded: it has other ways to be read
 	left int64
 	bad  error // what came has no gzip header
 }
@@ -203,7 +203,7 @@ func newBoundedGzip() connect.Decompressor { return &boundedGzip{} }
 // Reset implements connect.Decompressor. What is wrong is told by Read, because
 // Connect puts its own words round what Reset says.
 func (g *boundedGzip) Reset(r io.Reader) error {
-	g.left, g.bad = maxMessageBytes, g.Reader.Reset(r)
+	g.left, g.bad = maxMessageBytes, g.gzip.Reset(r)
 	return nil
 }
 
@@ -212,7 +212,7 @@ func (g *boundedGzip) Read(b []byte) (int, error) {
 	if g.bad != nil {
 		return 0, errNoGzip
 	}
-	n, err := g.Reader.Read(b[:min(int64(len(b)), g.left+1)])
+	n, err := g.gzip.Read(b[:min(int64(len(b)), g.left+1)])
 	if g.left -= int64(n); g.left < 0 {
 		return 0, wireError(connect.CodeResourceExhausted, "the message unpacks to more than %d bytes, which is the limit: %s", maxMessageBytes, sendLess)
 	}
@@ -227,7 +227,7 @@ func (g *boundedGzip) Close() error {
 	if g.bad != nil {
 		return nil // it has not begun
 	}
-	return g.Reader.Close()
+	return g.gzip.Close()
 }
 
 // newGzip packs quickly rather than tightly: most of what is sent stays within a

@@ -24,9 +24,10 @@ const (
 // mode=ro alone would stop neither ATTACH nor VACUUM INTO.
 // trusted is set while this package's own statements run.
 func guard(conn *sqlite.Conn, trusted *bool) error {
-	if err := conn.SetDefensive(true); err != nil {
-		return err
-	}
+	// SQLite's defensive mode would add nothing to the authorizer, which lets no PRAGMA
+	// that sets and no write through. And conn.SetDefensive of zombiezen.com/go/sqlite
+	// v1.4.2 passes one argument where sqlite3_db_config reads two: what lies behind it in
+	// memory is taken for an address and written to.
 	conn.Limit(sqlite.LimitLength, guardValueBytes)
 	conn.Limit(sqlite.LimitSQLLength, guardSQLBytes)
 	conn.Limit(sqlite.LimitAttached, 0)
