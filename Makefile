@@ -59,6 +59,14 @@ proto: deps/stubs ## Write the Go, TypeScript and Python stubs of proto/ to gen/
 	mv .tools/stubs/gen gen
 	python3 sdk/python/tools/vendor_stubs.py
 
+.PHONY: web
+web: web/node_modules/.package-lock.json ## Build the dashboard, web/dist, which is embedded and committed
+	cd web && npm run --silent check && npm run --silent build -- --logLevel warn
+
+.PHONY: screenshots
+screenshots: build deps/web ## Take the pictures of the dashboard in docs/images, of a live cluster
+	node web/test/screenshots.mjs docs/images
+
 .PHONY: fmt
 fmt: ## Format the Go and proto files
 	gofmt -w .
@@ -69,12 +77,12 @@ deps: deps/go deps/stubs ## Fetch the modules and install the stub tools under t
 
 .PHONY: clean
 clean: ## Remove what was built and installed here
-	rm -rf bin .tools tools/ts/node_modules examples/clients/node/node_modules examples/clients/node/dist
+	rm -rf bin .tools tools/ts/node_modules web/node_modules examples/clients/node/node_modules examples/clients/node/dist
 
 ##@ Test
 
 .PHONY: test
-test: test/go test/examples test/stubs test/fuzz conformance ## Run every test, with all set-up (PKG=./db/... for some)
+test: test/go test/examples test/stubs test/web test/fuzz conformance ## Run every test, with all set-up (PKG=./db/... for some)
 
 .PHONY: test/go
 test/go: build deps/clients deps/rqlited ## Run the Go tests, the end-to-end ones against bin/raft-node
@@ -94,6 +102,10 @@ test/examples: build ## Run the tests of the examples
 test/stubs: deps/stubs ## Import the TypeScript and Python stubs and use them
 	node --test tools/ts/stubs_test.mjs
 	$(PYTHON) -m unittest discover -s tools/python
+
+.PHONY: test/web
+test/web: build deps/web ## Test the dashboard in Chromium, against members and agents
+	RAFT_NODE_BINARY=$(CURDIR)/$(BINARY) node --test --test-reporter=spec web/test/*.test.mjs
 
 .PHONY: conformance
 conformance: ## Run Connect's conformance suite against a whole member
@@ -133,7 +145,7 @@ bench/engine: build ## Measure starts, snapshots and catching up with BENCH_TASK
 ##@ Verify
 
 .PHONY: verify
-verify: verify/fmt verify/tidy verify/proto verify/vet lint verify/platforms ## Check format, modules, stubs, contract, lint and builds
+verify: verify/fmt verify/tidy verify/proto verify/web verify/vet lint verify/platforms ## Check format, modules, stubs, contract, dashboard, lint and builds
 
 .PHONY: verify/fmt
 verify/fmt: ## Check the format of Go and proto files
@@ -151,6 +163,10 @@ verify/proto: deps/stubs ## Check that stubs are fresh, the contract lints and b
 	scripts/stubs-fresh.sh
 	$(BUF) lint
 	scripts/breaking.sh
+
+.PHONY: verify/web
+verify/web: web/node_modules/.package-lock.json ## Check that web/dist is what the dashboard's sources give
+	scripts/web-fresh.sh
 
 .PHONY: verify/vet
 verify/vet: ## Run go vet
@@ -187,7 +203,15 @@ deps/clients: deps/stubs examples/clients/node/dist/client.js ## Build the clien
 deps/rqlited: ## Build rqlited, with which tests compare the engine (needs a C compiler)
 	scripts/rqlited.sh
 
+.PHONY: deps/web
+deps/web: web/node_modules/.package-lock.json ## Install the dashboard's packages, and Chromium for its tests
+	scripts/chromium.sh
+
 # The stubs are copied at the installation.
+web/node_modules/.package-lock.json: web/package.json web/package-lock.json $(shell find gen/ts -type f)
+	cd web && npm ci --no-audit --no-fund
+	touch $@
+
 examples/clients/node/node_modules/.package-lock.json: examples/clients/node/package.json examples/clients/node/package-lock.json $(shell find gen/ts -type f)
 	cd examples/clients/node && npm ci --no-audit --no-fund
 	touch $@

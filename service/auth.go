@@ -16,7 +16,8 @@ import (
 )
 
 // authenticate lets through what bears the token. It answers before the body is
-// read. Health checks need none, and Raft's own handshake carries the token.
+// read. Health checks and the dashboard's files need none, and Raft's own handshake
+// carries the token.
 func (s *server) authenticate(next http.Handler) http.Handler {
 	if s.Token == "" {
 		return next
@@ -24,7 +25,7 @@ func (s *server) authenticate(next http.Handler) http.Handler {
 	want := sha256.Sum256([]byte(s.Token)) // equal lengths: the time tells nothing about the token
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		got := sha256.Sum256([]byte(credential(r)))
-		if open(r.URL.Path) || isRaft(r.URL.Path) || subtle.ConstantTimeCompare(got[:], want[:]) == 1 {
+		if open(r.URL.Path) || isPage(r) || isRaft(r.URL.Path) || subtle.ConstantTimeCompare(got[:], want[:]) == 1 {
 			next.ServeHTTP(w, r)
 			return
 		}

@@ -105,9 +105,16 @@ func untilClosing(ctx context.Context) (context.Context, context.CancelFunc) {
 	return ctx, func() { stop(); cancel() }
 }
 
-// root says what this is to whoever opens it in a browser, and answers what no
-// path is made for.
+// root gives the dashboard to browsers, says what this is to others, and answers what
+// no path is made for.
 func (s *server) root(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/" {
+		w.Header().Add("Vary", "Accept")
+	}
+	if isPage(r) {
+		page(w, r)
+		return
+	}
 	if r.URL.Path != "/" {
 		s.refuseUnread(notFound{w}, r, connect.CodeUnimplemented, "there is nothing at "+quoted(r.URL.Path)+": GET / lists what there is")
 		return
@@ -146,5 +153,5 @@ For example:
 
 For clients of rqlite, to read in SQL: /db/query, /db/request, /status, /nodes, /leader
 
-Also: gRPC reflection and health, /livez, /readyz, /metrics, and /raft between members.
+In a browser this is the dashboard. Also: gRPC reflection and health, /livez, /readyz, /metrics, and /raft between members.
 `

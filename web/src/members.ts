@@ -1,0 +1,50 @@
+// The members, as all pages know them: who leads, and where to go on when the one
+// that served the page is gone.
+
+import { effect, signal } from "@preact/signals";
+
+import type { GetClusterResponse } from "@raft-control-plane/stubs/controlplane/v1/cluster_pb.js";
+import { MemberRole } from "@raft-control-plane/stubs/controlplane/v1/cluster_pb.js";
+
+import { clusterCalls, generation, problem, signedOut } from "./call";
+
+const every_ms = 3_000;
+
+export const cluster = signal<GetClusterResponse | undefined>(undefined);
+export const clusterError = signal("");
+
+let reading = false;
+
+// readCluster reads it now; it is read from time to time anyway.
+export async function readCluster(): Promise<void> {
+  if (reading || signedOut.value || (document.hidden && cluster.value)) return;
+  reading = true;
+  try {
+    cluster.value = await clusterCalls.getCluster({}, { timeoutMs: 5000 });
+    clusterError.value = "";
+  } catch (reason) {
+    clusterError.value = problem(reason);
+  }
+  reading = false;
+}
+
+export function startMembers(): void {
+  effect(() => {
+    void generation.value;
+    void readCluster();
+  });
+  setInterval(() => void readCluster(), every_ms);
+  document.addEventListener("visibilitychange", () => void readCluster());
+}
+
+export const roleName: Record<MemberRole, string> = {
+  [MemberRole.UNSPECIFIED]: "unknown",
+  [MemberRole.LEADER]: "leader",
+  [MemberRole.FOLLOWER]: "follower",
+  [MemberRole.NON_VOTER]: "non-voter",
+};
+
+// pageAt is this page at another member.
+export const pageAt = (address: string): string => `${location.protocol}//${address}/${location.hash}`;
+
+export const here = location.host;

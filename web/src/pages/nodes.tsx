@@ -1,0 +1,130 @@
+// Nodes: what each has, and how much of it is in use.
+
+import type { Node } from "@raft-control-plane/stubs/controlplane/v1/node_pb.js";
+import { NodeStatus } from "@raft-control-plane/stubs/controlplane/v1/node_pb.js";
+import { Consistency } from "@raft-control-plane/stubs/controlplane/v1/task_pb.js";
+import { useState } from "preact/hooks";
+
+import { nodeCalls } from "../call";
+import { bytes, cores, count, dollars, ms, plural } from "../format";
+import type { Batch } from "../live/events";
+import { useResource } from "../resource";
+import { href, route, setParam } from "../route";
+import { Ago, Badge, Bar, Empty, Labels, Loaded, typed } from "../ui";
+import { FirstSteps } from "./first";
+
+const maxNodes = 10_000;
+const shownAtFirst = 100;
+
+// readNodes reads all of them; the contract gives 1,000 in a call.
+export async function readNodes(signal: AbortSignal): Promise<Node[]> {
+  const all: Node[] = [];
+  for (let pageToken = ""; all.length < maxNodes; ) {
+    const page = await nodeCalls.listNodes({ pageSize: 1000, pageToken, consistency: Consistency.STALE }, { signal });
+    all.push(...page.nodes);
+    pageToken = page.nextPageToken;
+    if (!pageToken) break;
+  }
+  return all;
+}
+
+// What a node holds changes with its tasks too.
+const concernsNodes = (b: Batch) => b.gap || b.events.length > 0;
+
+export function NodesPage() {
+  const nodes = useResource("nodes", readNodes, { when: concernsNodes, every_ms: 5000 });
+  const p = route.value.params;
+  const q = p.get("q") ?? "";
+  const status = p.get("status") ?? "";
+  const place = p.get("place") ?? "";
+  const [shown, setShown] = useState(shownAtFirst);
+  return (
+    <>
+      <form class="filters" role="search" aria-label="Filters" onSubmit={(e) => e.preventDefault()}>
+        <input type="search" aria-label="Search by id, label or instance type" placeholder="Search by id, label, type  ( / )" value={q} onInput={typed((v) => setParam("q", v))} />
+        <label>status <select value={status} onChange={typed((v) => setParam("status", v))}><option value="">all</option><option>HEALTHY</option><option>UNHEALTHY</option><option>UNKNOWN</option></select></label>
+        <label>place <select value={place} onChange={typed((v) => setParam("place", v))}><option value="">all</option>{places(nodes.data ?? []).map((x) => <option key={x}>{x}</option>)}</select></label>
+      </form>
+      <Loaded of={nodes}>
+        {(all) => {
+          const fit = all.filter((n) => fits(n, q.trim(), status, place));
+          if (all.length === 0) return <FirstSteps />;
+          if (fit.length === 0) return <Empty>No node matches. <a href="#/nodes">Show all nodes</a></Empty>;
+          return (
+            <>
+              <p class="dim">{plural(fit.length, "node")}, {count(fit.filter((n) => n.status === NodeStatus.HEALTHY).length)} healthy</p>
+              <NodeTable nodes={fit.slice(0, shown)} />
+              {fit.length > shown && <button type="button" onClick={() => setShown(shown + 200)}>Show more</button>}
+            </>
+          );
+        }}
+      </Loaded>
+    </>
+  );
+}
+
+const placeOf = (n: Node): string => [n.spec?.provider, n.spec?.region].filter(Boolean).join(" ") || "elsewhere";
+const places = (nodes: Node[]): string[] => [...new Set(nodes.map(placeOf))].sort();
+
+function fits(n: Node, q: string, status: string, place: string): boolean {
+  if (status && NodeStatus[n.status] !== status) return false;
+  if (place && placeOf(n) !== place) return false;
+  if (!q) return true;
+  const texts = [n.id, n.spec?.instanceType ?? "", ...Object.entries(n.spec?.labels ?? {}).map(([k, v]) => `${k}=${v}`)];
+  return texts.some((t) => t.toLowerCase().includes(q.toLowerCase()));
+}
+
+function NodeTable({ nodes }: { nodes: Node[] }) {
+  return (
+    <div class="scroll" tabIndex={0} role="region" aria-label="Nodes">
+      <table>
+        <thead><tr><th>Node</th><th>Status</th><th>Place</th><th>Slots</th><th>CPU</th><th>Memory</th><th>GPU</th><th class="num">$/h</th><th>Heard</th><th>Labels</th></tr></thead>
+        <tbody>
+          {nodes.map((n) => (
+            <tr key={n.id}>
+              <td><a data-row href={href(["nodes", n.id])}>{n.id}</a></td>
+              <td><NodeBadge node={n} /></td>
+              <td>{placeOf(n)}{n.spec?.spot && <span class="label">spot</span>}</td>
+              <td><Slots node={n} /></td>
+              <td><Cpu node={n} /></td>
+              <td><Memory node={n} /></td>
+              <td><Gpus node={n} /></td>
+              <td class="num">{priceOf(n)}</td>
+              <td><Ago at={ms(n.heartbeatTime)} /></td>
+              <td class="note"><Labels of={n.spec?.labels ?? {}} /></td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+export function NodeBadge({ node: n }: { node: Node }) {
+  return <><Badge word={NodeStatus[n.status]} />{!n.schedulable && <span class="label">takes no new tasks</span>}</>;
+}
+
+export function Slots({ node: n }: { node: Node }) {
+  const slots = n.spec?.slots ?? 0;
+  return <Bar label="Slots" part={n.runningTasks / Math.max(1, slots)} text={`${n.runningTasks}/${slots}`} />;
+}
+
+export function Cpu({ node: n }: { node: Node }) {
+  const has = Number(n.spec?.capacity?.cpuMillis ?? 0);
+  const reserved = Number(n.reserved?.cpuMillis ?? 0);
+  return <Bar label={`CPU reserved, of ${cores(has)} cores; measured ${cores(n.usage?.cpuMillis ?? 0)}`} part={has ? reserved / has : 0} text={`${cores(reserved)}/${cores(has)}`} />;
+}
+
+export function Memory({ node: n }: { node: Node }) {
+  const has = Number(n.spec?.capacity?.memoryBytes ?? 0);
+  const reserved = Number(n.reserved?.memoryBytes ?? 0);
+  return <Bar label={`Memory reserved, of ${bytes(has)}; measured ${bytes(n.usage?.memoryBytes ?? 0)}`} part={has ? reserved / has : 0} text={`${bytes(reserved)}/${bytes(has)}`} />;
+}
+
+export function Gpus({ node: n }: { node: Node }) {
+  const has = n.spec?.capacity?.gpus ?? 0;
+  if (!has) return <span class="dim">none</span>;
+  return <Bar label="GPUs" part={(n.reserved?.gpus ?? 0) / has} text={`${n.reserved?.gpus ?? 0}/${has}`} />;
+}
+
+export const priceOf = (n: Node): string => (n.spec?.priceMicrosPerHour ? dollars(n.spec.priceMicrosPerHour) : "");

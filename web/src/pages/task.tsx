@@ -1,0 +1,229 @@
+// One task: where it stands and why, its tries on a line of time, what it was given
+// and what it left.
+
+import type { ComponentChildren } from "preact";
+
+import type { Task } from "@raft-control-plane/stubs/controlplane/v1/task_pb.js";
+import { Consistency } from "@raft-control-plane/stubs/controlplane/v1/task_pb.js";
+
+import { taskCalls } from "../call";
+import { bytes, cores, durationMs, exact, ms, readable, span } from "../format";
+import { Json } from "../json";
+import { touchesTask } from "../live/events";
+import type { Resource } from "../resource";
+import { useResource } from "../resource";
+import { href } from "../route";
+import type { Row } from "../sql";
+import { num, rows, str } from "../sql";
+import { hasEnded, statusName } from "../task-row";
+import { Action, Ago, Badge, Card, Empty, Facts, Labels, Loaded, now, Problem } from "../ui";
+import { historySql } from "./history";
+
+const attemptsSql = `SELECT attempt, node_id, status, assign_time_ms, start_time_ms, end_time_ms, exit_code, error
+FROM attempts WHERE task_id = ?1 ORDER BY attempt LIMIT 200`;
+
+export function TaskPage({ id }: { id: string }) {
+  const when = touchesTask(id);
+  const task = useResource(["task", id], async (signal) => (await taskCalls.getTask({ id, consistency: Consistency.STALE }, { signal })).task, { when, every_ms: 10_000 });
+  const tries = useResource(["tries", id], (signal) => rows(attemptsSql, [id], signal), { when });
+  const history = useResource(["history", id], (signal) => rows(historySql, [id], signal), { when });
+  return (
+    <>
+      <p class="crumbs"><a href="#/tasks">Tasks</a> / <code>{id}</code></p>
+      <Loaded of={task}>{(t) => (t ? <Shown task={t} tries={tries} history={history} /> : <Empty>There is no such task.</Empty>)}</Loaded>
+    </>
+  );
+}
+
+function Shown({ task: t, tries, history }: { task: Task; tries: Resource<Row[]>; history: Resource<Row[]> }) {
+  const status = statusName(t.status);
+  return (
+    <>
+      <div class="row head">
+        <h2 class="title">{t.name || t.id}</h2>
+        <Badge word={status} />
+        {t.cancelRequested && !hasEnded(status) && <span class="dim">is being stopped by its node</span>}
+        <span class="grow" />
+        {!hasEnded(status) && !t.cancelRequested && (
+          <Action danger label="Cancel" act={() => taskCalls.cancelTask({ id: t.id })} ask={`Cancel ${t.name || t.id}? ${status === "RUNNING" ? "Its node stops it." : "It will not run."} This cannot be undone.`} />
+        )}
+      </div>
+      {status === "PENDING" && <Waiting task={t} />}
+      {t.error && <Problem text={t.error} />}
+      <div class="grid">
+        <Card title="Timeline" wide><Timeline task={t} tries={tries} /></Card>
+        <Card title="What it is"><About task={t} /></Card>
+        <Card title={t.work.case === "function" ? "Function" : "Command"}><Work task={t} /></Card>
+        <Card title="Result">{t.result.length > 0 ? <Json text={readable(t.result)} /> : <Empty>{hasEnded(status) ? "It left no result. For a command, a last line of output that is JSON is the result." : "There is none before it has ended."}</Empty>}</Card>
+        <Card title="End of its output">{t.logTail ? <Log text={t.logTail} /> : <Empty>{hasEnded(status) ? "It printed nothing." : "It comes with the report of an attempt."}</Empty>}</Card>
+        <Card title="History" wide><History of={history} /></Card>
+      </div>
+    </>
+  );
+}
+
+// Waiting says why a task is pending, from what is known of it.
+function Waiting({ task: t }: { task: Task }) {
+  const retry_ms = ms(t.retryTime);
+  return (
+    <div class="banner note" role="status">
+      {retry_ms > now.value ? (
+        <span>{t.attempt > 0 ? "It waits for its next attempt" : "It waits for its start"}, <Ago at={retry_ms} />.</span>
+      ) : (
+        <span>It waits for a node with room for it, in queue <a href="#/queues">{t.queue}</a>. See what is free on <a href="#/nodes">the nodes</a>.</span>
+      )}
+    </div>
+  );
+}
+
+function About({ task: t }: { task: Task }) {
+  const r = t.resources;
+  const custom = Object.entries(r?.custom ?? {}).map(([k, v]) => `${String(v)} ${k}`);
+  const needs = [r?.cpuMillis ? `${cores(r.cpuMillis)} cores` : "", r?.memoryBytes ? bytes(r.memoryBytes) : "", r?.gpus ? `${r.gpus} GPU` : "", r?.diskBytes ? `${bytes(r.diskBytes)} of disk` : "", ...custom].filter(Boolean);
+  const facts: [string, ComponentChildren][] = [
+    ["Id", <code>{t.id}</code>],
+    ["Queue", <a href={href(["tasks"], { queue: t.queue })}>{t.queue}</a>],
+    ["Priority", String(t.priority)],
+    ["Node", t.nodeId && <a href={href(["nodes", t.nodeId])}>{t.nodeId}</a>],
+    ["Needs", needs.join(", ") || "one slot"],
+    ["GPUs it holds", t.gpuDevices.join(", ")],
+    ["Attempt", t.attempt ? `${t.attempt} (${t.failedAttempts} of ${t.maxAttempts || 1} failed, ${t.lostAttempts} of ${t.maxLostAttempts || 5} lost)` : "none yet"],
+    ["Exit code", t.exitCode !== undefined ? String(t.exitCode) : ""],
+    ["Timeout", t.timeout ? span(durationMs(t.timeout)) : ""],
+    ["Concurrency key", t.concurrencyKey && `${t.concurrencyKey} (${t.maxConcurrency || 1} at once)`],
+    ["Labels", Object.keys(t.labels).length > 0 && <Labels of={t.labels} />],
+    ["Submitted", <Ago at={ms(t.createTime)} />],
+    ["Ended", t.endTime && <Ago at={ms(t.endTime)} />],
+  ];
+  return <Facts of={facts} />;
+}
+
+function Work({ task: t }: { task: Task }) {
+  switch (t.work.case) {
+    case "exec": {
+      const { command, env, workingDir } = t.work.value;
+      return (
+        <>
+          <pre class="text" tabIndex={0}>{command.map(quote).join(" ")}</pre>
+          {workingDir && <p>in <code>{workingDir}</code></p>}
+          {Object.keys(env).length > 0 && <details><summary>{Object.keys(env).length} variables</summary><pre class="text">{Object.entries(env).map(([k, v]) => `${k}=${v}`).join("\n")}</pre></details>}
+        </>
+      );
+    }
+    case "function": {
+      const { name, payload } = t.work.value;
+      return <><p><code>{name}</code></p>{payload.length > 0 ? <Json text={readable(payload)} /> : <p class="dim">without an argument</p>}</>;
+    }
+    default:
+      return null;
+  }
+}
+
+const quote = (arg: string): string => (/^[\w@%+=:,./-]+$/.test(arg) ? arg : `'${arg.replaceAll("'", `'\\''`)}'`);
+
+const toEnd = (e: HTMLElement | null) => {
+  if (e) e.scrollTop = e.scrollHeight;
+};
+
+function Log({ text }: { text: string }) {
+  return <pre class="text log" tabIndex={0} ref={toEnd}>{text}</pre>;
+}
+
+interface Part {
+  kind: string;
+  from_ms: number;
+  to_ms: number;
+}
+
+// Timeline draws the waits and the tries from the submission to the end, or to now.
+function Timeline({ task: t, tries }: { task: Task; tries: Resource<Row[]> }) {
+  const begun = ms(t.createTime);
+  const list = tries.data ?? [];
+  const lastEnd = Math.max(ms(t.endTime), ...list.map((a) => num(a["end_time_ms"])));
+  const end = Math.max(begun + 1, hasEnded(statusName(t.status)) ? lastEnd : now.value);
+  const lines = list.map((a) => ({ row: a, parts: partsOf(a, end) }));
+  return (
+    <>
+      {tries.error && <Problem text={tries.error} retry={tries.reload} />}
+      <div class="timeline">
+        <div class="scale"><span title={exact(begun)}>submitted</span><span title={exact(end)}>{span(end - begun)}{hasEnded(statusName(t.status)) ? "" : " so far"}</span></div>
+        {lines.length === 0 && <Line label="waits" title="It has not been tried yet" parts={[{ kind: "pending", from_ms: begun, to_ms: end }]} begun={begun} end={end} />}
+        {lines.map(({ row, parts }, i) => {
+          const previous = i === 0 ? begun : num(lines[i - 1]?.row["end_time_ms"]) || begun;
+          const given = num(row["assign_time_ms"]) || num(row["start_time_ms"]);
+          return (
+            <Line key={str(row["attempt"])} label={`attempt ${str(row["attempt"])}`} begun={begun} end={end}
+              title={`attempt ${str(row["attempt"])} on ${str(row["node_id"])}: ${str(row["status"]).toLowerCase()}${row["error"] ? ", " + str(row["error"]) : ""}`}
+              parts={[{ kind: "pending", from_ms: previous, to_ms: given }, ...parts]} />
+          );
+        })}
+      </div>
+      {list.length > 0 && <Tries list={list} />}
+    </>
+  );
+}
+
+function partsOf(a: Row, end: number): Part[] {
+  const assigned = num(a["assign_time_ms"]);
+  const started = num(a["start_time_ms"]);
+  const ended = num(a["end_time_ms"]) || end;
+  if (!started) return [{ kind: "assigned", from_ms: assigned, to_ms: ended }];
+  return [
+    { kind: "assigned", from_ms: assigned || started, to_ms: started },
+    { kind: str(a["status"]).toLowerCase(), from_ms: started, to_ms: ended },
+  ];
+}
+
+function Line({ label, title, parts, begun, end }: { label: string; title: string; parts: Part[]; begun: number; end: number }) {
+  const at = (t: number) => (100 * (t - begun)) / (end - begun);
+  return (
+    <div class="line" role="img" aria-label={title} title={title}>
+      <span>{label}</span>
+      <div class="track">
+        {parts.filter((p) => p.to_ms >= p.from_ms).map((p, i) => (
+          <div key={i} class={`part ${p.kind}`} title={`${p.kind} for ${span(p.to_ms - p.from_ms)}`} style={{ left: `${at(p.from_ms)}%`, width: `max(2px, ${at(p.to_ms) - at(p.from_ms)}%)` }} />
+        ))}
+      </div>
+    </div>
+  );
+}
+
+function Tries({ list }: { list: Row[] }) {
+  return (
+    <div class="scroll" tabIndex={0} role="region" aria-label="Attempts">
+      <table>
+        <thead><tr><th class="num">Attempt</th><th>Status</th><th>Node</th><th>Given to it</th><th class="num">Ran for</th><th class="num">Exit code</th><th>Why</th></tr></thead>
+        <tbody>
+          {list.toReversed().map((a) => (
+            <tr key={str(a["attempt"])}>
+              <td class="num">{str(a["attempt"])}</td>
+              <td><Badge word={str(a["status"])} /></td>
+              <td><a href={href(["nodes", str(a["node_id"])])}>{str(a["node_id"])}</a></td>
+              <td><Ago at={num(a["assign_time_ms"])} /></td>
+              <td class="num">{a["start_time_ms"] ? span((num(a["end_time_ms"]) || now.value) - num(a["start_time_ms"])) : ""}</td>
+              <td class="num">{str(a["exit_code"])}</td>
+              <td class="note" title={str(a["error"])}>{str(a["error"])}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+function History({ of }: { of: Resource<Row[]> }) {
+  return (
+    <Loaded of={of}>
+      {(list) => list.length === 0 ? <Empty>Its changes are no longer kept.</Empty> : (
+        <ol class="history">
+          {list.map((e) => (
+            <li key={`${str(e["log_index"])}-${str(e["ordinal"])}`}>
+              <Ago at={num(e["time_ms"])} />
+              <span>{str(e["type"]).replace("TASK_", "").toLowerCase().replaceAll("_", " ")}{num(e["attempt"]) > 0 && `, attempt ${str(e["attempt"])}`}{e["node_id"] && <> on <a href={href(["nodes", str(e["node_id"])])}>{str(e["node_id"])}</a></>}{e["reason"] && <span class="dim"> ({str(e["reason"])})</span>}</span>
+            </li>
+          ))}
+        </ol>
+      )}
+    </Loaded>
+  );
+}

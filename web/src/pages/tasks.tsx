@@ -1,0 +1,255 @@
+// Tasks: a table by filters that stand in the URL.
+
+import { useEffect, useState } from "preact/hooks";
+
+import type { Task } from "@raft-control-plane/stubs/controlplane/v1/task_pb.js";
+import { Consistency } from "@raft-control-plane/stubs/controlplane/v1/task_pb.js";
+
+import { problem, taskCalls } from "../call";
+import { plural, span } from "../format";
+import type { Batch } from "../live/events";
+import { touchesTasks } from "../live/events";
+import { onBatch } from "../live/live";
+import { useResource } from "../resource";
+import { href, route, setParam } from "../route";
+import { rows } from "../sql";
+import type { TaskRow } from "../task-row";
+import { hasEnded, rowOf, rowOfSql, searchNameSql, searchSql, statusNames, statusOf } from "../task-row";
+import { Ago, Action, Badge, Empty, Loaded, now, Problem, typed } from "../ui";
+import { FirstSteps } from "./first";
+
+const pageSize = 100;
+// So many are cancelled at the same time.
+const cancelsAtOnce = 6;
+// "All that match" goes through at most so many.
+const maxBulk = 10_000;
+
+interface Filter {
+  q: string;
+  statuses: string[];
+  queue: string;
+  node: string;
+  name: string;
+  labels: string;
+}
+
+function filterOf(p: URLSearchParams): Filter {
+  return {
+    q: p.get("q") ?? "", statuses: p.getAll("status").filter((s) => (statusNames as readonly string[]).includes(s)),
+    queue: p.get("queue") ?? "", node: p.get("node") ?? "", name: p.get("name") ?? "", labels: p.get("labels") ?? "",
+  };
+}
+
+// labelsOf reads "team=vision,stage=test".
+function labelsOf(text: string): Record<string, string> {
+  return Object.fromEntries(text.split(",").filter((l) => l.includes("=")).map((l) => [l.slice(0, l.indexOf("=")).trim(), l.slice(l.indexOf("=") + 1).trim()]));
+}
+
+interface Page {
+  rows: TaskRow[];
+  next: string;
+}
+
+async function list(f: Filter, pageToken: string, signal?: AbortSignal, size = pageSize): Promise<Page> {
+  if (f.q) return search(f, signal);
+  const { tasks, nextPageToken } = await taskCalls.listTasks(
+    { statuses: f.statuses.map(statusOf), queue: f.queue, nodeId: f.node, name: f.name, labels: labelsOf(f.labels), pageSize: size, pageToken, consistency: Consistency.STALE },
+    signal ? { signal } : {},
+  );
+  return { rows: tasks.map(rowOf), next: nextPageToken };
+}
+
+async function search(f: Filter, signal?: AbortSignal): Promise<Page> {
+  const [byId, byName] = await Promise.all([rows(searchSql, [f.q], signal), rows(searchNameSql, [f.q], signal)]);
+  const found = new Map([...byId, ...byName].map((r) => [String(r["id"]), rowOfSql(r)]));
+  const fits = (r: TaskRow) => (f.statuses.length === 0 || f.statuses.includes(r.status)) && (!f.queue || r.queue === f.queue) && (!f.node || r.nodeId === f.node);
+  return { rows: [...found.values()].filter(fits), next: "" };
+}
+
+export function TasksPage() {
+  const filter = filterOf(route.value.params);
+  const key = JSON.stringify(filter);
+  const first = useResource(["tasks", filter], (signal) => list(filter, "", signal), { when: touchesTasks, every_ms: 30_000 });
+  const later = useLater(key, filter, first.data);
+  const [selected, setSelected] = useState<ReadonlySet<string>>(new Set());
+  useEffect(() => setSelected(new Set()), [key]);
+  const filtered = Object.values(filter).some((v) => v.length > 0);
+  return (
+    <>
+      <Filters filter={filter} />
+      <Loaded of={first}>
+        {(page) => {
+          const all = joined(page, later);
+          if (all.length === 0) return filtered ? <Empty>No task matches. <a href="#/tasks">Show all tasks</a></Empty> : <FirstSteps />;
+          return (
+            <>
+              <Bulk rows={all} filter={filter} selected={selected} select={setSelected} />
+              <TaskTable rows={all} selected={selected} select={setSelected} />
+              <More page={page} later={later} />
+            </>
+          );
+        }}
+      </Loaded>
+    </>
+  );
+}
+
+interface Later {
+  rows: TaskRow[];
+  next: string | undefined;
+  error: string;
+  more: () => void;
+}
+
+// useLater holds the pages after the first, which are not read anew: their rows
+// follow the changes that come.
+function useLater(key: string, filter: Filter, first: Page | undefined): Later {
+  const [state, setState] = useState<{ key: string; rows: TaskRow[]; next?: string; error: string }>({ key, rows: [], error: "" });
+  const mine = state.key === key ? state : { key, rows: [], error: "" };
+  useEffect(() => onBatch((b) => setState((s) => (s.rows.length === 0 ? s : { ...s, rows: updated(s.rows, b) }))), []);
+  const token = mine.next ?? first?.next ?? "";
+  const more = async () => {
+    try {
+      const page = await list(filter, token);
+      setState({ key, rows: [...(mine.rows.length ? mine.rows : (first?.rows ?? [])), ...page.rows], next: page.next, error: "" });
+    } catch (reason) {
+      setState({ ...mine, error: problem(reason) });
+    }
+  };
+  return { rows: mine.rows, next: token, error: mine.error, more: () => void more() };
+}
+
+function updated(old: TaskRow[], b: Batch): TaskRow[] {
+  const changed = new Map<string, Task>();
+  for (const e of b.events) if (e.subject.case === "task" && e.subject.value.task) changed.set(e.subject.value.taskId, e.subject.value.task);
+  return changed.size === 0 ? old : old.map((r) => (changed.has(r.id) ? rowOf(changed.get(r.id) as Task) : r));
+}
+
+// joined puts what was read later behind the first page, which is newer.
+function joined(first: Page, later: Later): TaskRow[] {
+  const there = new Set(first.rows.map((r) => r.id));
+  return [...first.rows, ...later.rows.filter((r) => !there.has(r.id))];
+}
+
+function More({ page, later }: { page: Page; later: Later }) {
+  return (
+    <div class="row">
+      {later.error && <Problem text={later.error} />}
+      {(later.next ?? page.next) ? <button type="button" onClick={later.more}>Show {pageSize} more</button> : <span class="dim">These are all.</span>}
+    </div>
+  );
+}
+
+function Filters({ filter }: { filter: Filter }) {
+  const toggle = (s: string) => setParam("status", filter.statuses.includes(s) ? filter.statuses.filter((x) => x !== s) : [...filter.statuses, s]);
+  const boxes: [name: "queue" | "node" | "name" | "labels", value: string, hint: string][] = [
+    ["queue", filter.queue, "exact"], ["node", filter.node, "exact id"], ["name", filter.name, "exact"], ["labels", filter.labels, "team=vision,…"],
+  ];
+  return (
+    <form class="filters" role="search" aria-label="Filters" onSubmit={(e) => e.preventDefault()}>
+      <input type="search" aria-label="Search by id or name" placeholder="Search by id or name  ( / )" value={filter.q} onInput={typed((v) => setParam("q", v.trim()))} />
+      <div class="chips" role="group" aria-label="Status">
+        {statusNames.map((s) => <button type="button" key={s} class={`chip ${s.toLowerCase()}`} aria-pressed={filter.statuses.includes(s)} onClick={() => toggle(s)}>{s.toLowerCase()}</button>)}
+      </div>
+      {boxes.map(([name, value, hint]) => (
+        <label key={name}>{name} <input type="text" placeholder={hint} value={value} disabled={filter.q !== "" && (name === "name" || name === "labels")} onChange={typed((v) => setParam(name, v.trim()))} /></label>
+      ))}
+    </form>
+  );
+}
+
+type Select = (ids: ReadonlySet<string>) => void;
+
+export function TaskTable({ rows, selected, select }: { rows: TaskRow[]; selected?: ReadonlySet<string>; select?: Select }) {
+  const flip = (id: string) => {
+    const next = new Set(selected);
+    if (!next.delete(id)) next.add(id);
+    select?.(next);
+  };
+  return (
+    <div class="scroll" tabIndex={0} role="region" aria-label="Tasks">
+      <table>
+        <thead>
+          <tr>{select && <th><span class="hidden">Chosen</span></th>}<th>Task</th><th>Status</th><th>Queue</th><th>Node</th><th class="num">Attempt</th><th>Submitted</th><th class="num">Took</th><th>Note</th></tr>
+        </thead>
+        <tbody>
+          {rows.map((r) => (
+            <tr key={r.id}>
+              {select && <td><input type="checkbox" aria-label={`Choose ${r.name || r.id}`} checked={selected?.has(r.id) ?? false} onChange={() => flip(r.id)} /></td>}
+              <td><a data-row href={href(["tasks", r.id])} title={r.id}>{r.name || <code>{r.id}</code>}</a></td>
+              <td><Badge word={r.status} /></td>
+              <td><a href={href(["tasks"], { queue: r.queue })}>{r.queue}</a></td>
+              <td>{r.nodeId && <a href={href(["nodes", r.nodeId])}>{r.nodeId}</a>}</td>
+              <td class="num">{r.attempt || ""}</td>
+              <td><Ago at={r.createTime_ms} /></td>
+              <td class="num">{took(r)}</td>
+              <td class="note" title={r.note}>{r.note}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+function took(r: TaskRow): string {
+  if (!r.startTime_ms || r.status === "PENDING") return "";
+  if (r.endTime_ms) return span(Math.max(0, r.endTime_ms - r.startTime_ms));
+  return span(Math.max(0, now.value - r.startTime_ms));
+}
+
+function Bulk({ rows: shown, filter, selected, select }: { rows: TaskRow[]; filter: Filter; selected: ReadonlySet<string>; select: Select }) {
+  const [done, setDone] = useState("");
+  const open = shown.filter((r) => !hasEnded(r.status));
+  const chosen = shown.filter((r) => selected.has(r.id));
+  const cancelChosen = async () => {
+    setDone(await cancelAll(chosen.filter((r) => !hasEnded(r.status)).map((r) => r.id)));
+    select(new Set());
+  };
+  const cancelMatching = async () => setDone(await cancelAll(await matching(filter)));
+  return (
+    <div class="row bulk">
+      <button type="button" onClick={() => select(chosen.length === shown.length ? new Set() : new Set(shown.map((r) => r.id)))}>{chosen.length === shown.length ? "Choose none" : "Choose all shown"}</button>
+      {chosen.length > 0 && (
+        <Action danger label={`Cancel ${chosen.length}`} disabled={chosen.every((r) => hasEnded(r.status))} act={cancelChosen}
+          ask={`Cancel ${plural(chosen.filter((r) => !hasEnded(r.status)).length, "task")}? Those that run are stopped by their nodes. This cannot be undone.`} />
+      )}
+      {chosen.length === 0 && open.length > 0 && (
+        <Action danger label="Cancel all that match" act={cancelMatching} ask={`Cancel all tasks that match the filters and have not ended, at most ${maxBulk.toLocaleString("en")}? Those that run are stopped by their nodes. This cannot be undone.`} />
+      )}
+      <span role="status">{done}</span>
+    </div>
+  );
+}
+
+// matching returns the ids of all that match and have not ended.
+async function matching(filter: Filter): Promise<string[]> {
+  const ids: string[] = [];
+  const open = filter.statuses.filter((s) => !hasEnded(s));
+  const f = { ...filter, statuses: open.length > 0 || filter.statuses.length > 0 ? open : ["PENDING", "ASSIGNED", "RUNNING"] };
+  if (f.statuses.length === 0) return ids;
+  for (let token = ""; ids.length < maxBulk; ) {
+    const page = await list(f, token, undefined, 1000);
+    ids.push(...page.rows.filter((r) => !hasEnded(r.status)).map((r) => r.id));
+    token = page.next;
+    if (!token) break;
+  }
+  return ids.slice(0, maxBulk);
+}
+
+async function cancelAll(ids: string[]): Promise<string> {
+  const queue = [...ids];
+  let first: unknown;
+  let failed = 0;
+  const work = async () => {
+    for (let id = queue.shift(); id !== undefined; id = queue.shift()) {
+      await taskCalls.cancelTask({ id }).catch((reason: unknown) => {
+        first ??= reason;
+        failed++;
+      });
+    }
+  };
+  await Promise.all(Array.from({ length: cancelsAtOnce }, work));
+  if (first) throw new Error(`${failed} of ${plural(ids.length, "task")} could not be cancelled: ${problem(first)}`);
+  return `${plural(ids.length, "task")} cancelled`;
+}

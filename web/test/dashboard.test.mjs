@@ -1,0 +1,338 @@
+// The dashboard in a real browser, against real members and agents.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { after, before, describe, test } from "node:test";
+
+import { launch } from "./browser.mjs";
+import { Cluster, until } from "./cluster.mjs";
+import { startDemo } from "./demo.mjs";
+
+const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const wait_ms = 15_000;
+
+let browser;
+before(async () => {
+  browser = await launch();
+});
+after(() => browser?.close());
+
+// open opens a page of a member and notes what goes wrong in it.
+async function open(url, { hash = "", context, viewport } = {}) {
+  const c = context ?? (await browser.newContext({ viewport: viewport ?? { width: 1280, height: 900 } }));
+  const page = await c.newPage();
+  page.setDefaultTimeout(wait_ms);
+  page.problems = [];
+  page.foreign = [];
+  page.on("pageerror", (e) => page.problems.push(`error: ${e}`));
+  page.on("console", (m) => m.type() === "error" && !m.text().startsWith("Failed to load resource") && page.problems.push(`console: ${m.text()}`));
+  page.on("request", (r) => !r.url().startsWith(url) && !r.url().startsWith("blob:") && page.foreign.push(r.url()));
+  await page.goto(`${url}/${hash}`);
+  return page;
+}
+
+// close closes a page, which must have asked nobody else for anything and met no error.
+async function close(page) {
+  assert.deepEqual(page.problems, []);
+  assert.deepEqual(page.foreign, []);
+  await page.context().close();
+}
+
+const shown = (page, text) => page.locator("main").getByText(text).filter({ visible: true }).first().waitFor();
+
+async function accessible(page, where) {
+  await page.evaluate(axe);
+  const { violations } = await page.evaluate(() => globalThis.axe.run({ resultTypes: ["violations"] }));
+  const serious = violations.filter((v) => v.impact === "serious" || v.impact === "critical");
+  assert.deepEqual(serious.map((v) => `${where}: ${v.id}: ${v.help}: ${v.nodes.slice(0, 3).map((n) => n.html).join(" ")}`), []);
+}
+
+describe("pages", () => {
+  let cluster, url;
+  before(async () => {
+    cluster = await startDemo();
+    url = cluster.members[0].url;
+  });
+  after(() => cluster?.stop());
+
+  const pages = {
+    "#/": ["training", "aws", "prepare-shards", "m3"],
+    "#/tasks": ["train-lr-0.1", "evaluate-resnet", "embed-part-5"],
+    "#/tasks/good": ["accuracy", "epoch 1", "attempt 1", "completed"],
+    "#/tasks/bad": ["exit status 3", "attempt 2", "no such bucket"],
+    "#/tasks/wait-1": ["It waits"],
+    "#/tasks/nothing": ["nothing"],
+    "#/nodes": ["aws-1", "us-central1", "spot"],
+    "#/nodes/aws-1": ["c6i.xlarge", "train-lr", "team=vision"],
+    "#/queues": ["Its weight is 3", "most loaded node", "4 of 4 tasks"],
+    "#/sql": ["v_queue_depth", "4 MiB"],
+    "#/cluster": ["m1", "leader", "Download a backup"],
+    "#/nonsense": ["no page of this name"],
+  };
+
+  for (const colorScheme of ["light", "dark"]) {
+    test(`each page shows what there is, without serious findings of axe, ${colorScheme}`, async () => {
+      const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, colorScheme });
+      const page = await open(url, { context });
+      for (const [hash, texts] of Object.entries(pages)) {
+        await page.goto(`${url}/${hash}`);
+        for (const text of texts) await shown(page, text);
+        await accessible(page, `${colorScheme} ${hash}`);
+      }
+      await close(page);
+    });
+  }
+
+  test("no page is wider than a phone", async () => {
+    const page = await open(url, { viewport: { width: 360, height: 740 } });
+    for (const [hash, texts] of Object.entries(pages)) {
+      await page.goto(`${url}/${hash}`);
+      await shown(page, texts[0]);
+      const width = await page.evaluate(() => document.documentElement.scrollWidth);
+      assert.ok(width <= 360, `${hash} is ${width} px wide`);
+    }
+    await close(page);
+  });
+
+  test("it is there within a second", async () => {
+    const page = await open(url);
+    const begun = Date.now();
+    await page.reload();
+    await shown(page, "training");
+    const took_ms = Date.now() - begun;
+    assert.ok(took_ms < 3000, `it took ${took_ms} ms, on a machine that builds beside it`);
+    await close(page);
+  });
+
+  test("a change is seen without a reload", async () => {
+    const page = await open(url, { hash: "#/tasks?queue=live" });
+    await page.getByText("No task matches").waitFor();
+    await page.locator(".live.stream").waitFor();
+    await cluster.submit({ id: "live-1", name: "seen-live", queue: "live", exec: { command: ["true"] } });
+    const row = page.locator("tr", { hasText: "seen-live" });
+    await row.locator(".badge.completed").waitFor();
+    await close(page);
+  });
+
+  test("filters stand in the URL, and a link shows the same", async () => {
+    const page = await open(url, { hash: "#/tasks" });
+    await page.getByRole("button", { name: "failed" }).click();
+    await page.getByText("prepare-shards").waitFor();
+    await page.getByText("train-lr-0.1").waitFor({ state: "detached" });
+    const other = await open(page.url().split("/#")[0], { hash: "#" + page.url().split("#")[1] });
+    await other.getByText("prepare-shards").waitFor();
+    assert.equal(await other.getByText("train-lr-0.1").count(), 0);
+    await close(other);
+    await close(page);
+  });
+
+  test("keys go to the search, through the rows and into one", async () => {
+    const page = await open(url, { hash: "#/tasks" });
+    await page.getByText("embed-part-5").waitFor();
+    await page.keyboard.press("/");
+    await page.keyboard.type("train-lr");
+    await page.getByText("embed-part-5").waitFor({ state: "detached" });
+    await page.getByText("train-lr-0.4").waitFor();
+    await page.getByRole("searchbox").blur();
+    await page.keyboard.press("j");
+    await page.keyboard.press("j");
+    await page.keyboard.press("k");
+    const first = await page.locator("[data-row]").first().textContent();
+    await page.keyboard.press("Enter");
+    await page.getByRole("heading", { name: first }).waitFor();
+    assert.match(page.url(), /#\/tasks\/train-/);
+    await close(page);
+  });
+
+  test("several tasks are cancelled at once, once that is confirmed", async () => {
+    const ids = ["c1", "c2", "c3"];
+    for (const id of ids) await cluster.submit({ id, name: "to-cancel", queue: "batch", exec: { command: ["true"] } });
+    const page = await open(url, { hash: "#/tasks?name=to-cancel" });
+    await page.getByRole("checkbox").nth(2).waitFor();
+    await page.getByRole("button", { name: "Choose all shown" }).click();
+    await page.getByRole("button", { name: "Cancel 3" }).click();
+    const dialog = page.getByRole("dialog");
+    await dialog.getByText("Cancel 3 tasks?").waitFor();
+    await accessible(page, "dialog");
+    await dialog.getByRole("button", { name: "Cancel 3" }).click();
+    await page.getByText("3 tasks cancelled").waitFor();
+    await until("the rows say so", async () => (await page.locator("tbody .badge.cancelled").count()) === 3);
+    for (const id of ids) assert.equal((await cluster.call("TaskService/GetTask", { id })).task.status, "TASK_STATUS_CANCELLED");
+    await close(page);
+  });
+
+  test("a queue is paused and resumed", async () => {
+    const page = await open(url, { hash: "#/queues" });
+    await page.getByRole("button", { name: "Pause: default" }).click();
+    await page.getByRole("dialog").getByRole("button", { name: "Pause" }).click();
+    await page.getByRole("button", { name: "Resume: default" }).waitFor();
+    assert.equal((await cluster.call("QueueService/GetQueue", { name: "default" })).queue.paused, true);
+    await page.getByRole("button", { name: "Resume: default" }).click();
+    await page.getByRole("button", { name: "Pause: default" }).waitFor();
+    assert.ok(!(await cluster.call("QueueService/GetQueue", { name: "default" })).queue.paused);
+    await close(page);
+  });
+
+  test("a statement is asked, drawn and exported, and a wrong one is explained", async () => {
+    const page = await open(url, { hash: "#/sql" });
+    const editor = page.getByRole("textbox", { name: "Statement" });
+    await editor.fill("SELECT 'a,b' AS name, 3 AS n UNION ALL SELECT 'c', NULL");
+    await editor.press("Control+Enter");
+    await page.getByText("2 rows").waitFor();
+    await page.getByRole("button", { name: "Chart" }).click();
+    await page.getByRole("img", { name: /Answer: n by 2 rows/ }).waitFor();
+    const saved = async (name) => {
+      const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name }).click()]);
+      return readFileSync(await download.path(), "utf8");
+    };
+    assert.equal(await saved("CSV"), 'name,n\r\n"a,b",3\r\nc,\r\n');
+    assert.deepEqual(JSON.parse(await saved("JSON")), [{ name: "a,b", n: 3 }, { name: "c", n: null }]);
+    await editor.fill("DELETE FROM tasks");
+    await page.getByRole("button", { name: "Run" }).click();
+    await page.getByRole("alert").waitFor();
+    await close(page);
+  });
+
+  test("members are verified, backed up, and one is let lead", async () => {
+    const page = await open(url, { hash: "#/cluster" });
+    await page.getByRole("button", { name: "Verify" }).click();
+    await page.getByText("3 of 3 members answered").waitFor();
+    const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "Download a backup" }).click()]);
+    assert.equal(readFileSync(await download.path()).subarray(0, 15).toString(), "SQLite format 3");
+    const next = (await cluster.leader()).name === "m3" ? "m2" : "m3";
+    await page.getByRole("button", { name: `Let it lead: ${next}` }).click();
+    await page.getByRole("dialog").getByRole("button", { name: "Let it lead" }).click();
+    await page.locator("tr", { hasText: next }).locator(".badge.leader").waitFor();
+    await close(page);
+  });
+
+  test("where streams are held back, changes come by polls", async () => {
+    const context = await browser.newContext();
+    await context.route("**/*.EventService/WatchEvents", () => {}); // never answered
+    const page = await open(url, { context, hash: "#/tasks?queue=polls" });
+    await page.locator(".live.polls").waitFor();
+    await cluster.submit({ id: "polled", name: "seen-by-polls", queue: "polls", exec: { command: ["true"] } });
+    await page.locator("tr", { hasText: "seen-by-polls" }).locator(".badge.completed").waitFor({ timeout: 8000 });
+    await close(page);
+  });
+
+  test("tabs share one watch, and another goes on when its tab is closed", async () => {
+    const context = await browser.newContext();
+    const watches = new Map();
+    const tab = async () => {
+      const page = await open(url, { context, hash: "#/tasks?queue=tabs" });
+      page.on("request", (r) => r.url().endsWith("/WatchEvents") && watches.set(page, (watches.get(page) ?? 0) + 1));
+      await page.getByText("No task matches").or(page.locator("tbody tr")).first().waitFor();
+      return page;
+    };
+    const [first, second, third] = [await tab(), await tab(), await tab()];
+    await second.locator(".live.stream").waitFor();
+    await cluster.submit({ id: "tabs-1", name: "seen-by-all", queue: "tabs", exec: { command: ["true"] } });
+    for (const page of [first, second, third]) {
+      await page.bringToFront();
+      await page.locator("tr", { hasText: "seen-by-all" }).locator(".badge.completed").waitFor();
+    }
+    assert.equal((watches.get(second) ?? 0) + (watches.get(third) ?? 0), 0, "more than one tab watches");
+    await first.close();
+    await until("another watches", () => watches.size === 1);
+    await cluster.submit({ id: "tabs-2", name: "seen-later", queue: "tabs", exec: { command: ["true"] } });
+    for (const page of [second, third]) {
+      await page.bringToFront();
+      await page.locator("tr", { hasText: "seen-later" }).locator(".badge.completed").waitFor();
+    }
+    assert.deepEqual([...first.problems, ...second.problems, ...third.problems], []);
+    await context.close();
+  });
+});
+
+describe("members that go away", () => {
+  let cluster;
+  before(async () => {
+    cluster = await new Cluster().start(3);
+    cluster.startAgent("n1", ["--slots", "2"]);
+  });
+  after(() => cluster?.stop());
+
+  test("the leader is killed, and the page at another member goes on", async () => {
+    const leader = await cluster.leader();
+    const member = cluster.members.find((m) => m !== leader);
+    const page = await open(member.url, { hash: "#/tasks" });
+    await page.getByText("Nothing has run here yet").waitFor();
+    await leader.stop("SIGKILL");
+    await cluster.leader();
+    await cluster.submit({ id: "after", name: "after-the-leader", exec: { command: ["true"] } });
+    await page.locator("tr", { hasText: "after-the-leader" }).locator(".badge.completed").waitFor({ timeout: 30_000 });
+    assert.equal(await page.locator("[data-banner=down]").count(), 0);
+    await close(page);
+    leader.start();
+    await until("it is back", async () => (await fetch(leader.url + "/readyz")).ok, 30_000);
+  });
+
+  test("its own member is killed: the page says so, keeps what it shows, and goes on when it is back", async () => {
+    await cluster.leader();
+    const member = cluster.members[0];
+    await cluster.submit({ id: "kept", name: "still-shown", exec: { command: ["true"] } });
+    const page = await open(member.url, { hash: "#/tasks?name=still-shown" });
+    await page.getByText("still-shown").waitFor();
+    await page.locator(".live.stream").waitFor();
+    await until("it knows the members", async () => (await page.evaluate(() => performance.getEntriesByType("resource").some((e) => e.name.endsWith("GetCluster")))));
+    await member.stop("SIGKILL");
+    const banner = page.locator("[data-banner=down]");
+    await banner.waitFor();
+    assert.ok(await page.getByText("still-shown").isVisible(), "what was shown is gone");
+    for (const other of cluster.members.slice(1)) {
+      const href = await banner.getByRole("link", { name: other.address }).getAttribute("href");
+      assert.equal(href, `${other.url}/#/tasks?name=still-shown`);
+    }
+    await accessible(page, "member is down");
+    await until("another leads", async () => (await cluster.leader()) !== member);
+    await cluster.submit({ id: "kept-2", name: "still-shown", queue: "meanwhile", exec: { command: ["true"] } });
+    member.start();
+    await banner.waitFor({ state: "detached", timeout: 30_000 });
+    await page.locator("tr", { hasText: "meanwhile" }).waitFor();
+    await page.locator(".live.stream").waitFor();
+    await close(page);
+  });
+});
+
+describe("a token", () => {
+  const token = "the-secret-of-this-test-cluster";
+  let cluster, url;
+  before(async () => {
+    const { writeFileSync } = await import("node:fs");
+    cluster = new Cluster();
+    writeFileSync(cluster.dir + "/token", token);
+    await cluster.start(1, { flags: ["--token-file", cluster.dir + "/token"] });
+    url = cluster.members[0].url;
+  });
+  after(() => cluster?.stop());
+
+  test("is asked for, kept for the tab only, and in no URL", async () => {
+    const page = await open(url, { hash: "#/cluster" });
+    const urls = [];
+    page.on("request", (r) => urls.push(r.url()));
+    const box = page.getByLabel("Token");
+    await box.fill("not-the-token-at-all");
+    await page.getByRole("button", { name: "Sign in" }).click();
+    await page.getByText("The token is missing or wrong").waitFor();
+    await accessible(page, "sign-in");
+    await box.fill(token);
+    await page.getByRole("button", { name: "Sign in" }).click();
+    await page.getByText("Download a backup").waitFor();
+    await page.locator(".live.stream").waitFor();
+    const stored = await page.evaluate(() => ({ tab: JSON.stringify(sessionStorage), all: JSON.stringify(localStorage), cookie: document.cookie }));
+    assert.ok(stored.tab.includes(token));
+    assert.ok(!stored.all.includes(token) && stored.cookie === "");
+    assert.deepEqual([...urls, page.url()].filter((u) => u.includes(token)), []);
+    await page.reload();
+    await page.getByText("Download a backup").waitFor();
+    const other = await open(url, { context: page.context() });
+    await other.getByLabel("Token").waitFor();
+    assert.deepEqual(other.problems, []);
+    await page.getByRole("button", { name: "Sign out" }).click();
+    await page.getByLabel("Token").waitFor();
+    assert.ok(!(await page.evaluate(() => JSON.stringify(sessionStorage))).includes(token));
+    await close(page);
+  });
+});
