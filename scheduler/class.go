@@ -95,7 +95,7 @@ func (st *state) class(id int64, placement controlplane.Placement) *class {
 	k := classKey{id, placement}
 	c := st.classes[k]
 	if c == nil {
-		c = &class{classKey: k, needs: st.s.tasks.Class(id), streams: map[*stream]struct{}{}, matches: map[string]*match{}}
+		c = &class{classKey: k, needs: st.s.classOf(id), streams: map[*stream]struct{}{}, matches: map[string]*match{}}
 		c.kind = c.needs.Kind()
 		st.classes[k] = c
 		st.packing = st.packing || placement == controlplane.PlacementBinpack

@@ -141,7 +141,7 @@ func (n *node) use(r controlplane.Resources, sign int64) {
 }
 
 func (st *state) needs(a *attempt) controlplane.Resources {
-	return st.s.tasks.Class(a.ClassID).Resources
+	return st.s.classOf(a.ClassID).Resources
 }
 
 // keep notes an attempt that is in the state.

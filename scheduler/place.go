@@ -25,6 +25,7 @@ func (st *state) place(g *db.Group) {
 	fleet := st.fleet()
 	queues := st.ready(&fleet)
 	all := slices.Clone(queues)
+	ages := slices.ContainsFunc(all, func(q *queue) bool { return q.AgeingInterval > 0 })
 	for n := 0; len(queues) > 0; {
 		if n == maxPlacements {
 			st.more = true
@@ -39,6 +40,9 @@ func (st *state) place(g *db.Group) {
 			heap.Fix(&queues, 0)
 		} else {
 			heap.Pop(&queues)
+		}
+		if ages {
+			queues = st.sift(queues)
 		}
 	}
 	for _, q := range all {
@@ -65,6 +69,27 @@ func (st *state) placeHead(g *db.Group, q *queue) bool {
 	}
 	return target != nil
 }
+
+// sift takes out of the queues with ageing the heads that can be placed no longer. Of
+// queues with equal shares the one with the first head has its turn, and a head that
+// goes makes room for a later one: then a queue was early in vain, and comes again. With
+// ageing the next one may be of a higher priority, and would come too late.
+func (st *state) sift(queues queueHeap) queueHeap {
+	sifted := false
+	for _, q := range queues {
+		for q.AgeingInterval > 0 && len(q.ready) > 0 && !st.placeable(q.ready[0]) {
+			heap.Pop(q)
+			sifted = true
+		}
+	}
+	if sifted {
+		queues = slices.DeleteFunc(queues, func(q *queue) bool { return len(q.ready) == 0 })
+		heap.Init(&queues)
+	}
+	return queues
+}
+
+func (st *state) placeable(s *stream) bool { return st.admits(s) && s.class.best(st) != nil }
 
 // admit puts the group's submissions beside the streams that they belong to.
 func (st *state) admit(g *db.Group) {

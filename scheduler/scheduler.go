@@ -57,6 +57,8 @@ type Scheduler struct {
 	tasks *db.TaskManifest
 	log   *slog.Logger
 	opts  Options
+	// classOf is the manifest's Class; tests without a state have their own.
+	classOf func(id int64) db.Class
 
 	mu   sync.Mutex
 	st   *state // nil unless this member leads
@@ -71,7 +73,7 @@ func New(tasks *db.TaskManifest, log *slog.Logger) *Scheduler {
 
 // NewWithOptions is New with other durations.
 func NewWithOptions(tasks *db.TaskManifest, log *slog.Logger, opts Options) *Scheduler {
-	s := &Scheduler{tasks: tasks, log: log, opts: opts.withDefaults()}
+	s := &Scheduler{tasks: tasks, log: log, opts: opts.withDefaults(), classOf: tasks.Class}
 	tasks.SetPlanner(s)
 	return s
 }
