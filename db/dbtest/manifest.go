@@ -18,6 +18,7 @@ func runManifest(t *testing.T, open func(t *testing.T) db.Engine) {
 	}{
 		{"Tasks", taskTests},
 		{"Keys", keyTests},
+		{"Queues", queueTests},
 		{"Lists", listTests},
 		{"Steps", stepTests},
 		{"Nodes", nodeTests},
