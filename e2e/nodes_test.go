@@ -1,0 +1,74 @@
+package e2e
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+)
+
+// runExample runs a script of examples/nodes against a cluster.
+func (c *cluster) runExample(script string, env ...string) string {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "sh", "../examples/nodes/"+script)
+	cmd.Env = append(os.Environ(), "RAFT_NODE="+raftNode, "SERVER="+c.servers())
+	cmd.Env = append(cmd.Env, env...)
+	cmd.WaitDelay = 5 * time.Second
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		c.t.Fatalf("%s: %v\n%s", script, err, out)
+	}
+	return string(out)
+}
+
+// TestATaskSaysWhyItWaits runs examples/nodes/explain.sh: on a node without GPUs a
+// task waits and says why; it runs when a node with one joins.
+func TestATaskSaysWhyItWaits(t *testing.T) {
+	c := newCluster(t, 1)
+	c.addAgent("cpu-only", 2)
+	out := c.runExample("explain.sh")
+	for _, want := range []string{
+		"waiting: the only node, cpu-only, does not take it now: it does not have the labels and does not have enough GPUs of the models and memory",
+		"trained on GPU 0",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("it says\n%s\nwithout %q", out, want)
+		}
+	}
+}
+
+// TestADrainLosesNothing runs examples/nodes/drain.sh: the node's tasks end, some of
+// them elsewhere, and none has failed or was lost.
+func TestADrainLosesNothing(t *testing.T) {
+	c := newCluster(t, 3)
+	c.addAgent("n1", 4)
+	c.addAgent("n2", 8)
+	out := c.runExample("drain.sh", "NODE=n1")
+	if !strings.Contains(out, "the node is HEALTHY,DRAINED") || !strings.Contains(strings.Join(strings.Fields(out), " "), "COMPLETED 20 0 0") {
+		t.Errorf("it says\n%s", out)
+	}
+	released := c.query(c.any(), `SELECT count(*) FROM attempts WHERE node_id = 'n1' AND status = 'RELEASED'`)
+	if len(released) != 1 || released[0][0] == "0" {
+		t.Errorf("no task was taken off the node: %v", released)
+	}
+	if bad := c.query(c.any(), `SELECT task_id, attempt, status FROM attempts WHERE status IN ('FAILED', 'LOST')`); len(bad) > 0 {
+		t.Errorf("failed or lost: %v", bad)
+	}
+	if left := c.query(c.any(), `SELECT id FROM nodes WHERE NOT schedulable OR drain_time_ms IS NOT NULL`); len(left) > 0 {
+		t.Errorf("still cordoned: %v", left)
+	}
+}
+
+// TestCheapestOfThreeClouds runs examples/nodes/cheapest.sh: five tasks fill the two
+// slots of the cheapest cloud, then those of the next.
+func TestCheapestOfThreeClouds(t *testing.T) {
+	c := newCluster(t, 1)
+	out := strings.Join(strings.Fields(c.runExample("cheapest.sh")), " ")
+	if !strings.Contains(out, "lambda 1.29 2 gcp 2.48 2 aws 3.06 1") {
+		t.Errorf("it says %s", out)
+	}
+}
