@@ -70,6 +70,8 @@ type GPUDevice struct {
 	Index       int32
 	Model       string
 	MemoryBytes int64
+	// UUID names it for CUDA_VISIBLE_DEVICES if the index does not; "" else.
+	UUID string
 }
 
 // NodeUsage is what a node measured of itself.

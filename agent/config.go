@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"time"
 
 	controlplanev1 "github.com/raft-control-plane/control-plane/gen/go/controlplane/v1"
@@ -21,11 +21,12 @@ type Config struct {
 	ControlPlane ControlPlane
 	// Name is the node's id: 1 to 63 letters, digits, '.', '_' or '-'. Required.
 	Name string
-	// Slots is how many tasks run at once, 1 to 10,000; the number of cores.
+	// Slots is how many tasks run at once, 1 to 10,000; the number of cores, rounded up.
 	Slots int
-	// CPUMillis and MemoryBytes are what tasks may reserve; all of the machine.
+	// CPUMillis and MemoryBytes are what tasks may reserve; all of the machine, or what
+	// the agent's control group allows.
 	CPUMillis, MemoryBytes int64
-	// DiskBytes is disk that tasks may reserve; none.
+	// DiskBytes is disk that tasks may reserve; what is free at WorkDir at the start.
 	DiskBytes int64
 	// Custom are numbers of whatever else tasks may reserve, by name: at most 32 names
 	// of 1 to 63 letters, digits, '.', '_' or '-', 1 to 10^9 each.
@@ -81,7 +82,7 @@ var nodeName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
 
 func (c Config) withDefaults() Config {
 	if c.Slots == 0 {
-		c.Slots = runtime.NumCPU()
+		c.Slots = int((ownCPUMillis() + 999) / 1000)
 	}
 	if c.GPUs == "" {
 		c.GPUs = gpusAll
@@ -168,9 +169,15 @@ func (c Config) spec(ctx context.Context) (*controlplanev1.NodeSpec, error) {
 			memoryBytes = allMemory
 		}
 	}
+	diskBytes := c.DiskBytes
+	if diskBytes == 0 {
+		if diskBytes, err = freeDisk(ctx, cmp.Or(c.WorkDir, os.TempDir())); err != nil {
+			return nil, err
+		}
+	}
 	return &controlplanev1.NodeSpec{
-		Slots:      int32(c.Slots),                                                                                                                              //nolint:gosec // validated
-		Capacity:   &controlplanev1.Resources{CpuMillis: cpuMillis, MemoryBytes: memoryBytes, DiskBytes: c.DiskBytes, Gpus: int32(len(gpus)), Custom: c.Custom}, //nolint:gosec // at most maxGPUs
+		Slots:      int32(c.Slots),                                                                                                                            //nolint:gosec // validated
+		Capacity:   &controlplanev1.Resources{CpuMillis: cpuMillis, MemoryBytes: memoryBytes, DiskBytes: diskBytes, Gpus: int32(len(gpus)), Custom: c.Custom}, //nolint:gosec // at most maxGPUs
 		GpuDevices: gpus, Labels: c.Labels,
 		Provider: c.Provider, Region: c.Region, Zone: c.Zone, InstanceType: c.InstanceType,
 		Version: session.CutString(c.Version, 63), Spot: c.Spot, PriceMicrosPerHour: c.PriceMicrosPerHour, Exec: true,

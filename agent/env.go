@@ -14,7 +14,7 @@ import (
 //
 // On a node with GPUs CUDA_VISIBLE_DEVICES is always set: a task that reserved
 // none must not find any.
-func taskEnv(base []string, t *controlplanev1.Task, nodeHasGPUs bool) [][]byte {
+func taskEnv(base []string, t *controlplanev1.Task, gpus []*controlplanev1.GpuDevice) [][]byte {
 	vars := map[string]string{}
 	for _, e := range base {
 		if k, v, ok := strings.Cut(e, "="); ok && !strings.HasPrefix(k, "RAFT_NODE_") {
@@ -25,8 +25,8 @@ func taskEnv(base []string, t *controlplanev1.Task, nodeHasGPUs bool) [][]byte {
 	vars["TASK_ID"] = t.GetId()
 	vars["TASK_ATTEMPT"] = strconv.Itoa(int(t.GetAttempt()))
 	vars["TASK_NAME"] = t.GetName()
-	if devices := t.GetGpuDevices(); len(devices) > 0 || nodeHasGPUs {
-		vars["CUDA_VISIBLE_DEVICES"] = joinIndexes(devices)
+	if devices := t.GetGpuDevices(); len(devices) > 0 || len(gpus) > 0 {
+		vars["CUDA_VISIBLE_DEVICES"] = visibleDevices(devices, gpus)
 	}
 	env := make([][]byte, 0, len(vars))
 	for k, v := range vars {
@@ -35,10 +35,13 @@ func taskEnv(base []string, t *controlplanev1.Task, nodeHasGPUs bool) [][]byte {
 	return env
 }
 
-func joinIndexes(devices []int32) string {
+// visibleDevices names devices for CUDA: by their UUID if they have one, else by index.
+func visibleDevices(devices []int32, gpus []*controlplanev1.GpuDevice) string {
 	items := make([]string, len(devices))
 	for i, d := range devices {
-		items[i] = strconv.Itoa(int(d))
+		if items[i] = gpuByIndex(gpus, d).GetUuid(); items[i] == "" {
+			items[i] = strconv.Itoa(int(d))
+		}
 	}
 	return strings.Join(items, ",")
 }

@@ -32,6 +32,9 @@ func findGPUs(ctx context.Context, choice string) ([]*controlplanev1.GpuDevice, 
 		return nil, err
 	}
 	listed, err := queryNvidiaSMI(ctx)
+	if err == nil && len(listed) > 0 {
+		listed = withMIG(listed, queryMIG(ctx))
+	}
 	if choice == gpusAll {
 		return listed, err
 	}

@@ -2,23 +2,49 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"math"
+	"path/filepath"
 	"runtime"
 
 	"github.com/shirou/gopsutil/v4/cpu"
+	"github.com/shirou/gopsutil/v4/disk"
 	"github.com/shirou/gopsutil/v4/mem"
 
 	controlplanev1 "github.com/raft-control-plane/control-plane/gen/go/controlplane/v1"
 )
 
-// capacity is what the machine has: all cores and all memory.
+// ownCPUMillis is what of the machine's CPU this process may use: all cores, or what its
+// control group allows, in thousandths of a core.
+func ownCPUMillis() int64 {
+	return least(int64(runtime.NumCPU())*1000, ownLimits().cpuMillis)
+}
+
+// freeDisk is what is free where a directory is, or would be made.
+func freeDisk(ctx context.Context, dir string) (int64, error) {
+	for {
+		u, err := disk.UsageWithContext(ctx, dir)
+		parent := filepath.Dir(dir)
+		if err == nil {
+			return clampInt64(u.Free), nil
+		}
+		if parent == dir || !errors.Is(err, fs.ErrNotExist) {
+			return 0, fmt.Errorf("measure the disk at %s: %w: give --disk", dir, err)
+		}
+		dir = parent
+	}
+}
+
+// capacity is what the machine has, or what of it the process's control group allows:
+// all cores and all memory.
 func capacity(ctx context.Context) (cpuMillis, memoryBytes int64, err error) {
 	m, err := mem.VirtualMemoryWithContext(ctx)
 	if err != nil {
 		return 0, 0, fmt.Errorf("measure memory: %w: give --memory", err)
 	}
-	return int64(runtime.NumCPU()) * 1000, clampInt64(m.Total), nil
+	return ownCPUMillis(), least(clampInt64(m.Total), ownLimits().memoryBytes), nil
 }
 
 // usage is what is in use now; CPU since the call before, by all processes. What

@@ -49,7 +49,7 @@ func (a *agent) jobSpec(t *controlplanev1.Task) (jobSpec, error) {
 		return jobSpec{}, fmt.Errorf("this node runs commands, and the task is none")
 	}
 	spec := jobSpec{
-		Command: t.GetExec().GetCommand(), Env: taskEnv(os.Environ(), t, len(a.spec.GetGpuDevices()) > 0),
+		Command: t.GetExec().GetCommand(), Env: taskEnv(os.Environ(), t, a.spec.GetGpuDevices()),
 		Dir: t.GetExec().GetWorkingDir(), Timeout: t.GetTimeout().AsDuration(), Grace: a.cfg.StopGrace,
 	}
 	if spec.Dir == "" {

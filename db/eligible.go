@@ -42,7 +42,15 @@ func (e *Eligibility) Eligible() bool { return e.Unmet == 0 }
 // same kind are eligible for the same classes, unless those name a node.
 func NodeKind(s *controlplane.NodeSpec) string {
 	return string(jsonValue(nodeKind{Exec: s.Exec, Functions: s.Functions, Labels: s.Labels, Provider: s.Provider, Region: s.Region, Zone: s.Zone,
-		InstanceType: s.InstanceType, Spot: s.Spot, Price: s.PriceMicrosPerHour, GPUDevices: devices(s.GPUDevices)}).Bytes)
+		InstanceType: s.InstanceType, Spot: s.Spot, Price: s.PriceMicrosPerHour, GPUDevices: anonymous(devices(s.GPUDevices))}).Bytes)
+}
+
+// anonymous takes off devices what only they have.
+func anonymous(gpus []device) []device {
+	for i := range gpus {
+		gpus[i].UUID = ""
+	}
+	return gpus
 }
 
 type nodeKind struct {

@@ -55,6 +55,7 @@ type device struct {
 	Index       int32  `json:"index"`
 	Model       string `json:"model"`
 	MemoryBytes int64  `json:"memory_bytes"`
+	UUID        string `json:"uuid,omitempty"`
 }
 
 func devices(gpus []controlplane.GPUDevice) []device {

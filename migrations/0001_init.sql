@@ -195,6 +195,7 @@ CREATE TABLE node_gpus (
   device_index INTEGER NOT NULL,
   model        TEXT    NOT NULL,
   memory_bytes INTEGER NOT NULL,
+  uuid         TEXT,                            -- by which CUDA names it if not by its index
   task_seq     INTEGER,
   PRIMARY KEY (node_id, device_index)
 ) STRICT, WITHOUT ROWID;

@@ -48,7 +48,7 @@ func nodeSpecFromProto(s *v1.NodeSpec) *controlplane.NodeSpec {
 		Spot: s.GetSpot(), PriceMicrosPerHour: s.GetPriceMicrosPerHour(), Exec: s.GetExec(), Functions: s.GetFunctions(),
 	}
 	for _, g := range s.GetGpuDevices() {
-		out.GPUDevices = append(out.GPUDevices, controlplane.GPUDevice{Index: g.GetIndex(), Model: g.GetModel(), MemoryBytes: g.GetMemoryBytes()})
+		out.GPUDevices = append(out.GPUDevices, controlplane.GPUDevice{Index: g.GetIndex(), Model: g.GetModel(), MemoryBytes: g.GetMemoryBytes(), UUID: g.GetUuid()})
 	}
 	return out
 }
@@ -74,7 +74,7 @@ func nodeSpecToProto(s *controlplane.NodeSpec) *v1.NodeSpec {
 		Spot: s.Spot, PriceMicrosPerHour: s.PriceMicrosPerHour, Exec: s.Exec, Functions: s.Functions,
 	}
 	for _, g := range s.GPUDevices {
-		out.GpuDevices = append(out.GpuDevices, &v1.GpuDevice{Index: g.Index, Model: g.Model, MemoryBytes: g.MemoryBytes})
+		out.GpuDevices = append(out.GpuDevices, &v1.GpuDevice{Index: g.Index, Model: g.Model, MemoryBytes: g.MemoryBytes, Uuid: g.UUID})
 	}
 	return out
 }

@@ -49,12 +49,12 @@ func newAgentCommand(a *app) *cobra.Command {
 
 func addAgentFlags(f *pflag.FlagSet) {
 	f.String("name", "", "name of the node, unique among all nodes (default: the host's name)")
-	f.Int("slots", 0, "how many tasks run at once, 1 to 10000 (default: the number of cores)")
-	f.String("cpu", "", "cores that tasks may reserve, such as 3.5 (default: all)")
-	f.String("memory", "", "memory that tasks may reserve, such as 64GiB (default: all)")
-	f.String("disk", "", "disk that tasks may reserve, such as 500GiB (default: none)")
+	f.Int("slots", 0, "how many tasks run at once, 1 to 10000 (default: the number of cores, rounded up)")
+	f.String("cpu", "", "cores that tasks may reserve, such as 3.5 (default: all, or what the control group allows)")
+	f.String("memory", "", "memory that tasks may reserve, such as 64GiB (default: all, or what the control group allows)")
+	f.String("disk", "", "disk that tasks may reserve, such as 500GiB (default: what is free at --work-dir)")
 	f.StringSlice("resource", nil, "anything else that tasks may reserve, as NAME=COUNT, such as license=4; comma-separated or repeated")
-	f.String("gpus", "", "GPUs to offer: all that nvidia-smi lists, none, or indexes such as 0,1 (default: all)")
+	f.String("gpus", "", "GPUs to offer: all that nvidia-smi lists, none, or indexes such as 0,1; parts of a GPU (MIG) have 100, 101 … (default: all)")
 	f.StringSlice("label", nil, "key=value that tasks can ask for; comma-separated or repeated")
 	f.String("provider", "", "cloud that the machine is in, such as aws")
 	f.String("region", "", "region, such as us-east-1")

@@ -28,7 +28,7 @@ var nodeTests = map[string]func(*testing.T, *db.TaskManifest){
 func testNodeWhole(t *testing.T, m *db.TaskManifest) {
 	spec := controlplane.NodeSpec{
 		Slots: 3, Capacity: controlplane.Resources{CPUMillis: 8000, MemoryBytes: 1 << 34, DiskBytes: 1 << 40, GPUs: 2, Custom: map[string]int64{"license": 3}}, Labels: map[string]string{"a": "<1>"},
-		GPUDevices: []controlplane.GPUDevice{{Index: 0, Model: "H100 \"80\"", MemoryBytes: 80 << 30}, {Index: 3, Model: "H100", MemoryBytes: 1}},
+		GPUDevices: []controlplane.GPUDevice{{Index: 0, Model: "H100 \"80\"", MemoryBytes: 80 << 30}, {Index: 3, Model: "H100", MemoryBytes: 1, UUID: "MIG-1"}},
 		Provider:   "aws", Region: "us-east-1", Zone: "us-east-1a", InstanceType: "p5", Version: "v1", Spot: true, PriceMicrosPerHour: 98_320_000,
 		Exec: true, Functions: []string{"f", "g"},
 	}

@@ -11,7 +11,7 @@ SELECT n.id, n.session_id, n.status, n.schedulable, n.renewal, n.slots, n.cpu_mi
        (SELECT json_group_object(key, needed)
         FROM (SELECT j.key, sum(j.value) AS needed FROM tasks t JOIN task_classes c ON c.id = t.class_id, json_each(c.custom) j
               WHERE t.node_id = n.id AND t.status IN ('ASSIGNED', 'RUNNING') GROUP BY j.key)) AS reserved_custom,
-       (SELECT json_group_array(json_object('index', g.device_index, 'model', g.model, 'memory_bytes', g.memory_bytes))
+       (SELECT json_group_array(json_object('index', g.device_index, 'model', g.model, 'memory_bytes', g.memory_bytes, 'uuid', coalesce(g.uuid, '')))
         FROM (SELECT * FROM node_gpus WHERE node_id = n.id ORDER BY device_index) g) AS gpu_devices
 FROM nodes n
 WHERE n.id > ?1 AND (?2 IS NULL OR n.status IN (SELECT value FROM json_each(?2)))

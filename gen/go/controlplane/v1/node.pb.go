@@ -243,7 +243,10 @@ type GpuDevice struct {
 	// Model, such as "NVIDIA H100 80GB HBM3"; at most 128 bytes.
 	Model string `protobuf:"bytes,2,opt,name=model,proto3" json:"model,omitempty"`
 	// Its memory in bytes.
-	MemoryBytes   int64 `protobuf:"varint,3,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"`
+	MemoryBytes int64 `protobuf:"varint,3,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"`
+	// By which CUDA_VISIBLE_DEVICES names it if the index does not, such as the UUID of
+	// a part of a GPU (MIG); at most 128 bytes.
+	Uuid          string `protobuf:"bytes,4,opt,name=uuid,proto3" json:"uuid,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -297,6 +300,13 @@ func (x *GpuDevice) GetMemoryBytes() int64 {
 		return x.MemoryBytes
 	}
 	return 0
+}
+
+func (x *GpuDevice) GetUuid() string {
+	if x != nil {
+		return x.Uuid
+	}
+	return ""
 }
 
 // NodeUsage is what a node measured of itself.
@@ -2154,12 +2164,13 @@ const file_controlplane_v1_node_proto_rawDesc = "" +
 	"\tfunctions\x18\r \x03(\tB\x14\xbaH\x11\x92\x01\x0e\x10\x80\x02\x18\x01\"\ar\x05 \x01(\x80\x01R\tfunctions\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"y\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x97\x01\n" +
 	"\tGpuDevice\x12 \n" +
 	"\x05index\x18\x01 \x01(\x05B\n" +
 	"\xbaH\a\x1a\x05\x18\xff\a(\x00R\x05index\x12\x1e\n" +
 	"\x05model\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80\x01R\x05model\x12*\n" +
-	"\fmemory_bytes\x18\x03 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\vmemoryBytes\"_\n" +
+	"\fmemory_bytes\x18\x03 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\vmemoryBytes\x12\x1c\n" +
+	"\x04uuid\x18\x04 \x01(\tB\b\xbaH\x05r\x03(\x80\x01R\x04uuid\"_\n" +
 	"\tNodeUsage\x12&\n" +
 	"\n" +
 	"cpu_millis\x18\x01 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\tcpuMillis\x12*\n" +

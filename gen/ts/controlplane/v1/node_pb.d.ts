@@ -142,6 +142,14 @@ export declare type GpuDevice = Message<"controlplane.v1.GpuDevice"> & {
    * @generated from field: int64 memory_bytes = 3;
    */
   memoryBytes: bigint;
+
+  /**
+   * By which CUDA_VISIBLE_DEVICES names it if the index does not, such as the UUID of
+   * a part of a GPU (MIG); at most 128 bytes.
+   *
+   * @generated from field: string uuid = 4;
+   */
+  uuid: string;
 };
 
 /**
