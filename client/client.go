@@ -34,6 +34,7 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/raft-control-plane/control-plane/gen/go/controlplane/v1/controlplanev1connect"
+	"github.com/raft-control-plane/control-plane/internal/gather"
 )
 
 const (
@@ -50,7 +51,7 @@ type Client struct {
 	servers []*server
 	// current is the index of the server that worked last.
 	current   atomic.Int64
-	gathering gathering
+	gathering *gather.Queue[*submitting]
 	options   options
 	close     func()
 }
@@ -84,7 +85,8 @@ func New(servers []string, opts ...Option) (*Client, error) {
 
 func newClient(urls []string, o options) *Client {
 	httpClient, closeIdle := newHTTPClient(o.tls, o.token)
-	c := &Client{options: o, close: closeIdle, gathering: gathering{stuckAfter: stuckAfter}}
+	c := &Client{options: o, close: closeIdle}
+	c.gathering = c.newGathering()
 	opts := []connect.ClientOption{
 		connect.WithAcceptCompression(gzipName, newGunzip, newGzip),
 		connect.WithSendCompression(gzipName),

@@ -166,7 +166,7 @@ func newCluster(t testing.TB, n int, change ...func(*Config)) []*member {
 
 // roles waits until one of the members takes writes and all are ready. It returns
 // the leader and the others.
-func roles(t *testing.T, members []*member) (leader *member, followers []*member) {
+func roles(t testing.TB, members []*member) (leader *member, followers []*member) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	defer cancel()

@@ -11,6 +11,7 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/raft-control-plane/control-plane/gen/go/controlplane/v1/controlplanev1connect"
+	"github.com/raft-control-plane/control-plane/internal/gather"
 )
 
 // Health checks of the kept connections: a leader that is gone without a word is
@@ -49,7 +50,7 @@ func newPeers(token string, conf *tls.Config) *peers {
 		protocols.SetHTTP2(true)
 	}
 	dialer := &net.Dialer{Timeout: peerDialTimeout}
-	p.http = &http.Client{Transport: &http.Transport{
+	p.http = &http.Client{Transport: &gatherer{all: map[string]*gather.Queue[*gatheredCall]{}, next: &http.Transport{
 		Protocols:       protocols,
 		TLSClientConfig: conf.Clone(),
 		HTTP2:           &http.HTTP2Config{SendPingTimeout: peerPingAfter, PingTimeout: peerPingTimeout},
@@ -63,7 +64,7 @@ func newPeers(token string, conf *tls.Config) *peers {
 			}
 			return conn, nil
 		},
-	}}
+	}}}
 	p.opts = []connect.ClientOption{
 		connect.WithInterceptors(hop{token: token}),
 		connect.WithAcceptCompression("gzip", nil, nil),

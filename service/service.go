@@ -150,6 +150,7 @@ func (s *server) handler() http.Handler {
 	mux.HandleFunc("/readyz", s.health.ready)
 	mux.Handle("/metrics", s.metrics.handler())
 	mux.HandleFunc("/", s.root)
+	mux.Handle(batchPath, s.batch(s.withWriter(mux)))
 	return s.checkHost(s.withCORS(s.authenticate(s.withWriter(s.withRqliteVersion(mux)))))
 }
 
