@@ -65,7 +65,8 @@ func Run(ctx context.Context, cfg Config) error {
 	a := &agent{cfg: cfg, spec: spec, log: cfg.Logger.With("node", cfg.Name)}
 	err = session.Run(ctx, session.Config{
 		ControlPlane: cfg.ControlPlane, Name: cfg.Name, Spec: spec, Run: a.run, Usage: usage,
-		StopGrace: cfg.StopGrace, ShutdownGrace: cfg.ShutdownGrace, Logger: cfg.Logger,
+		Terminating: (&notice{file: cfg.TerminationFile, log: a.log}).time,
+		StopGrace:   cfg.StopGrace, ShutdownGrace: cfg.ShutdownGrace, Logger: cfg.Logger,
 	}, nil)
 	session.WaitAtMost(&a.supervisors, supervisorTime)
 	switch code := connect.CodeOf(err); {

@@ -5,6 +5,7 @@ import (
 	"math"
 	"os"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -33,23 +34,14 @@ func cgroupLimits(root fs.FS) (l limits) {
 		switch {
 		case parts[1] == "":
 			l.add(up(root, "sys/fs/cgroup", group, limitsV2))
-		case has(controllers, "cpu"):
+		case slices.Contains(controllers, "cpu"):
 			l.add(up(root, "sys/fs/cgroup/"+parts[1], group, limitsV1))
 			l.add(up(root, "sys/fs/cgroup/cpu", group, limitsV1))
-		case has(controllers, "memory"):
+		case slices.Contains(controllers, "memory"):
 			l.add(up(root, "sys/fs/cgroup/memory", group, limitsV1))
 		}
 	}
 	return l
-}
-
-func has(list []string, s string) bool {
-	for _, v := range list {
-		if v == s {
-			return true
-		}
-	}
-	return false
 }
 
 // up is the least that a group and those around it allow.

@@ -41,6 +41,9 @@ type Config struct {
 	Provider, Region, Zone, InstanceType string
 	// Spot says that the machine can be taken away at short notice.
 	Spot bool
+	// TerminationFile is a file that appears when the machine is about to be taken away,
+	// with the time in it (RFC 3339), or empty for in 30 s: the node is drained then.
+	TerminationFile string
 	// PriceMicrosPerHour is in millionths of a US dollar, 0 to 10^12.
 	PriceMicrosPerHour int64
 	// WorkDir holds the directories of tasks that name none; a fresh directory that

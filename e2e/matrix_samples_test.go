@@ -32,8 +32,8 @@ var matrixSamples = map[string]sample{
 	"EventService/ListEvents":  {in: `{"cursor":"0"}`, want: `"type":"EVENT_TYPE_TASK_SUBMITTED"`},
 	"EventService/WatchEvents": {in: `{"cursor":"0"}`, want: `"type":"EVENT_TYPE_TASK_SUBMITTED"`},
 
-	"NodeService/GetNode":   {in: `{"id":"seed"}`, want: `"id":"seed"`},
-	"NodeService/ListNodes": {in: `{}`, want: `"id":"seed"`},
+	"NodeService/GetNode":      {in: `{"id":"seed"}`, want: `"id":"seed"`},
+	"NodeService/ListNodes":    {in: `{}`, want: `"id":"seed"`},
 	"NodeService/CordonNode":   {prepare: registerAndSubmit, in: `{"id":"$ID"}`, want: `"id":"$ID"`},
 	"NodeService/UncordonNode": {prepare: registerAndSubmit, in: `{"id":"$ID"}`, want: `"schedulable":true`},
 	"NodeService/DrainNode":    {prepare: registerAndSubmit, in: `{"id":"$ID","deadline":"60s"}`, want: `"drain":{"startTime"`},

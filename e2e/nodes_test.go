@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -70,5 +71,23 @@ func TestCheapestOfThreeClouds(t *testing.T) {
 	out := strings.Join(strings.Fields(c.runExample("cheapest.sh")), " ")
 	if !strings.Contains(out, "lambda 1.29 2 gcp 2.48 2 aws 3.06 1") {
 		t.Errorf("it says %s", out)
+	}
+}
+
+// TestANoticeMovesWork tells an agent that its machine is taken away: what it runs is
+// run elsewhere, and was not lost.
+func TestANoticeMovesWork(t *testing.T) {
+	c := newCluster(t, 1)
+	file := filepath.Join(t.TempDir(), "notice")
+	c.addAgent("spot", 1, "--spot", "--termination-file", file)
+	c.submit("moved", "sh", "-c", "sleep 60 & wait; true")
+	until(t, "the task runs", func() bool { return c.get("m1", "moved").Status == "TASK_STATUS_RUNNING" })
+	c.addAgent("other", 1)
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the task runs elsewhere", func() bool { return c.get("m1", "moved").NodeID == "other" })
+	if rows := c.query("m1", `SELECT attempt, node_id, status FROM attempts WHERE task_id = 'moved' ORDER BY attempt`); len(rows) != 2 || rows[0][2] != "RELEASED" {
+		t.Errorf("attempts: %v", rows)
 	}
 }

@@ -61,6 +61,7 @@ func addAgentFlags(f *pflag.FlagSet) {
 	f.String("zone", "", "zone, such as us-east-1a")
 	f.String("instance-type", "", "type of the machine, such as p5.48xlarge")
 	f.Bool("spot", false, "the machine can be taken away at short notice")
+	f.String("termination-file", "", "file that appears when the machine is about to be taken away, with the time in it (2006-01-02T15:04:05Z), or empty for in 30 s: the node is drained")
 	f.String("price-per-hour", "", "price of the machine in US dollars, such as 2.49")
 	f.String("work-dir", "", "directory in which tasks get directories of their own (default: a fresh one in the system's place for temporary files)")
 	f.Duration("stop-grace", 10*time.Second, "time between SIGTERM and SIGKILL for a task that was cancelled or exceeded its timeout")
@@ -78,7 +79,7 @@ func loadAgentConfig(a *app) (agent.Config, error) {
 	cfg := agent.Config{
 		Name: v.GetString("name"), Slots: v.GetInt("slots"), GPUs: v.GetString("gpus"),
 		Provider: v.GetString("provider"), Region: v.GetString("region"), Zone: v.GetString("zone"), InstanceType: v.GetString("instance-type"),
-		Spot: v.GetBool("spot"), WorkDir: v.GetString("work-dir"), Version: version, Logger: logs.logger(a.err),
+		Spot: v.GetBool("spot"), TerminationFile: v.GetString("termination-file"), WorkDir: v.GetString("work-dir"), Version: version, Logger: logs.logger(a.err),
 		StopGrace: agentGrace(v, "stop-grace"), ShutdownGrace: agentGrace(v, "shutdown-grace"),
 		CPUMillis: agentAmount(v, "cpu", parseCPU, note), MemoryBytes: agentAmount(v, "memory", parseMemory, note),
 		DiskBytes:          agentAmount(v, "disk", parseMemory, note),

@@ -38,12 +38,12 @@ func TestAgentFlags(t *testing.T) {
 	t.Setenv("RAFT_NODE_LABEL", "a=1,b=x=y")
 	c, err := agentConfigOf(t, "--server", "http://127.0.0.1:1,http://127.0.0.1:2", "--name", "w1", "--slots", "3", "--cpu", "3.5", "--memory", "64GiB",
 		"--gpus", "0,1", "--disk", "1TiB", "--resource", "license=2,seat=1", "--provider", "aws", "--region", "r1", "--instance-type", "p5", "--spot", "--price-per-hour", "2.49",
-		"--stop-grace", "0s", "--work-dir", "/some/dir")
+		"--termination-file", "/gone", "--stop-grace", "0s", "--work-dir", "/some/dir")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if c.Name != "w1" || c.Slots != 3 || c.DiskBytes != 1<<40 || len(c.Custom) != 2 || c.Custom["license"] != 2 || c.CPUMillis != 3500 || c.MemoryBytes != 64<<30 || c.GPUs != "0,1" || c.Provider != "aws" || c.Region != "r1" ||
-		c.Zone != "z1" || c.InstanceType != "p5" || !c.Spot || c.PriceMicrosPerHour != 2_490_000 || c.WorkDir != "/some/dir" {
+		c.Zone != "z1" || c.InstanceType != "p5" || !c.Spot || c.TerminationFile != "/gone" || c.PriceMicrosPerHour != 2_490_000 || c.WorkDir != "/some/dir" {
 		t.Errorf("got %+v", c)
 	}
 	if c.StopGrace != agent.NoGrace || c.ShutdownGrace != 5*time.Second || len(c.Labels) != 2 || c.Labels["b"] != "x=y" {

@@ -7,6 +7,7 @@ import (
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/raft-control-plane/control-plane"
 	controlplanev1 "github.com/raft-control-plane/control-plane/gen/go/controlplane/v1"
@@ -49,6 +50,11 @@ func (s *session) beat(ctx context.Context, spec *controlplanev1.NodeSpec) error
 	defer cancel()
 	req := &controlplanev1.HeartbeatRequest{
 		NodeId: s.cfg.Name, SessionId: s.id, Spec: spec, Usage: s.usage(ctx), Held: s.held.list(),
+	}
+	if s.cfg.Terminating != nil {
+		if at := s.cfg.Terminating(); !at.IsZero() {
+			req.TerminatingTime = timestamppb.New(at)
+		}
 	}
 	sent := BootClock()
 	resp, err := s.cfg.ControlPlane.Heartbeat(ctx, req)

@@ -32,7 +32,7 @@ type ControlPlane interface {
 	ReportTaskResults(context.Context, *controlplanev1.ReportTaskResultsRequest) (*controlplanev1.ReportTaskResultsResponse, error)
 }
 
-// Config is what a session needs. Every field is required, but for Usage.
+// Config is what a session needs. Every field is required, but for Usage and Terminating.
 type Config struct {
 	ControlPlane ControlPlane
 	// Name is the node's id.
@@ -44,6 +44,9 @@ type Config struct {
 	Run func(*Attempt) *controlplanev1.TaskResult
 	// Usage measures the machine for a heartbeat.
 	Usage func(context.Context) *controlplanev1.NodeUsage
+	// Terminating tells when the machine is taken away; the zero time while that is
+	// not known. It may be nil.
+	Terminating func() time.Time
 	// StopGrace is how long an attempt that was cancelled has to end, ShutdownGrace
 	// how long all have when the worker stops.
 	StopGrace, ShutdownGrace time.Duration
