@@ -52,12 +52,13 @@ run: build ## Train on digits with three members and three agents (ARGS=--help t
 	python3 examples/digits/run.py $(ARGS)
 
 .PHONY: proto
-proto: deps/stubs ## Write the Go, TypeScript and Python stubs of proto/ to gen/
+proto: deps/stubs ## Write the Go, TypeScript and Python stubs of proto/ to gen/, and the dashboard that holds them
 	rm -rf .tools/stubs
 	scripts/generate.sh .tools/stubs
 	rm -rf gen
 	mv .tools/stubs/gen gen
 	python3 sdk/python/tools/vendor_stubs.py
+	$(MAKE) web
 
 .PHONY: web
 web: web/node_modules/.package-lock.json ## Build the dashboard, web/dist, which is embedded and committed

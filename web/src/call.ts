@@ -73,6 +73,11 @@ const about: Interceptor = (next) => async (request) => {
   }
 };
 
+// forgetWritten is for when the cluster is another one, whose log is not that far.
+export function forgetWritten(): void {
+  written = 0n;
+}
+
 function noteWritten(index: string | null): void {
   if (index && /^\d+$/.test(index) && BigInt(index) > written) written = BigInt(index);
 }

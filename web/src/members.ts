@@ -6,7 +6,7 @@ import { effect, signal } from "@preact/signals";
 import type { GetClusterResponse } from "@raft-control-plane/stubs/controlplane/v1/cluster_pb.js";
 import { MemberRole } from "@raft-control-plane/stubs/controlplane/v1/cluster_pb.js";
 
-import { clusterCalls, generation, problem, signedOut } from "./call";
+import { clusterCalls, forgetWritten, generation, problem, signedOut } from "./call";
 
 const every_ms = 3_000;
 
@@ -20,7 +20,9 @@ export async function readCluster(): Promise<void> {
   if (reading || signedOut.value || (document.hidden && cluster.value)) return;
   reading = true;
   try {
-    cluster.value = await clusterCalls.getCluster({}, { timeoutMs: 5000 });
+    const found = await clusterCalls.getCluster({}, { timeoutMs: 5000 });
+    if (cluster.value && cluster.value.clusterId !== found.clusterId) forgetWritten();
+    cluster.value = found;
     clusterError.value = "";
   } catch (reason) {
     clusterError.value = problem(reason);

@@ -69,8 +69,8 @@ export function Problem({ text, retry }: { text: string; retry?: () => void }) {
 
 // Action is a button for what changes something: it asks first if there is something
 // to ask, cannot be pressed twice, and says what went wrong. of tells it from others of
-// the same label to those who hear it.
-export function Action({ label, of, ask, act, danger, disabled }: { label: string; of?: string; ask?: string; act: () => Promise<unknown>; danger?: boolean; disabled?: boolean }) {
+// the same label to those who hear it; more stands below the question.
+export function Action({ label, of, ask, more, act, danger, disabled }: { label: string; of?: string; ask?: string; more?: ComponentChildren; act: () => Promise<unknown>; danger?: boolean; disabled?: boolean }) {
   const [asking, setAsking] = useState(false);
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState("");
@@ -92,6 +92,7 @@ export function Action({ label, of, ask, act, danger, disabled }: { label: strin
       {asking && (
         <Dialog title={label} close={() => setAsking(false)}>
           <p>{ask}</p>
+          {more}
           {error && <Problem text={error} />}
           <div class="row end">
             <button type="button" onClick={() => setAsking(false)}>Leave it</button>

@@ -61,7 +61,7 @@ describe("pages", () => {
     "#/tasks": ["train-lr-0.1", "evaluate-resnet", "embed-part-5"],
     "#/tasks/good": ["accuracy", "epoch 1", "attempt 1", "completed"],
     "#/tasks/bad": ["exit status 3", "attempt 2", "no such bucket"],
-    "#/tasks/wait-1": ["It waits"],
+    "#/tasks/wait-1": ["paused"],
     "#/tasks/nothing": ["nothing"],
     "#/nodes": ["aws-1", "us-central1", "spot"],
     "#/nodes/aws-1": ["c6i.xlarge", "train-lr", "team=vision"],
@@ -78,6 +78,9 @@ describe("pages", () => {
       for (const [hash, texts] of Object.entries(pages)) {
         await page.goto(`${url}/${hash}`);
         for (const text of texts) await shown(page, text);
+        await until(`${hash} has read all`, async () => (await page.locator("main [aria-busy]").count()) === 0);
+        const failed = await page.locator("main .problem", { has: page.getByRole("button", { name: "Try again" }) }).allTextContents();
+        assert.deepEqual(failed, hash === "#/tasks/nothing" ? failed : [], hash);
         await accessible(page, `${colorScheme} ${hash}`);
       }
       await close(page);
@@ -95,13 +98,13 @@ describe("pages", () => {
     await close(page);
   });
 
-  test("it is there within a second", async () => {
+  test("it is there at once, on a machine that builds beside it", async () => {
     const page = await open(url);
     const begun = Date.now();
     await page.reload();
     await shown(page, "training");
     const took_ms = Date.now() - begun;
-    assert.ok(took_ms < 3000, `it took ${took_ms} ms, on a machine that builds beside it`);
+    assert.ok(took_ms < 3000, `it took ${took_ms} ms`);
     await close(page);
   });
 
@@ -159,6 +162,67 @@ describe("pages", () => {
     await page.getByText("3 tasks cancelled").waitFor();
     await until("the rows say so", async () => (await page.locator("tbody .badge.cancelled").count()) === 3);
     for (const id of ids) assert.equal((await cluster.call("TaskService/GetTask", { id })).task.status, "TASK_STATUS_CANCELLED");
+    await close(page);
+  });
+
+  test("a flood of tasks: pages go on, more are shown on demand, and all that match are cancelled", async () => {
+    await cluster.call("QueueService/CreateQueue", { queue: { name: "flood", paused: true } });
+    const page = await open(url, { hash: "#/tasks?queue=flood&status=PENDING" });
+    await page.getByText("No task matches").waitFor();
+    await page.locator(".live.stream").waitFor();
+    for (let i = 0; i < 3; i++) {
+      const requests = Array.from({ length: 1000 }, (_, j) => ({ task: { id: `flood-${i}-${j}`, name: "drop", queue: "flood", exec: { command: ["true"] } } }));
+      await cluster.call("TaskService/SubmitTasks", { requests });
+    }
+    await page.getByRole("link", { name: "drop" }).nth(99).waitFor();
+    await page.getByRole("button", { name: "Show 100 more" }).click();
+    await page.getByRole("link", { name: "drop" }).nth(199).waitFor();
+    await page.locator(".live.stream").waitFor();
+    await page.getByRole("button", { name: "Cancel all that match" }).click();
+    await page.getByRole("dialog").getByRole("button", { name: "Cancel all that match" }).click();
+    await page.getByText("3,000 tasks cancelled").or(page.getByText("No task matches")).first().waitFor({ timeout: 30_000 });
+    await page.getByText("No task matches").waitFor();
+    const { rows } = await cluster.call("QueryService/Query", { sql: "SELECT count(*) FROM tasks WHERE queue = 'flood' AND status = 'CANCELLED'" });
+    assert.deepEqual(rows, [[3000]]);
+    await close(page);
+  });
+
+  test("a task that no node can take says why, and which node comes closest", async () => {
+    await cluster.submit({ id: "huge", name: "huge", resources: { cpuMillis: "64000" }, exec: { command: ["true"] } });
+    const page = await open(url, { hash: "#/tasks/huge" });
+    const why = page.getByRole("region", { name: "Why it waits" });
+    await why.getByText("2 of 2 nodes").waitFor();
+    await why.getByText("The closest is").waitFor();
+    await accessible(page, "why it waits");
+    await cluster.call("TaskService/CancelTask", { id: "huge" });
+    await why.waitFor({ state: "detached" });
+    await close(page);
+  });
+
+  test("a task that failed is retried", async () => {
+    const page = await open(url, { hash: "#/tasks/bad" });
+    await page.getByRole("button", { name: "Retry" }).click();
+    await page.getByRole("dialog").getByRole("button", { name: "Retry" }).click();
+    await page.getByRole("img", { name: /^attempt 3 on .*: failed/ }).waitFor();
+    await page.locator(".history").getByText("retry_requested").waitFor();
+    await close(page);
+  });
+
+  test("a node is cordoned, drained, and given tasks again", async () => {
+    const page = await open(url, { hash: "#/nodes/gcp-1" });
+    const state = async () => (await cluster.call("NodeService/GetNode", { id: "gcp-1" })).node;
+    await page.getByRole("button", { name: "Cordon" }).click();
+    await page.getByRole("dialog").getByRole("button", { name: "Cordon" }).click();
+    await page.getByText("cordoned").waitFor();
+    assert.ok(!(await state()).schedulable);
+    await page.getByRole("button", { name: "Drain" }).click();
+    await page.getByRole("combobox", { name: "Wait for what it runs" }).selectOption("not at all");
+    await page.getByRole("dialog").getByRole("button", { name: "Drain" }).click();
+    await page.getByText("drained", { exact: true }).waitFor({ timeout: 30_000 });
+    assert.equal((await state()).runningTasks ?? 0, 0);
+    await page.getByRole("button", { name: "Give it tasks again" }).click();
+    await page.getByRole("button", { name: "Cordon" }).waitFor();
+    assert.ok((await state()).schedulable);
     await close(page);
   });
 

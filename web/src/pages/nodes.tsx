@@ -10,7 +10,7 @@ import { bytes, cores, count, dollars, ms, plural } from "../format";
 import type { Batch } from "../live/events";
 import { useResource } from "../resource";
 import { href, route, setParam } from "../route";
-import { Ago, Badge, Bar, Empty, Labels, Loaded, typed } from "../ui";
+import { Ago, Badge, Bar, Empty, Labels, Loaded, now, typed } from "../ui";
 import { FirstSteps } from "./first";
 
 const maxNodes = 10_000;
@@ -101,7 +101,17 @@ function NodeTable({ nodes }: { nodes: Node[] }) {
 }
 
 export function NodeBadge({ node: n }: { node: Node }) {
-  return <><Badge word={NodeStatus[n.status]} />{!n.schedulable && <span class="label">takes no new tasks</span>}</>;
+  return <><Badge word={NodeStatus[n.status]} />{states(n).map((s) => <span class="label" key={s}>{s}</span>)}</>;
+}
+
+// states are what else decides whether it is given tasks.
+function states(n: Node): string[] {
+  const out: string[] = [];
+  if (n.drain) out.push(n.runningTasks > 0 ? `draining, ${plural(n.runningTasks, "task")} left` : "drained");
+  else if (!n.schedulable) out.push("cordoned");
+  if (n.terminatingTime) out.push("is taken away");
+  if (n.probationEndTime && ms(n.probationEndTime) > now.value) out.push(`held back: lapsed ${n.lapses} times`);
+  return out;
 }
 
 export function Slots({ node: n }: { node: Node }) {

@@ -4,10 +4,10 @@
 import type { ComponentChildren } from "preact";
 
 import type { Task } from "@raft-control-plane/stubs/controlplane/v1/task_pb.js";
-import { Consistency } from "@raft-control-plane/stubs/controlplane/v1/task_pb.js";
+import { Consistency, LabelOperator, SpotUse } from "@raft-control-plane/stubs/controlplane/v1/task_pb.js";
 
 import { taskCalls } from "../call";
-import { bytes, cores, durationMs, exact, ms, readable, span } from "../format";
+import { bytes, cores, dollars, durationMs, exact, ms, readable, span } from "../format";
 import { Json } from "../json";
 import { touchesTask } from "../live/events";
 import type { Resource } from "../resource";
@@ -17,7 +17,9 @@ import type { Row } from "../sql";
 import { num, rows, str } from "../sql";
 import { hasEnded, statusName } from "../task-row";
 import { Action, Ago, Badge, Card, Empty, Facts, Labels, Loaded, now, Problem } from "../ui";
+import { Waiting } from "./explain";
 import { historySql } from "./history";
+import { canRetry } from "./tasks";
 
 const attemptsSql = `SELECT attempt, node_id, status, assign_time_ms, start_time_ms, end_time_ms, exit_code, error
 FROM attempts WHERE task_id = ?1 ORDER BY attempt LIMIT 200`;
@@ -45,10 +47,11 @@ function Shown({ task: t, tries, history }: { task: Task; tries: Resource<Row[]>
         {t.cancelRequested && !hasEnded(status) && <span class="dim">is being stopped by its node</span>}
         <span class="grow" />
         {!hasEnded(status) && !t.cancelRequested && (
-          <Action danger label="Cancel" act={() => taskCalls.cancelTask({ id: t.id })} ask={`Cancel ${t.name || t.id}? ${status === "RUNNING" ? "Its node stops it." : "It will not run."} This cannot be undone.`} />
+          <Action danger label="Cancel" act={() => taskCalls.cancelTask({ id: t.id })} ask={`Cancel ${t.name || t.id}? ${status === "RUNNING" ? "Its node stops it." : "It will not run."} It can be retried.`} />
         )}
+        {canRetry(status) && <Action label="Retry" act={() => taskCalls.retryTask({ id: t.id })} ask={`Put ${t.name || t.id} back to its queue? Its attempts so far stay.`} />}
       </div>
-      {status === "PENDING" && <Waiting task={t} />}
+      {status === "PENDING" && <Waiting id={t.id} />}
       {t.error && <Problem text={t.error} />}
       <div class="grid">
         <Card title="Timeline" wide><Timeline task={t} tries={tries} /></Card>
@@ -62,20 +65,6 @@ function Shown({ task: t, tries, history }: { task: Task; tries: Resource<Row[]>
   );
 }
 
-// Waiting says why a task is pending, from what is known of it.
-function Waiting({ task: t }: { task: Task }) {
-  const retry_ms = ms(t.retryTime);
-  return (
-    <div class="banner note" role="status">
-      {retry_ms > now.value ? (
-        <span>{t.attempt > 0 ? "It waits for its next attempt" : "It waits for its start"}, <Ago at={retry_ms} />.</span>
-      ) : (
-        <span>It waits for a node with room for it, in queue <a href="#/queues">{t.queue}</a>. See what is free on <a href="#/nodes">the nodes</a>.</span>
-      )}
-    </div>
-  );
-}
-
 function About({ task: t }: { task: Task }) {
   const r = t.resources;
   const custom = Object.entries(r?.custom ?? {}).map(([k, v]) => `${String(v)} ${k}`);
@@ -86,6 +75,7 @@ function About({ task: t }: { task: Task }) {
     ["Priority", String(t.priority)],
     ["Node", t.nodeId && <a href={href(["nodes", t.nodeId])}>{t.nodeId}</a>],
     ["Needs", needs.join(", ") || "one slot"],
+    ["Only on", constraintsOf(t)],
     ["GPUs it holds", t.gpuDevices.join(", ")],
     ["Attempt", t.attempt ? `${t.attempt} (${t.failedAttempts} of ${t.maxAttempts || 1} failed, ${t.lostAttempts} of ${t.maxLostAttempts || 5} lost)` : "none yet"],
     ["Exit code", t.exitCode !== undefined ? String(t.exitCode) : ""],
@@ -96,6 +86,19 @@ function About({ task: t }: { task: Task }) {
     ["Ended", t.endTime && <Ago at={ms(t.endTime)} />],
   ];
   return <Facts of={facts} />;
+}
+
+// constraintsOf says on which nodes it may run.
+function constraintsOf(t: Task): string {
+  const c = t.constraints;
+  if (!c) return "";
+  const labels = c.labels.map((l) => `${l.key} ${LabelOperator[l.operator]?.toLowerCase().replaceAll("_", " ") ?? ""} ${l.values.join(", ")}`.trim());
+  const spot = { [SpotUse.UNSPECIFIED]: "", [SpotUse.ALLOWED]: "", [SpotUse.ONLY]: "spot machines", [SpotUse.NEVER]: "no spot machines" }[c.spot];
+  return [
+    c.nodeId && `node ${c.nodeId}`, c.providers.join(" or "), c.regions.join(" or "), c.zones.join(" or "), c.instanceTypes.join(" or "), ...labels, spot,
+    c.maxPriceMicrosPerHour ? `at most ${dollars(c.maxPriceMicrosPerHour)} an hour` : "", c.gpuModels.join(" or "),
+    c.minGpuMemoryBytes ? `GPUs with ${bytes(c.minGpuMemoryBytes)}` : "", c.preferredRegions.length ? `best in ${c.preferredRegions.join(" or ")}` : "",
+  ].filter(Boolean).join("; ");
 }
 
 function Work({ task: t }: { task: Task }) {

@@ -19,10 +19,8 @@ import { Ago, Action, Badge, Empty, Loaded, now, Problem, typed } from "../ui";
 import { FirstSteps } from "./first";
 
 const pageSize = 100;
-// So many are cancelled at the same time.
-const cancelsAtOnce = 6;
-// "All that match" goes through at most so many.
-const maxBulk = 10_000;
+// A browser makes so many calls at the same time over HTTP/1.1, less one for the watch.
+const callsAtOnce = 5;
 
 interface Filter {
   q: string;
@@ -50,17 +48,18 @@ interface Page {
   next: string;
 }
 
-async function list(f: Filter, pageToken: string, signal?: AbortSignal, size = pageSize): Promise<Page> {
+async function list(f: Filter, pageToken: string, signal?: AbortSignal): Promise<Page> {
   if (f.q) return search(f, signal);
   const { tasks, nextPageToken } = await taskCalls.listTasks(
-    { statuses: f.statuses.map(statusOf), queue: f.queue, nodeId: f.node, name: f.name, labels: labelsOf(f.labels), pageSize: size, pageToken, consistency: Consistency.STALE },
+    { statuses: f.statuses.map(statusOf), queue: f.queue, nodeId: f.node, name: f.name, labels: labelsOf(f.labels), pageSize, pageToken, consistency: Consistency.STALE },
     signal ? { signal } : {},
   );
   return { rows: tasks.map(rowOf), next: nextPageToken };
 }
 
 async function search(f: Filter, signal?: AbortSignal): Promise<Page> {
-  const [byId, byName] = await Promise.all([rows(searchSql, [f.q], signal), rows(searchNameSql, [f.q], signal)]);
+  const q = f.q.trim();
+  const [byId, byName] = await Promise.all([rows(searchSql, [q], signal), rows(searchNameSql, [q], signal)]);
   const found = new Map([...byId, ...byName].map((r) => [String(r["id"]), rowOfSql(r)]));
   const fits = (r: TaskRow) => (f.statuses.length === 0 || f.statuses.includes(r.status)) && (!f.queue || r.queue === f.queue) && (!f.node || r.nodeId === f.node);
   return { rows: [...found.values()].filter(fits), next: "" };
@@ -79,7 +78,7 @@ export function TasksPage() {
       <Filters filter={filter} />
       <Loaded of={first}>
         {(page) => {
-          const all = joined(page, later);
+          const all = joined(page, later, filter);
           if (all.length === 0) return filtered ? <Empty>No task matches. <a href="#/tasks">Show all tasks</a></Empty> : <FirstSteps />;
           return (
             <>
@@ -106,7 +105,10 @@ interface Later {
 function useLater(key: string, filter: Filter, first: Page | undefined): Later {
   const [state, setState] = useState<{ key: string; rows: TaskRow[]; next?: string; error: string }>({ key, rows: [], error: "" });
   const mine = state.key === key ? state : { key, rows: [], error: "" };
-  useEffect(() => onBatch((b) => setState((s) => (s.rows.length === 0 ? s : { ...s, rows: updated(s.rows, b) }))), []);
+  useEffect(() => onBatch((b) => setState((s) => {
+    if (s.rows.length === 0) return s;
+    return b.gap ? { key: s.key, rows: [], error: "" } : { ...s, rows: updated(s.rows, b) }; // what was not told cannot be followed
+  })), []);
   const token = mine.next ?? first?.next ?? "";
   const more = async () => {
     try {
@@ -125,10 +127,12 @@ function updated(old: TaskRow[], b: Batch): TaskRow[] {
   return changed.size === 0 ? old : old.map((r) => (changed.has(r.id) ? rowOf(changed.get(r.id) as Task) : r));
 }
 
-// joined puts what was read later behind the first page, which is newer.
-function joined(first: Page, later: Later): TaskRow[] {
+// joined puts what was read later, and still matches, behind the first page, which is
+// newer.
+function joined(first: Page, later: Later, filter: Filter): TaskRow[] {
   const there = new Set(first.rows.map((r) => r.id));
-  return [...first.rows, ...later.rows.filter((r) => !there.has(r.id))];
+  const fits = (r: TaskRow) => filter.statuses.length === 0 || filter.statuses.includes(r.status);
+  return [...first.rows, ...later.rows.filter((r) => !there.has(r.id) && fits(r))];
 }
 
 function More({ page, later }: { page: Page; later: Later }) {
@@ -147,7 +151,7 @@ function Filters({ filter }: { filter: Filter }) {
   ];
   return (
     <form class="filters" role="search" aria-label="Filters" onSubmit={(e) => e.preventDefault()}>
-      <input type="search" aria-label="Search by id or name" placeholder="Search by id or name  ( / )" value={filter.q} onInput={typed((v) => setParam("q", v.trim()))} />
+      <input type="search" aria-label="Search by id or name" placeholder="Search by id or name  ( / )" value={filter.q} onInput={typed((v) => setParam("q", v.trimStart()))} />
       <div class="chips" role="group" aria-label="Status">
         {statusNames.map((s) => <button type="button" key={s} class={`chip ${s.toLowerCase()}`} aria-pressed={filter.statuses.includes(s)} onClick={() => toggle(s)}>{s.toLowerCase()}</button>)}
       </div>
@@ -200,56 +204,68 @@ function took(r: TaskRow): string {
 
 function Bulk({ rows: shown, filter, selected, select }: { rows: TaskRow[]; filter: Filter; selected: ReadonlySet<string>; select: Select }) {
   const [done, setDone] = useState("");
-  const open = shown.filter((r) => !hasEnded(r.status));
   const chosen = shown.filter((r) => selected.has(r.id));
-  const cancelChosen = async () => {
-    setDone(await cancelAll(chosen.filter((r) => !hasEnded(r.status)).map((r) => r.id)));
+  const open = chosen.filter((r) => !hasEnded(r.status)).map((r) => r.id);
+  const again = chosen.filter((r) => canRetry(r.status)).map((r) => r.id);
+  const stoppable = shown.some((r) => !hasEnded(r.status));
+  const run = (work: () => Promise<string>) => async () => {
+    setDone(await work());
     select(new Set());
   };
-  const cancelMatching = async () => setDone(await cancelAll(await matching(filter)));
   return (
     <div class="row bulk">
       <button type="button" onClick={() => select(chosen.length === shown.length ? new Set() : new Set(shown.map((r) => r.id)))}>{chosen.length === shown.length ? "Choose none" : "Choose all shown"}</button>
-      {chosen.length > 0 && (
-        <Action danger label={`Cancel ${chosen.length}`} disabled={chosen.every((r) => hasEnded(r.status))} act={cancelChosen}
-          ask={`Cancel ${plural(chosen.filter((r) => !hasEnded(r.status)).length, "task")}? Those that run are stopped by their nodes. This cannot be undone.`} />
+      {open.length > 0 && (
+        <Action danger label={`Cancel ${open.length}`} act={run(() => each(open, "cancelled", (id) => taskCalls.cancelTask({ id })))}
+          ask={`Cancel ${plural(open.length, "task")}? Those that run are stopped by their nodes. Cancelled tasks can be retried.`} />
       )}
-      {chosen.length === 0 && open.length > 0 && (
-        <Action danger label="Cancel all that match" act={cancelMatching} ask={`Cancel all tasks that match the filters and have not ended, at most ${maxBulk.toLocaleString("en")}? Those that run are stopped by their nodes. This cannot be undone.`} />
+      {again.length > 0 && (
+        <Action label={`Retry ${again.length}`} act={run(() => each(again, "put back to the queue", (id) => taskCalls.retryTask({ id })))}
+          ask={`Put ${plural(again.length, "task")} back to the queue? Their attempts so far stay.`} />
+      )}
+      {chosen.length === 0 && stoppable && (
+        <Action danger label="Cancel all that match" act={run(() => cancelMatching(filter, shown))}
+          ask="Cancel all tasks that match the filters and have not ended, also those that are not shown? Those that run are stopped by their nodes." />
       )}
       <span role="status">{done}</span>
     </div>
   );
 }
 
-// matching returns the ids of all that match and have not ended.
-async function matching(filter: Filter): Promise<string[]> {
-  const ids: string[] = [];
-  const open = filter.statuses.filter((s) => !hasEnded(s));
-  const f = { ...filter, statuses: open.length > 0 || filter.statuses.length > 0 ? open : ["PENDING", "ASSIGNED", "RUNNING"] };
-  if (f.statuses.length === 0) return ids;
-  for (let token = ""; ids.length < maxBulk; ) {
-    const page = await list(f, token, undefined, 1000);
-    ids.push(...page.rows.filter((r) => !hasEnded(r.status)).map((r) => r.id));
-    token = page.next;
-    if (!token) break;
+export const canRetry = (status: string): boolean => status === "FAILED" || status === "CANCELLED";
+
+// cancelMatching leaves it to the control plane which tasks match; what was searched
+// for is what is shown.
+async function cancelMatching(f: Filter, shown: TaskRow[]): Promise<string> {
+  const statuses = f.statuses.filter((s) => !hasEnded(s));
+  if (f.q) return each(shown.filter((r) => !hasEnded(r.status)).map((r) => r.id), "cancelled", (id) => taskCalls.cancelTask({ id }));
+  let cancelled = 0;
+  let stopping = 0;
+  for (let pageToken = ""; ; ) {
+    const labels = labelsOf(f.labels);
+    const all = statuses.length === 0 && !f.queue && !f.node && !f.name && Object.keys(labels).length === 0;
+    const page = await taskCalls.cancelTasks({ statuses: statuses.map(statusOf), queue: f.queue, nodeId: f.node, name: f.name, labels, all, pageToken });
+    cancelled += page.cancelled;
+    stopping += page.stopping;
+    pageToken = page.nextPageToken;
+    if (!pageToken) return `${plural(cancelled, "task")} cancelled${stopping ? `, ${stopping} being stopped by their nodes` : ""}`;
   }
-  return ids.slice(0, maxBulk);
 }
 
-async function cancelAll(ids: string[]): Promise<string> {
+// each makes a call for every id, several at the same time.
+async function each(ids: string[], what: string, call: (id: string) => Promise<unknown>): Promise<string> {
   const queue = [...ids];
   let first: unknown;
   let failed = 0;
   const work = async () => {
     for (let id = queue.shift(); id !== undefined; id = queue.shift()) {
-      await taskCalls.cancelTask({ id }).catch((reason: unknown) => {
+      await call(id).catch((reason: unknown) => {
         first ??= reason;
         failed++;
       });
     }
   };
-  await Promise.all(Array.from({ length: cancelsAtOnce }, work));
-  if (first) throw new Error(`${failed} of ${plural(ids.length, "task")} could not be cancelled: ${problem(first)}`);
-  return `${plural(ids.length, "task")} cancelled`;
+  await Promise.all(Array.from({ length: callsAtOnce }, work));
+  if (first) throw new Error(`${failed} of ${plural(ids.length, "task")} could not be ${what}: ${problem(first)}`);
+  return `${plural(ids.length, "task")} ${what}`;
 }
