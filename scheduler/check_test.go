@@ -185,6 +185,11 @@ func (st *state) idleProblems() (problems []string) {
 			complain("stream %v is of another queue %q", k, s.queue.name)
 		}
 	}
+	for k, s := range st.streams {
+		if _, awake := s.class.awake[s]; !awake && (k.Key == "" || st.keys[k.Key] < k.MaxConcurrency || !slices.Contains(st.asleep[k.Key], s)) {
+			complain("stream %v sleeps, %d with its key are held", k, st.keys[k.Key])
+		}
+	}
 	for name, q := range st.queues {
 		if q.streams != streams[q] || len(q.ready) > 0 || !q.stored && q.tasks == 0 && q.streams == 0 {
 			complain("queue %s: counts %d streams of %d, %d ready, %d tasks, stored %v", name, q.streams, streams[q], len(q.ready), q.tasks, q.stored)

@@ -26,6 +26,8 @@ type class struct {
 	classKey
 	needs   db.Class
 	streams map[*stream]struct{}
+	// awake are those that a pass looks at: the others wait for their concurrency key.
+	awake map[*stream]struct{}
 	// stored says that the class was in the state when this member began to lead:
 	// then SQL says who is eligible.
 	stored bool
@@ -95,7 +97,7 @@ func (st *state) class(id int64, placement controlplane.Placement) *class {
 	k := classKey{id, placement}
 	c := st.classes[k]
 	if c == nil {
-		c = &class{classKey: k, needs: st.s.classOf(id), streams: map[*stream]struct{}{}, matches: map[string]*match{}}
+		c = &class{classKey: k, needs: st.s.classOf(id), streams: map[*stream]struct{}{}, awake: map[*stream]struct{}{}, matches: map[string]*match{}}
 		c.kind = c.needs.Kind()
 		st.classes[k] = c
 		st.packing = st.packing || placement == controlplane.PlacementBinpack

@@ -415,7 +415,7 @@ func TestClassReadInTheMiddle(t *testing.T) {
 	s.expect("submit t2 cpu=1", "t2 PENDING\n")
 	s.s.mu.Lock()
 	for _, c := range s.s.st.classes {
-		*c = class{classKey: c.classKey, needs: c.needs, kind: c.kind, matches: c.matches, streams: c.streams, stored: true}
+		*c = class{classKey: c.classKey, needs: c.needs, kind: c.kind, matches: c.matches, streams: c.streams, awake: c.awake, stored: true}
 	}
 	s.s.mu.Unlock()
 	s.expect("report n1 t1/1=completed max=1", "COMPLETED\nt2/1\n")

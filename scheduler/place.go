@@ -112,8 +112,12 @@ func (st *state) ready(f *fleet) (queues queueHeap) {
 		if c.catchUp(st); c.best(st) == nil {
 			continue
 		}
-		for s := range c.streams {
-			if !st.admits(s) || !s.fill(st) {
+		for s := range c.awake {
+			if !st.admits(s) {
+				st.sleep(s)
+				continue
+			}
+			if !s.fill(st) {
 				continue
 			}
 			if len(s.queue.ready) == 0 {

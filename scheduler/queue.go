@@ -69,6 +69,25 @@ func (st *state) charge(k db.Stream, r controlplane.Resources, n int64) {
 	if st.keys[k.Key] += int32(n); st.keys[k.Key] == 0 {
 		delete(st.keys, k.Key)
 	}
+	if n < 0 {
+		st.wake(k.Key)
+	}
+}
+
+// sleep takes a stream out of the passes until an attempt with its key ends, if the key
+// is what holds it: there may be many keys, and a pass looks at each stream.
+func (st *state) sleep(s *stream) {
+	if s.key.Key != "" && st.keys[s.key.Key] >= s.key.MaxConcurrency {
+		delete(s.class.awake, s)
+		st.asleep[s.key.Key] = append(st.asleep[s.key.Key], s)
+	}
+}
+
+func (st *state) wake(key string) {
+	for _, s := range st.asleep[key] {
+		s.class.awake[s] = struct{}{}
+	}
+	delete(st.asleep, key)
 }
 
 // What hold says beside limits of the queue.

@@ -22,6 +22,8 @@ type state struct {
 	retries retries
 	queues  map[string]*queue
 	keys    map[string]int32 // attempts held with each concurrency key
+	// asleep are streams that wait for their key.
+	asleep map[string][]*stream
 
 	// A stream that is not there has no pending tasks, a class that is not busy no
 	// streams.
@@ -73,7 +75,7 @@ func newState(s *Scheduler, read db.Reader) *state {
 	now := s.opts.Now()
 	return &state{s: s, read: read, group: 1, anchorMs: s.tasks.NowMs(), anchor: now, deadline: now,
 		nodes: map[string]*node{}, held: map[string]*attempt{}, owing: map[*node]struct{}{},
-		queues: map[string]*queue{}, keys: map[string]int32{},
+		queues: map[string]*queue{}, keys: map[string]int32{}, asleep: map[string][]*stream{},
 		streams: map[db.Stream]*stream{}, classes: map[classKey]*class{}, busy: map[*class]struct{}{},
 		groupState: groupState{gone: map[int64]struct{}{}, replaced: map[string]struct{}{}}}
 }

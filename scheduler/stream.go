@@ -66,7 +66,7 @@ func (st *state) stream(k db.Stream) *stream {
 		s = &stream{key: k, queue: q, class: c, eof: true}
 		s.queue.streams++
 		st.streams[k] = s
-		c.streams[s] = struct{}{}
+		c.streams[s], c.awake[s] = struct{}{}, struct{}{}
 		st.busy[c] = struct{}{}
 	}
 	return s
@@ -79,6 +79,12 @@ func (st *state) retire(s *stream) {
 	}
 	delete(st.streams, s.key)
 	delete(s.class.streams, s)
+	delete(s.class.awake, s)
+	if list := st.asleep[s.key.Key]; len(list) > 1 || len(list) == 1 && list[0] != s {
+		st.asleep[s.key.Key] = slices.DeleteFunc(list, func(o *stream) bool { return o == s })
+	} else {
+		delete(st.asleep, s.key.Key)
+	}
 	s.queue.streams--
 	st.forget(s.queue)
 	if len(s.class.streams) == 0 {
