@@ -50,6 +50,8 @@ func TestMistakesOfBench(t *testing.T) {
 		{"--members 0 --callers 0 --payload 1 --phases sing --duration 1ms", []string{"--members 0: give 1 to 9", "--callers 0", "--payload 1", "--phases sing", "--duration 1ms"}},
 		{"--members 3 --server 127.0.0.1:1", []string{"give one of them"}},
 		{"--dir /nowhere", []string{"--dir"}},
+		{"--scale 100", []string{"--scale 100: give 1 to"}},
+		{"--scale 1x1x", []string{"--scale 1x1x: give"}},
 	} {
 		cmd := exec.Command(raftNode, append([]string{"bench"}, strings.Fields(c.args)...)...)
 		cmd.Env = cleanEnv()
@@ -57,5 +59,22 @@ func TestMistakesOfBench(t *testing.T) {
 		if err == nil || !containsAll(string(out), c.want) {
 			t.Errorf("bench %s: %v\n%s", c.args, err, out)
 		}
+	}
+}
+
+// TestBenchAtScale runs a small fleet that is simulated.
+func TestBenchAtScale(t *testing.T) {
+	cmd := exec.Command(raftNode, "bench", "--scale", "3000x20", "--dir", t.TempDir(), "-o", "json")
+	cmd.Env = cleanEnv()
+	out, err := cmd.Output()
+	var res struct {
+		Tasks, Nodes                                              int
+		SubmitSeconds, CompleteSeconds, TasksPerSecond, MemoryMiB float64
+	}
+	if err == nil {
+		err = json.Unmarshal(out, &res)
+	}
+	if err != nil || res.Tasks != 3000 || res.Nodes != 20 || res.CompleteSeconds < res.SubmitSeconds || res.SubmitSeconds <= 0 || res.TasksPerSecond <= 0 || res.MemoryMiB <= 0 {
+		t.Errorf("%v, %+v\n%s", err, res, out)
 	}
 }

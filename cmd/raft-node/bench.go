@@ -34,14 +34,16 @@ const benchLong = `Measures what a control plane bears, through its public API, 
   dispatch  from when a submission was due, at a fixed rate, to when its function runs
 
 It starts members of its own in a directory that is removed at the end, and ends them;
-with --server it uses those that run, and leaves its tasks there. Server and load share
+with --server it uses those that run, and leaves its tasks there. --scale simulates a
+fleet of nodes that speak the protocol and run nothing. Server and load share
 this machine's processors: compare figures of one run.`
 
 type benchFlags struct {
 	members, callers, slots, payload, rate int
 	duration                               time.Duration
 	phases                                 []string
-	dir                                    string
+	dir, scale                             string
+	scaleTasks, scaleNodes                 int
 }
 
 func newBenchCommand(a *app) *cobra.Command {
@@ -60,6 +62,7 @@ func newBenchCommand(a *app) *cobra.Command {
 	cmd.Flags().IntVar(&f.rate, "rate", 100, "submissions a second of the phase dispatch, 1 to 100,000")
 	cmd.Flags().DurationVar(&f.duration, "duration", 5*time.Second, "of each phase, 1s to 1h")
 	cmd.Flags().StringSliceVar(&f.phases, "phases", bench.Phases(), "those to run, in order")
+	cmd.Flags().StringVar(&f.scale, "scale", "", "instead of the phases, run TASKSxNODES, such as 2000000x6100, on nodes that only pretend to run them")
 	cmd.Flags().StringVar(&f.dir, "dir", "", "where members that it starts keep their state; a temporary directory by default, whose disk should be the one that is meant")
 	return cmd
 }
@@ -78,6 +81,12 @@ func (f *benchFlags) check() error {
 	within("rate", f.rate, 1, 100_000)
 	if f.duration < time.Second || f.duration > time.Hour {
 		all = append(all, fmt.Errorf("--duration %s: give 1s to 1h", f.duration))
+	}
+	if f.scale != "" {
+		if n, err := fmt.Sscanf(f.scale, "%dx%d", &f.scaleTasks, &f.scaleNodes); n != 2 || err != nil || f.scale != fmt.Sprintf("%dx%d", f.scaleTasks, f.scaleNodes) ||
+			f.scaleTasks < 1 || f.scaleTasks > 100_000_000 || f.scaleNodes < 1 || f.scaleNodes > 100_000 {
+			all = append(all, fmt.Errorf("--scale %s: give 1 to 100,000,000 tasks, x, and 1 to 100,000 nodes, such as 2000000x6100", f.scale))
+		}
 	}
 	for _, p := range f.phases {
 		if !slices.Contains(bench.Phases(), p) {
@@ -118,11 +127,37 @@ func (a *app) bench(cmd *cobra.Command, f *benchFlags) error {
 	if err != nil {
 		return err
 	}
+	if f.scale != "" {
+		return a.benchScale(ctx, f, cfg)
+	}
 	results, err := bench.Run(ctx, cfg)
 	if printErr := a.printBench(results); err == nil {
 		err = printErr
 	}
 	return err
+}
+
+func (a *app) benchScale(ctx context.Context, f *benchFlags, cfg bench.Config) error {
+	res, err := bench.RunScale(ctx, bench.ScaleConfig{Client: cfg.Client, Tasks: f.scaleTasks, Nodes: f.scaleNodes, PIDs: cfg.PIDs,
+		Progress: func(text string) { fmt.Fprintln(a.err, text) }})
+	if err != nil {
+		return err
+	}
+	if a.json() {
+		e := json.NewEncoder(a.out)
+		e.SetIndent("", "  ")
+		return e.Encode(res)
+	}
+	return a.printTable(func(w io.Writer) {
+		seconds := func(v float64) string { return fmt.Sprintf("%.1f s", v) }
+		field(w, "Tasks", fmt.Sprint(res.Tasks))
+		field(w, "Nodes", fmt.Sprint(res.Nodes))
+		field(w, "Registered in", seconds(res.RegisterSeconds))
+		field(w, "Idle", fmt.Sprintf("%.2f of a core, members and nodes together", res.IdleCPU))
+		field(w, "Submitted in", seconds(res.SubmitSeconds))
+		field(w, "Completed in", fmt.Sprintf("%.1f s, %.0f tasks a second", res.CompleteSeconds, res.TasksPerSecond))
+		field(w, "Memory", fmt.Sprintf("%.0f MiB at most in a member", res.MemoryMiB))
+	})
 }
 
 func (a *app) printBench(results []bench.Result) error {
