@@ -23,6 +23,13 @@ type Constraints struct {
 	PreferredRegions []string `json:"preferred_regions,omitempty"`
 }
 
+// IsZero reports whether any node will do, as it does for most tasks.
+func (c Constraints) IsZero() bool {
+	return len(c.Providers) == 0 && len(c.Regions) == 0 && len(c.Zones) == 0 && len(c.InstanceTypes) == 0 && len(c.Labels) == 0 &&
+		c.Spot == SpotAllowed && c.MaxPriceMicrosPerHour == 0 && c.NodeID == "" && len(c.GPUModels) == 0 &&
+		c.MinGPUMemoryBytes == 0 && len(c.PreferredRegions) == 0
+}
+
 // LabelSelector is a condition on one label of a node.
 type LabelSelector struct {
 	Key      string        `json:"key"`

@@ -34,11 +34,13 @@ const nothing = "{}"
 
 func (c Class) key() classKey {
 	r := c.Resources
-	k := classKey{cpuMillis: r.CPUMillis, memoryBytes: r.MemoryBytes, diskBytes: r.DiskBytes, gpus: r.GPUs, custom: nothing, function: c.Function}
+	k := classKey{cpuMillis: r.CPUMillis, memoryBytes: r.MemoryBytes, diskBytes: r.DiskBytes, gpus: r.GPUs, custom: nothing, function: c.Function, constraints: nothing}
 	if len(r.Custom) > 0 {
 		k.custom = string(jsonCounts(r.Custom).Bytes)
 	}
-	k.constraints = string(jsonValue(c.Constraints.Sorted()).Bytes)
+	if !c.Constraints.IsZero() { // each submission comes here
+		k.constraints = string(jsonValue(c.Constraints.Sorted()).Bytes)
+	}
 	return k
 }
 

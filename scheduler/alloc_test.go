@@ -1,0 +1,49 @@
+package scheduler
+
+import (
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/raft-control-plane/control-plane"
+)
+
+// maxCycleAllocs is a tenth more than a cycle allocates when it is alone in its two
+// entries: one that submits the task, and one that reports it and polls for the next.
+// Times tell nothing on a machine that others use; this does. Who makes it less lowers it.
+const maxCycleAllocs = 298
+
+func TestAllocationsOfACycle(t *testing.T) {
+	r := newRig(t)
+	r.opts = Options{}
+	r.start()
+	r.register(t, "n1", controlplane.NodeSpec{Slots: 1, Functions: []string{"f"}})
+	var results []controlplane.Result
+	cycle := func() {
+		_, err := r.tasks.AddTask(r.ctx, &controlplane.Task{Function: &controlplane.Function{Name: "f", Payload: make([]byte, 256)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		req := controlplane.Poll{NodeID: "n1", SessionID: "n1.1", MaxTasks: 1, Wait: 10 * time.Second}
+		_, work, err := r.s.ReportAndPoll(r.ctx, req, results)
+		if err != nil || len(work.Tasks) != 1 {
+			t.Fatalf("%v, %v", work, err)
+		}
+		results = []controlplane.Result{{TaskID: work.Tasks[0].ID, Attempt: 1, Status: controlplane.TaskCompleted, Result: []byte("{}")}}
+	}
+	const cycles = 300
+	for range cycles / 3 { // statements are prepared, maps have grown
+		cycle()
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range cycles {
+		cycle()
+	}
+	runtime.ReadMemStats(&after)
+	allocs := (after.Mallocs - before.Mallocs) / cycles
+	t.Logf("%d allocations of %d bytes a cycle", allocs, (after.TotalAlloc-before.TotalAlloc)/cycles)
+	if allocs > maxCycleAllocs {
+		t.Errorf("a cycle allocates %d times, at most %d are allowed: see by go test ./scheduler -bench 'Cycle/clients=1$' -memprofile what came, or raise the limit and say why", allocs, maxCycleAllocs)
+	}
+}
