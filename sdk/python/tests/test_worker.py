@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import http.client
 import json
 import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import functions
 import pytest
@@ -173,6 +176,32 @@ def test_cancel_reaches_a_function_within_two_seconds(call: Any, client: Client,
     assert float((tmp_path / "slow-cancelled").read_text()) - begun < 2
     with pytest.raises(TaskCancelledError):
         handle.result(60)
+
+
+def test_a_drain_hands_back_what_runs(
+    call: Any, client: Client, control_plane: LocalControlPlane, tmp_path: Path
+) -> None:
+    handle = call("slow", 3600, str(tmp_path))
+    await_file_exists(tmp_path / "slow-begun")
+    _node_call(control_plane, "DrainNode", id="inner", deadline="0s")
+    try:
+        await_file_exists(tmp_path / "slow-cancelled")
+        await_status(client, handle.id, TaskStatus.PENDING)
+    finally:
+        handle.cancel()
+        _node_call(control_plane, "UncordonNode", id="inner")
+    record = handle.wait(60)
+    assert record.status is TaskStatus.CANCELLED
+    assert (record.failed_attempts, record.lost_attempts) == (0, 0)
+
+
+def _node_call(plane: LocalControlPlane, method: str, **message: str) -> None:
+    """Calls a method that the client does not have."""
+    connection = http.client.HTTPConnection(urlsplit(plane.url).netloc, timeout=30)
+    with contextlib.closing(connection):
+        path = f"/controlplane.v1.NodeService/{method}"
+        connection.request("POST", path, json.dumps(message), {"content-type": "application/json"})
+        assert connection.getresponse().status == 200
 
 
 def test_cancel_reaches_a_coroutine(call: Any, client: Client, scratch: Path) -> None:
