@@ -26,10 +26,14 @@ func TestQueuesShareABusyFleet(t *testing.T) {
 	if !strings.Contains(string(out), "started: gold 120, silver ") {
 		t.Errorf("the example says\n%s", out)
 	}
-	// When the 112th of 120 gold tasks started, tasks of both queues waited.
+	// From when both had begun, at the 16th of 120 gold tasks, to the 112th: then tasks of
+	// both queues waited.
 	started := map[string]float64{}
-	for _, row := range c.query(c.any(), `SELECT queue, count(*) FROM tasks WHERE name = 'share' AND start_time_ms <= (
-		SELECT start_time_ms FROM tasks WHERE queue = 'gold' AND start_time_ms IS NOT NULL ORDER BY start_time_ms, seq LIMIT 1 OFFSET 111) GROUP BY queue`) {
+	for _, row := range c.query(c.any(), `WITH gold AS (
+		  SELECT start_time_ms, row_number() OVER (ORDER BY start_time_ms, seq) AS number FROM tasks WHERE queue = 'gold' AND start_time_ms IS NOT NULL)
+		SELECT queue, count(*) FROM tasks WHERE name = 'share'
+		  AND start_time_ms > (SELECT start_time_ms FROM gold WHERE number = 16) AND start_time_ms <= (SELECT start_time_ms FROM gold WHERE number = 112)
+		GROUP BY queue`) {
 		n, err := strconv.ParseFloat(row[1], 64)
 		if err != nil {
 			t.Fatal(err)

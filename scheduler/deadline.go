@@ -15,7 +15,7 @@ func (st *state) expect(deadlineMs, nowMs int64) {
 	if deadlineMs == 0 {
 		return
 	}
-	due := st.now().Add(time.Duration(deadlineMs-nowMs) * time.Millisecond)
+	due := st.at.Add(time.Duration(deadlineMs-nowMs) * time.Millisecond)
 	if st.deadline.IsZero() || due.Before(st.deadline) {
 		st.deadline = due
 	}

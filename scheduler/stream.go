@@ -116,7 +116,7 @@ func (st *state) noteQueued(g *db.Group) {
 		case !sub.Stored || sub.Task.Status != controlplane.TaskPending:
 		case !sub.Task.RetryTime.IsZero():
 			wait := time.Duration(sub.Task.RetryTime.UnixMilli()-g.Now) * time.Millisecond
-			st.retries.add(retry{seq: sub.Task.Seq, stream: db.StreamOf(sub.Task), due: st.now().Add(wait)})
+			st.retries.add(retry{seq: sub.Task.Seq, stream: db.StreamOf(sub.Task), due: st.at.Add(wait)}) // not from now: the commit took a while
 		default:
 			st.stream(db.StreamOf(sub.Task)).insert(headOf(sub, g))
 		}

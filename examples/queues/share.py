@@ -10,6 +10,7 @@ Exit status: 0 done, 1 something failed, 2 a bad argument.
 """
 
 import argparse
+import datetime
 import json
 import sys
 import time
@@ -19,6 +20,7 @@ import urllib.request
 WEIGHTS = {"gold": 3, "silver": 1}
 BATCH = 500
 LOOK_EVERY_S = 0.5
+START_AFTER_S = 3
 
 
 class Failed(Exception):
@@ -42,21 +44,21 @@ def call(args, method, request):
 
 
 def prepare(args):
-    """Fill both queues while they are paused, so that they start as equals."""
+    """Fill both queues with tasks that may start at one time, so that none is ahead."""
+    start = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=START_AFTER_S)
     for queue, weight in WEIGHTS.items():
-        settings = {"queue": {"name": queue, "weight": weight, "paused": True}}
+        settings = {"queue": {"name": queue, "weight": weight}}
         try:
             call(args, "QueueService/CreateQueue", settings)
         except Failed:  # it has other settings
             call(args, "QueueService/UpdateQueue", settings)
-        task = {"name": "share", "queue": queue, "exec": {"command": ["sleep", str(args.sleep)]}}
+        task = {"name": "share", "queue": queue, "exec": {"command": ["sleep", str(args.sleep)]},
+                "earliestStartTime": start.isoformat()}
         for begin in range(0, args.tasks, BATCH):
             requests = [{"task": task}] * min(BATCH, args.tasks - begin)
             for outcome in call(args, "TaskService/SubmitTasks", {"requests": requests})["outcomes"]:
                 if "error" in outcome:
                     raise Failed("submit: %s" % outcome["error"]["message"])
-    for queue in WEIGHTS:
-        call(args, "QueueService/ResumeQueue", {"name": queue})
 
 
 def queues(args):
