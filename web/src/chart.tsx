@@ -8,15 +8,16 @@ export interface Series {
 const width = 600;
 const height = 140;
 
-// Lines draws series over the same evenly spaced points.
-export function Lines({ series, label, unit, from, to }: { series: Series[]; label: string; unit: string; from: string; to: string }) {
+// Lines draws series over the same evenly spaced points, so many from edge to edge. Of
+// what is not known yet, at the left, it draws nothing.
+export function Lines({ series, count, label, unit, from, to }: { series: Series[]; count: number; label: string; unit: string; from: string; to: string }) {
   const top = nice(Math.max(...series.flatMap((s) => s.values), 1));
   const last = series.map((s) => `${s.name} ${short(s.values.at(-1) ?? 0)}`).join(", ");
   return (
     <figure class="chart">
       <svg viewBox={`0 0 ${width} ${height}`} preserveAspectRatio="none" role="img" aria-label={`${label}, now: ${last} ${unit}`}>
         {[0.25, 0.5, 0.75].map((y) => <line key={y} class="grid" x1="0" x2={width} y1={height * y} y2={height * y} />)}
-        {series.map((s, i) => <polyline key={s.name} class={`line s${i}`} points={points(s.values, top)} />)}
+        {series.map((s, i) => <polyline key={s.name} class={`line s${i}`} points={points(s.values, count, top)} />)}
       </svg>
       <span class="top">{short(top)} {unit}</span>
       <figcaption>
@@ -28,9 +29,10 @@ export function Lines({ series, label, unit, from, to }: { series: Series[]; lab
   );
 }
 
-function points(values: number[], top: number): string {
-  const step = width / Math.max(1, values.length - 1);
-  return values.map((v, i) => `${(i * step).toFixed(1)},${(height - 2 - (v / top) * (height - 6)).toFixed(1)}`).join(" ");
+function points(values: number[], count: number, top: number): string {
+  const step = width / Math.max(1, count - 1);
+  const x = (i: number) => (count - values.length + i) * step;
+  return values.map((v, i) => `${x(i).toFixed(1)},${(height - 2 - (v / top) * (height - 6)).toFixed(1)}`).join(" ");
 }
 
 // Columns draws one column for each label.

@@ -1,12 +1,13 @@
 // The members, as all pages know them: who leads, and where to go on when the one
 // that served the page is gone.
 
+import { Code, ConnectError } from "@connectrpc/connect";
 import { effect, signal } from "@preact/signals";
 
 import type { GetClusterResponse } from "@raft-control-plane/stubs/controlplane/v1/cluster_pb.js";
 import { MemberRole } from "@raft-control-plane/stubs/controlplane/v1/cluster_pb.js";
 
-import { clusterCalls, forgetWritten, generation, problem, signedOut } from "./call";
+import { clusterCalls, forgetWritten, generation, isDown, problem, signedOut } from "./call";
 
 const every_ms = 3_000;
 
@@ -26,6 +27,9 @@ export async function readCluster(): Promise<void> {
     clusterError.value = "";
   } catch (reason) {
     clusterError.value = problem(reason);
+    // It is always answered within a second or two: a member that takes the call and
+    // says nothing is stopped, or cut off behind something that is not.
+    if (ConnectError.from(reason).code === Code.DeadlineExceeded) isDown();
   }
   reading = false;
 }

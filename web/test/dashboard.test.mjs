@@ -67,7 +67,7 @@ describe("pages", () => {
     "#/nodes/aws-1": ["c6i.xlarge", "train-lr", "team=vision"],
     "#/queues": ["Its weight is 3", "most loaded node", "4 of 4 tasks"],
     "#/sql": ["v_queue_depth", "4 MiB"],
-    "#/cluster": ["m1", "leader", "Download a backup"],
+    "#/cluster": ["m1", "leader", "Download a backup", "task submitted"],
     "#/nonsense": ["no page of this name"],
   };
 
@@ -191,7 +191,7 @@ describe("pages", () => {
     await cluster.submit({ id: "huge", name: "huge", resources: { cpuMillis: "64000" }, exec: { command: ["true"] } });
     const page = await open(url, { hash: "#/tasks/huge" });
     const why = page.getByRole("region", { name: "Why it waits" });
-    await why.getByText("2 of 2 nodes").waitFor();
+    await why.getByText("of 2 nodes").first().waitFor(); // by the first reason of each, which need not be the same
     await why.getByText("The closest is").waitFor();
     await accessible(page, "why it waits");
     await cluster.call("TaskService/CancelTask", { id: "huge" });
@@ -204,6 +204,10 @@ describe("pages", () => {
     await page.getByRole("button", { name: "Retry" }).click();
     await page.getByRole("dialog").getByRole("button", { name: "Retry" }).click();
     await page.getByRole("img", { name: /^attempt 3 on .*: failed/ }).waitFor();
+    await page.getByRole("button", { name: "Show the output of attempt 1" }).click();
+    await page.getByRole("dialog").getByText("no such bucket").waitFor();
+    await page.keyboard.press("Escape");
+    await page.getByRole("dialog").waitFor({ state: "detached" });
     await page.locator(".history").getByText("retry_requested").waitFor();
     await close(page);
   });
@@ -333,6 +337,20 @@ describe("members that go away", () => {
     await until("it is back", async () => (await fetch(leader.url + "/readyz")).ok, 30_000);
   });
 
+  test("its own member is stopped: the page says so, and goes on with it", async () => {
+    const member = cluster.members[0];
+    const page = await open(member.url);
+    await page.locator(".live.stream").waitFor();
+    await page.locator("[data-member=m1]").waitFor();
+    member.child.kill("SIGSTOP");
+    const banner = page.locator("[data-banner=down]");
+    await banner.waitFor();
+    member.child.kill("SIGCONT");
+    await banner.waitFor({ state: "detached" });
+    await page.locator(".live.stream").waitFor();
+    await close(page);
+  });
+
   test("its own member is killed: the page says so, keeps what it shows, and goes on when it is back", async () => {
     await cluster.leader();
     const member = cluster.members[0];
@@ -340,7 +358,7 @@ describe("members that go away", () => {
     const page = await open(member.url, { hash: "#/tasks?name=still-shown" });
     await page.getByText("still-shown").waitFor();
     await page.locator(".live.stream").waitFor();
-    await until("it knows the members", async () => (await page.evaluate(() => performance.getEntriesByType("resource").some((e) => e.name.endsWith("GetCluster")))));
+    await until("it knows the members", () => page.evaluate(() => performance.getEntriesByType("resource").some((e) => e.name.endsWith("GetCluster"))));
     await member.stop("SIGKILL");
     const banner = page.locator("[data-banner=down]");
     await banner.waitFor();

@@ -3,7 +3,6 @@
 import { fromBinary, toBinary } from "@bufbuild/protobuf";
 import { signal } from "@preact/signals";
 
-import type { Event } from "@raft-control-plane/stubs/controlplane/v1/event_pb.js";
 import { EventSchema } from "@raft-control-plane/stubs/controlplane/v1/event_pb.js";
 
 import { generation, signedOut } from "../call";
@@ -11,14 +10,10 @@ import { campaign } from "./election";
 import type { Batch, LiveState } from "./events";
 import { follow } from "./stream";
 
-const keptEvents = 200;
-
 // liveState is how changes come; what another tab says if that one watches.
 export const liveState = signal<LiveState>("connecting");
 // shared is set while another tab watches for this one.
 export const shared = signal(false);
-// recent are the changes that came last, the newest first.
-export const recent = signal<Event[]>([]);
 
 type Listener = (batch: Batch) => void;
 const listeners = new Set<Listener>();
@@ -44,7 +39,6 @@ let cursor = "";
 function take(batch: Batch, at: string): void {
   cursor = at;
   if (batch.events.length === 0 && !batch.gap) return;
-  recent.value = [...batch.events.toReversed(), ...recent.value].slice(0, keptEvents);
   for (const listener of listeners) listener(batch);
 }
 

@@ -5,16 +5,15 @@ import { useState } from "preact/hooks";
 
 import type { Member, VerifyResponse } from "@raft-control-plane/stubs/controlplane/v1/cluster_pb.js";
 import { BackupRequestSchema, MemberRole } from "@raft-control-plane/stubs/controlplane/v1/cluster_pb.js";
-import type { Event } from "@raft-control-plane/stubs/controlplane/v1/event_pb.js";
-import { EventType } from "@raft-control-plane/stubs/controlplane/v1/event_pb.js";
 import { Consistency } from "@raft-control-plane/stubs/controlplane/v1/task_pb.js";
 
 import { clusterCalls } from "../call";
-import { bytes, ms, percent } from "../format";
-import { recent } from "../live/live";
+import { bytes, percent } from "../format";
 import { cluster, clusterError, pageAt, readCluster, roleName } from "../members";
+import { useResource } from "../resource";
 import { href } from "../route";
-import { Action, Ago, Badge, Card, Empty, Facts, Problem, save, typed } from "../ui";
+import { num, rows, str } from "../sql";
+import { Action, Ago, Badge, Card, Empty, Facts, Loaded, Problem, save, typed } from "../ui";
 
 export function ClusterPage() {
   const c = cluster.value;
@@ -145,25 +144,30 @@ function VerifyCard() {
   );
 }
 
-function Changes() {
-  const list = recent.value.slice(0, 50);
-  if (list.length === 0) return <Empty>None since this page was opened. Earlier ones: <a href={href(["sql"], { q: "SELECT * FROM events ORDER BY log_index DESC, ordinal DESC LIMIT 100" })}>ask for them in SQL</a></Empty>;
-  return <ol class="history">{list.map((e) => <Change key={e.cursor} event={e} />)}</ol>;
-}
+// The newest entries of the log are read by its key.
+const changesSql = `SELECT log_index, ordinal, time_ms, type, task_id, attempt, node_id, reason FROM events
+WHERE log_index > (SELECT max(log_index) FROM event_log) - 1000 ORDER BY log_index DESC, ordinal DESC LIMIT 100`;
 
-export function Change({ event: e }: { event: Event }) {
-  const words = EventType[e.type]?.replaceAll("_", " ").toLowerCase() ?? "";
-  const s = e.subject;
+function Changes() {
+  const changes = useResource("changes", (signal) => rows(changesSql, [], signal), { when: (b) => b.events.length > 0 });
   return (
-    <li>
-      <Ago at={ms(e.time)} />
-      <span>
-        {words}{" "}
-        {s.case === "task" && <a href={href(["tasks", s.value.taskId])}>{s.value.task?.name || s.value.taskId}</a>}
-        {s.case === "task" && s.value.nodeId && <> on <a href={href(["nodes", s.value.nodeId])}>{s.value.nodeId}</a></>}
-        {s.case === "node" && <a href={href(["nodes", s.value.nodeId])}>{s.value.nodeId}</a>}
-        {s.case === "task" && s.value.reason && <span class="dim"> ({s.value.reason})</span>}
-      </span>
-    </li>
+    <Loaded of={changes}>
+      {(list) => list.length === 0 ? <Empty>Nothing has changed yet, or for longer than changes are kept.</Empty> : (
+        <ol class="history">
+          {list.map((e) => (
+            <li key={`${str(e["log_index"])}-${str(e["ordinal"])}`}>
+              <Ago at={num(e["time_ms"])} />
+              <span>
+                {str(e["type"]).toLowerCase().replaceAll("_", " ")}{" "}
+                {e["task_id"] && <a href={href(["tasks", str(e["task_id"])])}>{str(e["task_id"])}</a>}
+                {e["task_id"] && e["node_id"] && " on "}
+                {e["node_id"] && <a href={href(["nodes", str(e["node_id"])])}>{str(e["node_id"])}</a>}
+                {e["reason"] && <span class="dim"> ({str(e["reason"])})</span>}
+              </span>
+            </li>
+          ))}
+        </ol>
+      )}
+    </Loaded>
   );
 }

@@ -15,7 +15,7 @@ import { num, rows, str } from "../sql";
 import { rowOf } from "../task-row";
 import { Action, Ago, Bar, Card, Empty, Facts, Labels, Loaded, typed } from "../ui";
 import { Failures, failuresSql } from "./failures";
-import { Cpu, Gpus, Memory, NodeBadge, priceOf, Slots } from "./nodes";
+import { Cpu, Disk, Gpus, Memory, NodeBadge, priceOf, Slots } from "./nodes";
 import { TaskTable } from "./tasks";
 
 const gpusSql = `SELECT g.device_index, g.model, g.memory_bytes, t.id, t.name
@@ -82,10 +82,12 @@ function Scheduling({ node: n, reload }: { node: Node; reload: () => void }) {
 }
 
 function Use({ node: n }: { node: Node }) {
+  const custom = Object.entries(n.spec?.capacity?.custom ?? {});
   const measured: [string, string][] = [["CPU measured", `${cores(n.usage?.cpuMillis ?? 0)} cores`], ["Memory measured", bytes(n.usage?.memoryBytes ?? 0)]];
   return (
     <>
-      <Facts of={[["Slots", <Slots node={n} />], ["CPU reserved", <Cpu node={n} />], ["Memory reserved", <Memory node={n} />], ["GPUs", <Gpus node={n} />]]} />
+      <Facts of={[["Slots", <Slots node={n} />], ["CPU reserved", <Cpu node={n} />], ["Memory reserved", <Memory node={n} />], ["Disk reserved", n.spec?.capacity?.diskBytes ? <Disk node={n} /> : ""], ["GPUs", <Gpus node={n} />]]} />
+      {custom.length > 0 && <Facts of={custom.map(([name, has]) => [name, <Bar label={name} part={Number(n.reserved?.custom[name] ?? 0) / Number(has)} text={`${String(n.reserved?.custom[name] ?? 0)}/${String(has)}`} />])} />}
       <Facts of={measured} />
     </>
   );

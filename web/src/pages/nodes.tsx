@@ -137,4 +137,10 @@ export function Gpus({ node: n }: { node: Node }) {
   return <Bar label="GPUs" part={(n.reserved?.gpus ?? 0) / has} text={`${n.reserved?.gpus ?? 0}/${has}`} />;
 }
 
+export function Disk({ node: n }: { node: Node }) {
+  const has = Number(n.spec?.capacity?.diskBytes ?? 0);
+  const reserved = Number(n.reserved?.diskBytes ?? 0);
+  return <Bar label={`Disk reserved, of ${bytes(has)}`} part={has ? reserved / has : 0} text={`${bytes(reserved)}/${bytes(has)}`} />;
+}
+
 export const priceOf = (n: Node): string => (n.spec?.priceMicrosPerHour ? dollars(n.spec.priceMicrosPerHour) : "");

@@ -31,7 +31,7 @@ const fleetSql = `SELECT provider, region, count(*) AS nodes, sum(up) AS up, sum
 FROM (
   SELECT l.*, n.provider, n.region, n.price_micros_per_hour AS price, l.status = 'HEALTHY' AS up,
     max(1.0 * l.running_tasks / max(l.slots, 1), 1.0 * l.reserved_cpu_millis / max(l.cpu_millis, 1),
-        1.0 * l.reserved_memory_bytes / max(l.memory_bytes, 1), 1.0 * l.reserved_gpus / max(l.gpus, 1)) AS used
+        1.0 * l.reserved_memory_bytes / max(l.memory_bytes, 1), 1.0 * l.reserved_disk_bytes / max(l.disk_bytes, 1), 1.0 * l.reserved_gpus / max(l.gpus, 1)) AS used
   FROM v_node_load l JOIN nodes n ON n.id = l.node_id)
 GROUP BY provider, region ORDER BY price DESC, provider, region`;
 
@@ -56,7 +56,7 @@ export function OverviewPage() {
       </div>
       <div class="grid">
         <Card title="Throughput" wide>
-          <Lines label="Tasks a second" unit="/s" from={`${span(samples * sample_ms)} ago`} to="now"
+          <Lines label="Tasks a second" unit="/s" count={samples} from={`${span(samples * sample_ms)} ago`} to="now"
             series={[{ name: "ended", values: progress.endedPerSecond }, { name: "submitted", values: progress.submittedPerSecond }]} />
         </Card>
         <Card title="Members" more={<a href="#/cluster">Cluster</a>}><MembersCard /></Card>
@@ -99,13 +99,11 @@ function useProgress() {
     taken = [...taken, sample].slice(-samples - 1);
     setList(taken);
   }, [sample]);
-  const per = (name: "ended" | "submitted") => {
-    const rates = list.slice(1).map((s, i) => {
+  const per = (name: "ended" | "submitted") =>
+    list.slice(1).map((s, i) => {
       const before = list[i] ?? s;
       return Math.max(0, (1000 * (s[name] - before[name])) / Math.max(1, s.at_ms - before.at_ms));
     });
-    return [...Array<number>(samples - rates.length).fill(0), ...rates];
-  };
   return { last: sample, endedPerSecond: per("ended"), submittedPerSecond: per("submitted") };
 }
 

@@ -2,6 +2,7 @@
 // and what it left.
 
 import type { ComponentChildren } from "preact";
+import { useState } from "preact/hooks";
 
 import type { Task } from "@raft-control-plane/stubs/controlplane/v1/task_pb.js";
 import { Consistency, LabelOperator, SpotUse } from "@raft-control-plane/stubs/controlplane/v1/task_pb.js";
@@ -16,12 +17,12 @@ import { href } from "../route";
 import type { Row } from "../sql";
 import { num, rows, str } from "../sql";
 import { hasEnded, statusName } from "../task-row";
-import { Action, Ago, Badge, Card, Empty, Facts, Labels, Loaded, now, Problem } from "../ui";
+import { Action, Ago, Badge, Card, Dialog, Empty, Facts, Labels, Loaded, now, Problem } from "../ui";
 import { Waiting } from "./explain";
 import { historySql } from "./history";
 import { canRetry } from "./tasks";
 
-const attemptsSql = `SELECT attempt, node_id, status, assign_time_ms, start_time_ms, end_time_ms, exit_code, error
+const attemptsSql = `SELECT attempt, node_id, status, assign_time_ms, start_time_ms, end_time_ms, exit_code, error, substr(log_tail, -4000) AS log_tail
 FROM attempts WHERE task_id = ?1 ORDER BY attempt LIMIT 200`;
 
 export function TaskPage({ id }: { id: string }) {
@@ -195,7 +196,7 @@ function Tries({ list }: { list: Row[] }) {
   return (
     <div class="scroll" tabIndex={0} role="region" aria-label="Attempts">
       <table>
-        <thead><tr><th class="num">Attempt</th><th>Status</th><th>Node</th><th>Given to it</th><th class="num">Ran for</th><th class="num">Exit code</th><th>Why</th></tr></thead>
+        <thead><tr><th class="num">Attempt</th><th>Status</th><th>Node</th><th>Given to it</th><th class="num">Ran for</th><th class="num">Exit code</th><th>Why</th><th>Output</th></tr></thead>
         <tbody>
           {list.toReversed().map((a) => (
             <tr key={str(a["attempt"])}>
@@ -206,11 +207,27 @@ function Tries({ list }: { list: Row[] }) {
               <td class="num">{a["start_time_ms"] ? span((num(a["end_time_ms"]) || now.value) - num(a["start_time_ms"])) : ""}</td>
               <td class="num">{str(a["exit_code"])}</td>
               <td class="note" title={str(a["error"])}>{str(a["error"])}</td>
+              <td>{a["log_tail"] && <Output attempt={str(a["attempt"])} text={str(a["log_tail"])} />}</td>
             </tr>
           ))}
         </tbody>
       </table>
     </div>
+  );
+}
+
+function Output({ attempt, text }: { attempt: string; text: string }) {
+  const [open, setOpen] = useState(false);
+  return (
+    <>
+      <button type="button" aria-label={`Show the output of attempt ${attempt}`} onClick={() => setOpen(true)}>Show</button>
+      {open && (
+        <Dialog title={`End of the output of attempt ${attempt}`} close={() => setOpen(false)}>
+          <Log text={text} />
+          <div class="row end"><button type="button" onClick={() => setOpen(false)}>Close</button></div>
+        </Dialog>
+      )}
+    </>
   );
 }
 
