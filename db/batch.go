@@ -19,6 +19,10 @@ const (
 	// maxQueueItems and maxQueueBytes bound what waits for an entry.
 	maxQueueItems = 65536
 	maxQueueBytes = 64 << 20
+	// newWorkShare is the part of the queue, one in so many, that submissions may fill: when
+	// more come than can be written, leases are still renewed and results recorded, and
+	// neither waits for long.
+	newWorkShare = 4
 	// queueRetryAfter is what callers are told when the queue is full.
 	queueRetryAfter = 100 * time.Millisecond
 )
@@ -101,14 +105,17 @@ func newBatcher(engine Engine, read Reader) *batcher {
 
 // submit queues an item. It fails at once if this member does not lead or too
 // much is waiting; then Finish is not called.
-func (b *batcher) submit(it Item) error {
+func (b *batcher) submit(it Item) error { return b.submitInto(it, 1) }
+
+// submitInto is submit for an item that may fill only one part in so many of the queue.
+func (b *batcher) submitInto(it Item, share int) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if !b.leading {
 		return b.notLeading()
 	}
 	_, size := it.Weight()
-	if len(b.queue) >= maxQueueItems || b.bytes+size > maxQueueBytes {
+	if len(b.queue) >= maxQueueItems/share || b.bytes+size > maxQueueBytes/share {
 		return &controlplane.Error{Code: controlplane.CodeExhausted, RetryAfter: queueRetryAfter,
 			Message: "too much is waiting to be written: try again in 100 ms"}
 	}
@@ -267,10 +274,25 @@ func (m *TaskManifest) Do(ctx context.Context, bytes int, prepare func(g *Group)
 
 func (m *TaskManifest) do(ctx context.Context, ops, bytes int, prepare func(g *Group)) error {
 	if ctx.Err() != nil {
-		return controlplane.Errorf(controlplane.CodeDeadline, "the time allowed was over before the write began: nothing was changed")
+		return errTooLate()
 	}
-	it := &simple{prepare: prepare, ops: ops, bytes: bytes + 64, done: make(chan error, 1)}
-	if err := m.batch.submit(it); err != nil {
+	return m.await(ctx, &simple{prepare: prepare, ops: ops, bytes: bytes + 64, done: make(chan error, 1)}, 1)
+}
+
+// addWork is do for submissions.
+func (m *TaskManifest) addWork(ctx context.Context, ops, bytes int, prepare func(g *Group)) error {
+	if ctx.Err() != nil {
+		return errTooLate()
+	}
+	return m.await(ctx, &simple{prepare: prepare, ops: ops, bytes: bytes + 64, done: make(chan error, 1)}, newWorkShare)
+}
+
+func errTooLate() error {
+	return controlplane.Errorf(controlplane.CodeDeadline, "the time allowed was over before the write began: nothing was changed")
+}
+
+func (m *TaskManifest) await(ctx context.Context, it *simple, share int) error {
+	if err := m.batch.submitInto(it, share); err != nil {
 		return err
 	}
 	select {

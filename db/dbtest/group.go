@@ -18,6 +18,7 @@ var concurrentTests = map[string]func(*testing.T, *db.TaskManifest){
 	"an entry has its limits":                   testGroupLimits,
 	"too many bytes wait":                       testQueueBytes,
 	"too many items wait":                       testQueueItems,
+	"submissions fill a part of the queue only": testQueueShare,
 	"a caller that gives up":                    testGiveUp,
 	"the clock does not go back":                testClock,
 }
@@ -195,6 +196,25 @@ func testQueueBytes(t *testing.T, m *db.TaskManifest) {
 	add(t, m, execTask("after-refusal"))
 	_, err = m.GetTask(await(t), "refused")
 	wantCode(t, "the one refused", err, controlplane.CodeNotFound)
+}
+
+// testQueueShare: what renews leases and records results still goes when submissions have
+// filled their part of the queue.
+func testQueueShare(t *testing.T, m *db.TaskManifest) {
+	release := block(t, m)
+	part := newItem(1, 16<<20)
+	queue(t, m, part)
+	_, err := m.AddTask(await(t), execTask("refused-for-others"))
+	wantFull(t, err)
+	beat := newItem(1, 1)
+	queue(t, m, beat)
+	release()
+	for _, it := range []*item{part, beat} {
+		if err := it.wait(t); err != nil {
+			t.Error(err)
+		}
+	}
+	add(t, m, execTask("after-the-others"))
 }
 
 func testQueueItems(t *testing.T, m *db.TaskManifest) {
