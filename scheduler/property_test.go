@@ -119,9 +119,9 @@ func (r *random) step() string {
 		return fmt.Sprintf("assign %s %s", r.task(), r.node())
 	case n < 15:
 		return fmt.Sprintf("complete %s", r.task())
-	case n < 16:
+	case n < 19:
 		return "uncordon " + r.node()
-	case n < 18:
+	case n < 20:
 		return "explain " + r.task()
 	case n < 17:
 		return r.queue()
