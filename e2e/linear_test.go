@@ -293,7 +293,7 @@ func (l *linear) pause(r *rand.Rand, ms int) {
 
 // TestHistoriesOfTasksAreLinearizable; RAFT_NODE_LINEAR_SECONDS makes it longer.
 func TestHistoriesOfTasksAreLinearizable(t *testing.T) {
-	seconds, err := strconv.Atoi(cmp.Or(os.Getenv("RAFT_NODE_LINEAR_SECONDS"), "25"))
+	seconds, err := strconv.Atoi(cmp.Or(os.Getenv("RAFT_NODE_LINEAR_SECONDS"), "110"))
 	if err != nil {
 		t.Fatal(err)
 	}
