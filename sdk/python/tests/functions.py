@@ -17,7 +17,7 @@ from typing import Any
 
 import pydantic
 
-from raft_control_plane import Cancelled, SessionReplacedError, Worker, current
+from raft_control_plane import Cancelled, PermanentError, RetryAfter, SessionReplacedError, Worker, current
 
 QUEUE = "functions"
 
@@ -48,6 +48,12 @@ def make_worker(servers: str | None = None, **options: Any) -> Worker:
     worker.task(isolation="process", name="own_loop")(nap)
     worker.task(nap)
     worker.task(isolation="thread")(patient)
+    last = (ArithmeticError, Fatal)
+    worker.task(permanent=last)(refuse)
+    worker.task(permanent=last)(refuse_async)
+    worker.task(permanent=last)(refuse_yielding)
+    worker.task(permanent=last, isolation="thread", name="refuse_thread")(refuse)
+    worker.task(permanent=last, isolation="thread", name="refuse_yielding_thread")(refuse_yielding)
     return worker
 
 
@@ -113,6 +119,41 @@ def flaky(folder: str, failures: int) -> int:
     if attempt <= failures:
         raise RuntimeError(f"failure {attempt}")
     return attempt
+
+
+class Fatal(Exception):
+    """Trying again is of no use after it, as the registration says."""
+
+
+def refuse(how: str) -> Any:
+    """Fails in the way asked for, or says which attempt it is."""
+    if how == "permanent":
+        raise PermanentError("no use")
+    if how == "permanent about":
+        raise PermanentError(KeyError("no use"))
+    if how == "because of permanent":
+        raise RuntimeError("no use") from PermanentError("deeper")
+    if how == "listed":
+        raise Fatal("no use")
+    if how == "below listed":
+        raise ZeroDivisionError("no use")
+    if how == "no result":
+        return {"no use"}.pop
+    if how == "much later":
+        raise RetryAfter(OSError("disk full"), 3600)
+    if how == "soon" and current().attempt == 1:
+        raise RuntimeError("busy") from RetryAfter("ask again", 0.001)
+    return current().attempt
+
+
+def refuse_yielding(how: str) -> Generator[str, None, Any]:
+    yield "about to refuse"
+    return refuse(how)
+
+
+async def refuse_async(how: str) -> Any:
+    await asyncio.sleep(0)
+    return refuse(how)
 
 
 def slow(seconds: float, folder: str) -> str:

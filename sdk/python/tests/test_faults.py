@@ -123,6 +123,13 @@ def test_a_replaced_worker_in_the_background_tells_when_it_is_joined(control_pla
         first.join()
 
 
+def test_an_exception_of_the_workers_own_script_is_permanent(client: Client, start_worker: StartWorker) -> None:
+    start_worker("script")
+    record = client.wait(submit(client, "refuse", "listed", retries=50), timeout=60)
+    assert (record.status, record.failed_attempts) == (TaskStatus.FAILED, 1)
+    assert record.error.startswith("__mp_main__.Fatal: no use\n")
+
+
 @pytest.mark.parametrize("function", ["no_op", "nap"])
 def test_two_thousand_tasks_through_a_restart(
     own_plane: LocalControlPlane, start_worker: StartWorker, function: str

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import builtins
 import dataclasses
 import enum
 import importlib.util
+import itertools
 import math
+import pickle
+import sys
 import threading
 import typing
 from collections.abc import Callable
@@ -15,13 +19,14 @@ from typing import Any, ClassVar
 
 import pytest
 
-from raft_control_plane import CallError, Client, TaskOptions, UnreachableError, Worker
+from raft_control_plane import CallError, Client, PermanentError, RetryAfter, TaskOptions, UnreachableError, Worker
 from raft_control_plane._attempt import Attempt, Fate, Lease
 from raft_control_plane._clock import boot_clock
 from raft_control_plane._convert import convert, from_json, to_json
 from raft_control_plane._held import Held
 from raft_control_plane._log import MAX_LOG_BYTES, Tail, cut_middle
 from raft_control_plane._signature import Signature
+from raft_control_plane._verdict import Verdict, judge, name_of
 from raft_control_plane.v1 import Task, TaskStatus
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -83,6 +88,69 @@ def test_signatures() -> None:
         signature.decode(b"")
     with pytest.raises(ValueError, match="at most 1048576 are allowed"):
         Signature(lambda data: data).encode(("x" * (1 << 20),), {})
+
+
+def chain(*errors: BaseException) -> BaseException:
+    """Returns the first of errors that were each raised from the next one."""
+    for error, cause in itertools.pairwise(errors):
+        error.__cause__ = cause
+    return errors[0]
+
+
+LISTED = frozenset({name_of(LookupError)})
+CIRCLE = ValueError()
+
+
+@pytest.mark.parametrize(
+    ("error", "verdict"),
+    [
+        (ValueError(), Verdict()),
+        (PermanentError("m"), Verdict(permanent=True)),
+        (RetryAfter("m", 7), Verdict(retry_after_s=7)),
+        (chain(ValueError(), OSError(), PermanentError("m")), Verdict(permanent=True)),
+        (PermanentError(RetryAfter("m", 7)), Verdict(permanent=True)),
+        (RetryAfter(PermanentError("m"), 7), Verdict(retry_after_s=7)),
+        (KeyError(), Verdict(permanent=True)),
+        (RetryAfter(KeyError(), 7), Verdict(retry_after_s=7)),
+        (chain(ValueError(), KeyError()), Verdict()),
+        (chain(CIRCLE, OSError(), CIRCLE), Verdict()),
+    ],
+)
+def test_what_an_error_says_about_trying_again(error: BaseException, verdict: Verdict) -> None:
+    assert judge(error, LISTED) == verdict
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 has no groups of exceptions")
+def test_a_group_says_what_its_members_say() -> None:
+    group = typing.cast("Any", getattr(builtins, "ExceptionGroup", None))
+    assert judge(group("m", [ValueError(), RetryAfter("m", 7)]), LISTED) == Verdict(retry_after_s=7)
+    assert judge(group("m", [ValueError(), group("m", [KeyError()])]), LISTED) == Verdict(permanent=True)
+    assert judge(group("m", [chain(ValueError(), KeyError())]), LISTED) == Verdict()
+
+
+def test_errors_that_say_how_to_go_on() -> None:
+    assert str(PermanentError("no use")) == str(PermanentError(ValueError("no use"))) == "no use"
+    assert str(RetryAfter(ValueError("busy"), 5)) == "busy"
+    assert [RetryAfter("m", seconds).seconds for seconds in (0, -5, 0.25, 86_401, math.inf)] == [
+        0.001,
+        0.001,
+        0.25,
+        86_400,
+        86_400,
+    ]
+    with pytest.raises(ValueError, match="NaN is no time"):
+        RetryAfter("m", math.nan)
+    error = pickle.loads(pickle.dumps(RetryAfter("m", 5)))
+    assert (error.seconds, str(error)) == (5, "m")
+
+
+def test_what_is_permanent_must_be_exceptions() -> None:
+    worker = Worker()
+    wrongs: list[Any] = ["ValueError", (BaseException,), (ValueError, 5), int]
+    for wrong in wrongs:
+        with pytest.raises(TypeError, match="give such as ValueError"):
+            worker.task(permanent=wrong)(to_json)
+    worker.task(permanent=ValueError)(to_json)
 
 
 def test_a_worker_refuses_functions_that_it_cannot_run() -> None:

@@ -151,6 +151,54 @@ def test_a_retry_goes_on_at_the_checkpoint(call: Any, tmp_path: Path) -> None:
     assert call("train", 6, str(tmp_path), options=TaskOptions(retries=1)).result(60) == [3, 6]
 
 
+EVERYWHERE = pytest.mark.parametrize(
+    "where", ["refuse", "refuse_thread", "refuse_async", "refuse_yielding", "refuse_yielding_thread"]
+)
+
+
+@EVERYWHERE
+@pytest.mark.parametrize(
+    ("how", "error"),
+    [
+        ("permanent", "raft_control_plane.errors.PermanentError: no use\n"),
+        ("permanent about", "KeyError: 'no use'\n"),
+        ("because of permanent", "RuntimeError: no use\n"),
+        ("listed", "functions.Fatal: no use\n"),
+        ("below listed", "ZeroDivisionError: no use\n"),
+        ("no result", "TypeError: builtin_function_or_method has no JSON form"),
+    ],
+)
+def test_a_permanent_failure_ends_the_task_at_once(
+    worker: Worker, client: Client, where: str, how: str, error: str
+) -> None:
+    task: Task[[str], Any] = Task(functions.refuse, where, TaskOptions(retries=50), lambda: client)
+    record = task.submit(how).wait(60)
+    assert (record.status, record.failed_attempts) == (TaskStatus.FAILED, 1)
+    assert record.error.startswith(error)
+
+
+@EVERYWHERE
+def test_a_failure_says_when_to_try_again(worker: Worker, client: Client, where: str) -> None:
+    task: Task[[str], Any] = Task(functions.refuse, where, TaskOptions(retries=1), lambda: client)
+    assert task.submit("soon").result(60) == 2
+    handle = task.submit("much later")
+    for _ in client.watch(task_ids=[handle.id], timeout=60):
+        if (record := handle.record()).failed_attempts:
+            break
+    handle.cancel()
+    assert (record.status, record.failed_attempts) == (TaskStatus.PENDING, 1)
+    assert record.retry_time is not None
+    assert 3500 < record.retry_time.seconds - time.time() <= 3601
+    assert record.error.startswith("OSError: disk full\n")
+
+
+def test_arguments_that_do_not_fit_are_not_tried_again(worker: Worker, client: Client) -> None:
+    for name in ("add", "patient", "nap"):
+        record = client.wait(client.submit(name, b"{", options=TaskOptions(retries=50)).id, timeout=60)
+        assert (record.status, record.failed_attempts) == (TaskStatus.FAILED, 1)
+        assert record.error.startswith("ValueError: not JSON")
+
+
 def test_timeout(call: Any, tmp_path: Path) -> None:
     handle = call("slow", 3600, str(tmp_path), options=TaskOptions(timeout=1))
     with pytest.raises(TaskFailedError, match="timed out after 1 s"):

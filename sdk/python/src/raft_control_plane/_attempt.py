@@ -13,7 +13,7 @@ from ._clock import boot_clock
 from ._gen.controlplane.v1.node_pb import TaskResult
 from ._gen.controlplane.v1.task_pb import FunctionTask, Task, TaskStatus
 from ._log import MAX_LOG_BYTES, Tail, cut_front, cut_middle
-from ._requests import seconds
+from ._requests import duration, seconds
 
 # Timers stand still while the machine is suspended: the clock is looked at this often.
 _TICK_S = 1.0
@@ -185,7 +185,7 @@ class Attempt:
             )
         if outcome.kind == "cancelled":
             return self.failed("its function was cancelled from within", outcome)
-        return self.failed(outcome.error, outcome)
+        return self._judged(outcome)
 
     def unfinished(self, why: str) -> TaskResult:
         """Is the outcome of an attempt that was stopped on purpose."""
@@ -197,6 +197,14 @@ class Attempt:
         """Is the outcome of an attempt that failed."""
         text = f"{why}\n\n{outcome.trace}" if outcome is not None and outcome.trace else why
         return self.result(TaskStatus.FAILED, error=text, exit_code=outcome.exit_code if outcome is not None else None)
+
+    def _judged(self, outcome: Outcome) -> TaskResult:
+        """Is the outcome of a function that failed, with what it says about trying again."""
+        report = self.failed(outcome.error, outcome)
+        report.permanent = outcome.verdict.permanent
+        if outcome.verdict.retry_after_s > 0:
+            report.retry_after = duration(outcome.verdict.retry_after_s)
+        return report
 
     def result(
         self, status: TaskStatus, *, result: bytes = b"", error: str = "", exit_code: int | None = None

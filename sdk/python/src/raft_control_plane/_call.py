@@ -6,12 +6,16 @@ import asyncio
 import inspect
 import traceback
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ._signature import Signature
+from ._verdict import Verdict, judge, name_of
 from .context import TaskContext
-from .errors import Cancelled
+from .errors import Cancelled, PermanentError, RetryAfter
+
+# Arguments that do not fit, and results that have no JSON form, will not do so next time.
+_OF_CODING = frozenset(map(name_of, (TypeError, ValueError)))
 
 
 @dataclass(frozen=True)
@@ -23,39 +27,66 @@ class Outcome:
     error: str = ""
     trace: str = ""
     exit_code: int | None = None
+    verdict: Verdict = field(default_factory=Verdict)
 
 
-def call(function: Callable[..., Any], payload: bytes, context: TaskContext) -> Outcome:
-    """Calls a function to its end, whatever kind it is."""
+def call(
+    function: Callable[..., Any], payload: bytes, context: TaskContext, permanent: frozenset[str] = frozenset()
+) -> Outcome:
+    """Calls a function to its end, whatever kind it is.
+
+    Args:
+        function: what to call.
+        payload: its arguments.
+        context: the attempt.
+        permanent: names of the exceptions after which trying again is of no use.
+
+    """
+    coding = True
     try:
         signature = Signature(function)
-        value = function(**signature.decode(payload))
+        arguments = signature.decode(payload)
+        coding = False
+        value = function(**arguments)
         if inspect.isgenerator(value):
             value = _drive(value, context)
         elif inspect.iscoroutine(value):
             value = asyncio.run(value)
+        coding = True
         return Outcome("result", signature.encode_result(value))
     except BaseException as error:
-        return failure(error)
+        return failure(error, permanent | (_OF_CODING if coding else frozenset()))
 
 
-async def call_async(function: Callable[..., Any], payload: bytes) -> Outcome:
-    """Awaits a coroutine function to its end."""
+async def call_async(function: Callable[..., Any], payload: bytes, permanent: frozenset[str] = frozenset()) -> Outcome:
+    """Awaits a coroutine function to its end; otherwise as call."""
+    coding = True
     try:
         signature = Signature(function)
-        return Outcome("result", signature.encode_result(await function(**signature.decode(payload))))
+        arguments = signature.decode(payload)
+        coding = False
+        value = await function(**arguments)
+        coding = True
+        return Outcome("result", signature.encode_result(value))
     except BaseException as error:
-        return failure(error)
+        return failure(error, permanent | (_OF_CODING if coding else frozenset()))
 
 
-def failure(error: BaseException) -> Outcome:
+def failure(error: BaseException, permanent: frozenset[str] = frozenset()) -> Outcome:
     """Returns the outcome of a call that raised."""
     if isinstance(error, (Cancelled, asyncio.CancelledError)):
         return Outcome("cancelled")
     # The first frame is this module's.
     frames = error.__traceback__.tb_next if error.__traceback__ is not None else None
     trace = "".join(traceback.format_exception(type(error), error, frames))
-    return Outcome("error", error="".join(traceback.format_exception_only(type(error), error)).strip(), trace=trace)
+    return Outcome("error", error=_text(error), trace=trace, verdict=judge(error, permanent))
+
+
+def _text(error: BaseException) -> str:
+    """Returns what an error says; of one that only wraps another, what the other says."""
+    while isinstance(error, (PermanentError, RetryAfter)) and error.args and isinstance(error.args[0], BaseException):
+        error = error.args[0]
+    return "".join(traceback.format_exception_only(type(error), error)).strip()
 
 
 def _drive(generator: Generator[Any, Any, Any], context: TaskContext) -> Any:

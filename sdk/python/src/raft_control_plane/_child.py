@@ -41,6 +41,7 @@ class Job:
     attempt: int
     gpu_devices: tuple[int, ...]
     gpus_named: bool  # the worker offers GPUs: a job without one must see none
+    permanent: frozenset[str]  # names of exceptions
 
 
 def pack(message: object) -> bytes:
@@ -113,7 +114,7 @@ class _Child:
         contexts._of_process[:] = [context]
         try:
             self._calling = True
-            outcome = call(find(job.module, job.qualname), job.payload, context)
+            outcome = call(find(job.module, job.qualname), job.payload, context, job.permanent)
             self._calling = False
         except BaseException as error:
             self._calling = False

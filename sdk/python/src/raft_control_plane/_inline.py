@@ -10,9 +10,8 @@ import asyncio
 import contextvars
 import logging
 import threading
-from collections.abc import Callable
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from . import context as contexts
 from ._call import Outcome, call, call_async
@@ -21,6 +20,7 @@ from .context import TaskContext
 
 if TYPE_CHECKING:
     from ._attempt import Attempt
+    from ._settings import Function
 
 logger = logging.getLogger("raft_control_plane")
 
@@ -47,7 +47,7 @@ class FunctionLoop:
 class _Inline:
     """What both kinds have in common."""
 
-    def __init__(self, function: Callable[..., Any], attempt: Attempt) -> None:
+    def __init__(self, function: Function, attempt: Attempt) -> None:
         self._function = function
         self._attempt = attempt
         self._stop = threading.Event()
@@ -97,13 +97,13 @@ class ThreadCall(_Inline):
 
     def _run(self) -> None:
         self._enter()
-        self._settle(call(self._function, self._payload(), self._context))
+        self._settle(call(self._function.function, self._payload(), self._context, self._function.permanent))
 
 
 class CoroutineCall(_Inline):
     """A coroutine."""
 
-    def __init__(self, function: Callable[..., Any], attempt: Attempt, loop: FunctionLoop) -> None:
+    def __init__(self, function: Function, attempt: Attempt, loop: FunctionLoop) -> None:
         super().__init__(function, attempt)
         self._loop = loop.get()
         self._running: asyncio.Task[None] | None = None
@@ -131,4 +131,4 @@ class CoroutineCall(_Inline):
 
     async def _run(self) -> None:
         self._enter()
-        self._settle(await call_async(self._function, self._payload()))
+        self._settle(await call_async(self._function.function, self._payload(), self._function.permanent))

@@ -327,9 +327,9 @@ class Session:
 
     def _call(self, function: Function, attempt: Attempt) -> Call:
         if function.isolation == "coroutine":
-            return CoroutineCall(function.function, attempt, self._function_loop)
+            return CoroutineCall(function, attempt, self._function_loop)
         if function.isolation == "thread":
-            return ThreadCall(function.function, attempt)
+            return ThreadCall(function, attempt)
         job = Job(
             function.module,
             function.qualname,
@@ -338,6 +338,7 @@ class Session:
             attempt.number,
             tuple(attempt.task.gpu_devices),
             bool(self._settings.spec.gpu_devices),
+            function.permanent,
         )
         return ProcessCall(self._pool, job, attempt)
 
@@ -451,6 +452,7 @@ class Session:
             attempt=attempt.number,
             status=TaskStatus.FAILED,
             error=f"the control plane refused the outcome of the attempt: {why[:1000]}",
+            permanent=result.permanent,
         )
         return [(attempt, plain)]
 

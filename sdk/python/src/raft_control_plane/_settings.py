@@ -22,6 +22,7 @@ class Function:
     isolation: str  # "process", "thread" or "coroutine"
     module: str
     qualname: str
+    permanent: frozenset[str]  # names of exceptions after which it is not tried again
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,6 +11,9 @@ if TYPE_CHECKING:
     from connectrpc.code import Code
 
     from ._gen.controlplane.v1.task_pb import Task
+
+# What the contract allows.
+MIN_RETRY_AFTER_S, MAX_RETRY_AFTER_S = 0.001, 86_400.0
 
 
 class ControlPlaneError(Exception):
@@ -72,6 +76,39 @@ class SessionReplacedError(ControlPlaneError):
     Do not start it again under that name by itself: two workers would throw each other
     out for ever.
     """
+
+
+class PermanentError(ControlPlaneError):
+    """Raised by a function: trying again is of no use, and its task fails at once.
+
+    It counts too when another error is raised ``from`` it. A message may be given, or the
+    error that it is about: then the task has the text of that one.
+    """
+
+    def __init__(self, error: BaseException | str) -> None:
+        super().__init__(error)
+        if isinstance(error, BaseException):
+            self.__cause__ = error
+
+
+class RetryAfter(ControlPlaneError):
+    """Raised by a function: its attempt failed, and the next one is to begin after so many seconds.
+
+    It counts as a failure like any other: after the last of its ``retries`` the task has
+    failed. It counts too when another error is raised ``from`` it. The wait is 0.001 s to
+    24 h; what is beyond counts as the limit.
+    """
+
+    def __init__(self, error: BaseException | str, seconds: float) -> None:
+        super().__init__(error, seconds)
+        if math.isnan(seconds):
+            raise ValueError("seconds: NaN is no time: give 0.001 to 86400")
+        self.seconds = min(max(float(seconds), MIN_RETRY_AFTER_S), MAX_RETRY_AFTER_S)
+        if isinstance(error, BaseException):
+            self.__cause__ = error
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class Cancelled(BaseException):

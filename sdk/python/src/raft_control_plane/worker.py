@@ -27,6 +27,7 @@ from ._process import PROCESS_NAME
 from ._requests import TaskOptions
 from ._session import Session
 from ._settings import Function, Settings
+from ._verdict import name_of
 from ._version import __version__
 from .client import Client
 from .task import Task
@@ -171,6 +172,7 @@ class Worker:
         priority: int = ...,
         labels: Mapping[str, str] | None = ...,
         max_lost_attempts: int = ...,
+        permanent: type[Exception] | Sequence[type[Exception]] = ...,
     ) -> _Decorator: ...
 
     def task(
@@ -186,6 +188,7 @@ class Worker:
         priority: int = 0,
         labels: Mapping[str, str] | None = None,
         max_lost_attempts: int = 0,
+        permanent: type[Exception] | Sequence[type[Exception]] = (),
     ) -> Task[Any, Any] | _Decorator:
         """Registers a function; to be used as a decorator.
 
@@ -207,6 +210,9 @@ class Worker:
             priority: -1000 to 1000; higher runs first.
             labels: labels of its calls.
             max_lost_attempts: how many attempts may be lost with their worker, 5 when 0.
+            permanent: exceptions after which trying again is of no use: a task that raises
+                one of them, or of a class below, fails at once as by PermanentError. Arguments
+                that do not fit and results that cannot be sent always do.
 
         """
         options = TaskOptions(
@@ -220,12 +226,17 @@ class Worker:
         )
 
         def register(function: Callable[..., Any]) -> Task[Any, Any]:
-            return self._register(function, name, isolation, options)
+            return self._register(function, name, isolation, options, permanent)
 
         return _Decorator(register) if function is None else register(function)
 
     def _register(
-        self, function: Callable[..., Any], name: str | None, isolation: Isolation | None, options: TaskOptions
+        self,
+        function: Callable[..., Any],
+        name: str | None,
+        isolation: Isolation | None,
+        options: TaskOptions,
+        permanent: type[Exception] | Sequence[type[Exception]],
     ) -> Task[Any, Any]:
         name = name or function.__name__
         if not _FUNCTION_NAME.fullmatch(name):
@@ -237,7 +248,9 @@ class Worker:
         chosen = isolation or ("coroutine" if inspect.iscoroutinefunction(function) else "process")
         _check_kind(function, name, chosen)
         task: Task[Any, Any] = Task(function, name, options, lambda: self.client)
-        self._functions[name] = Function(name, function, chosen, function.__module__, function.__qualname__)
+        self._functions[name] = Function(
+            name, function, chosen, function.__module__, function.__qualname__, _class_names(name, permanent)
+        )
         return task
 
     def running(self) -> list[RunningTask]:
@@ -386,6 +399,15 @@ def _check_kind(function: Callable[..., Any], name: str, isolation: str) -> None
             f"{name}: a process of its own has to import the function: define it at the top of a module, "
             'or give isolation="thread"'
         )
+
+
+def _class_names(name: str, permanent: type[Exception] | Sequence[type[Exception]]) -> frozenset[str]:
+    """Returns the names of exception classes, and refuses what is none."""
+    kinds = (permanent,) if isinstance(permanent, type) else tuple(permanent)
+    for kind in kinds:
+        if not (isinstance(kind, type) and issubclass(kind, Exception)):
+            raise TypeError(f"{name}: permanent: {kind!r} is no class of exceptions: give such as ValueError")
+    return frozenset(map(name_of, kinds))
 
 
 def _within(option: str, value: Any, low: float, high: float) -> Any:
