@@ -195,7 +195,7 @@ deps/stubs: .tools/python/installed tools/ts/node_modules/.package-lock.json ## 
 
 # `go tool -n` builds a tool where `go tool` then finds it.
 .PHONY: deps/clients
-deps/clients: deps/stubs examples/clients/node/dist/client.js ## Build the clients of others that tests call members with
+deps/clients: deps/stubs .tools/sdk-python/installed examples/clients/node/dist/client.js ## Build the clients of others that tests call members with
 	@go tool -modfile=tools/grpc/go.mod -n grpcurl >/dev/null
 	@go tool -modfile=tools/grpc/go.mod -n grpc-health-probe >/dev/null
 	@go tool -modfile=tools/buf/go.mod -n buf >/dev/null

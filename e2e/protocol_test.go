@@ -123,10 +123,12 @@ func watchByGRPC(ctx context.Context, t *testing.T, conn *grpc.ClientConn, id st
 	}
 }
 
-// submitByGRPCWeb speaks the protocol byte by byte, as a browser without a library
-// would.
-func submitByGRPCWeb(t *testing.T, address, id string) {
-	msg, err := proto.Marshal(request(id))
+func submitByGRPCWeb(t *testing.T, address, id string) { postGRPCWeb(t, address, request(id)) }
+
+// postGRPCWeb speaks the protocol byte by byte, as a browser without a library would.
+func postGRPCWeb(t *testing.T, address string, submission *v1.SubmitTaskRequest) {
+	t.Helper()
+	msg, err := proto.Marshal(submission)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +150,7 @@ func submitByGRPCWeb(t *testing.T, address, id string) {
 	}
 	n := binary.BigEndian.Uint32(body[1:])
 	var res v1.SubmitTaskResponse
-	if err := proto.Unmarshal(body[5:5+n], &res); err != nil || res.Task.GetId() != id {
+	if err := proto.Unmarshal(body[5:5+n], &res); err != nil || res.Task.GetId() != submission.Task.GetId() {
 		t.Errorf("message: %v, %v", &res, err)
 	}
 	trailer := body[5+n:]

@@ -1,0 +1,61 @@
+"""A worker that runs Python's share of the functions in interop_test.go, and a program that calls them.
+
+functions.py work            runs them as node "python" until SIGTERM
+functions.py submit WORKER   calls them at a worker and prints each task's id, by function
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from typing import Any
+
+from raft_control_plane import Task, TaskOptions, Worker
+
+worker = Worker(name="python", slots=2)  # RAFT_NODE_SERVER names the servers
+
+
+@dataclasses.dataclass
+class Greeting:
+    name: str
+    rates: list[float]
+
+
+@dataclasses.dataclass
+class Described:
+    text: str
+    total: float
+
+
+@worker.task(name="python/describe")
+def describe(greeting: Greeting) -> Described:
+    return Described(f"{greeting.name}!", sum(greeting.rates))
+
+
+@worker.task(name="python/reverse")
+def reverse(data: bytes) -> bytes:
+    return data[::-1]
+
+
+def submit(where: str) -> None:
+    calls: list[tuple[Task[[Any], Any], Any]] = [
+        (describe, Greeting("Grüße, 世界 😀", [0.5, 0.25])),
+        (reverse, b"\x00\xff\n\x80a"),
+    ]
+    ids = {}
+    for task, argument in calls:
+        name = task.function.__name__
+        call: Task[[Any], Any] = Task(task.function, f"{where}/{name}", TaskOptions(), lambda: worker.client)
+        handle = call.submit(argument)
+        result, wanted = handle.result(60), task(argument)
+        assert result == wanted, (name, result, wanted)
+        ids[name] = handle.id
+    print(json.dumps(ids))
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "work":
+        worker.run()
+    else:
+        submit(sys.argv[2])
