@@ -83,7 +83,7 @@ clean: ## Remove what was built and installed here
 ##@ Test
 
 .PHONY: test
-test: test/go test/examples test/stubs test/web test/fuzz conformance ## Run every test, with all set-up (PKG=./db/... for some)
+test: test/go test/examples test/stubs test/python test/web test/fuzz conformance ## Run every test, with all set-up (PKG=./db/... for some)
 
 .PHONY: test/go
 test/go: build deps/clients deps/rqlited ## Run the Go tests, the end-to-end ones against bin/raft-node

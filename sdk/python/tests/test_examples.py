@@ -53,7 +53,7 @@ def test_a_training_goes_on_at_its_checkpoint_on_another_worker(own_plane: Local
     )
     env = {**os.environ, "RAFT_NODE_SERVER": own_plane.url}
     client = own_plane.client()
-    payload = json.dumps({"epochs": 3000, "folder": str(tmp_path)}).encode()
+    payload = json.dumps({"epochs": 1500, "folder": str(tmp_path)}).encode()
     task = client.submit("train", payload)
     first = subprocess.Popen([sys.executable, str(program)], env=env)
     try:
@@ -74,7 +74,7 @@ def test_a_training_goes_on_at_its_checkpoint_on_another_worker(own_plane: Local
     assert record.status is TaskStatus.COMPLETED, record.error
     assert record.attempt == 2
     begun = client.query("SELECT log_tail FROM attempts WHERE task_id = ?1 AND attempt = 2", [task.id])[0]["log_tail"]
-    assert 0 < saved < 3000
+    assert 0 < saved < 1500
     assert f"goes on at epoch {saved}" in begun or len(begun.encode()) >= 60_000  # the tail may have lost it
 
 

@@ -143,13 +143,15 @@ def test_two_thousand_tasks_through_a_restart(
     values = list(range(count)) if function == "no_op" else [0] * count
     cursor = client.cursor()
     handles = task.submit_many(task.request(value) for value in values)
-    for seen, _ in enumerate(client.as_completed([handle.id for handle in handles], cursor=cursor, timeout=300), 1):
+    by_id = {handle.id: handle for handle in handles}
+    results: dict[str, object] = {}
+    for seen, record in enumerate(client.as_completed(list(by_id), cursor=cursor, timeout=300), 1):
+        results[record.id] = by_id[record.id].decode(record)
         if seen == count // 4:
             own_plane.kill()
             own_plane.start()
     assert seen == count
-    results = [handle.result(60) for handle in handles]
-    assert results == (values if function == "no_op" else ["rested"] * count)
+    assert [results[handle.id] for handle in handles] == (values if function == "no_op" else ["rested"] * count)
     rows = client.query("SELECT count(*) AS n FROM attempts WHERE status = 'COMPLETED'")
     assert rows[0]["n"] == count
 
