@@ -190,8 +190,10 @@ func TestTokenAndTLS(t *testing.T) {
 	if code != 0 || !strings.Contains(out, "m3") {
 		t.Errorf("cluster status: exit %d\n%s%s", code, out, errOut)
 	}
+	right := c.token
 	c.token = "wrong"
 	if err := c.try("m1", "ClusterService/GetCluster", m{}, &m{}); codeOf(err) != "unauthenticated" {
 		t.Errorf("a wrong token: %v", err)
 	}
+	c.token = right // members are compared yet
 }

@@ -2,6 +2,7 @@ package service
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -101,13 +102,21 @@ func TestWatchShowsThatItLives(t *testing.T) {
 	m := solo(t)
 	m.service.watchTimes.heartbeat = 20 * time.Millisecond
 	stream := m.watchTasks(&v1.WatchTasksRequest{TaskIds: []string{"nobody"}})
-	m.submit("a")
+	stored, err := strconv.ParseUint(m.submit("a").Header().Get(appliedHeader), 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
 	var cursor string
-	for range 3 {
-		if !stream.Receive() || stream.Msg().GetEvent() != nil || stream.Msg().GetCursor() == "" {
+	for signs, behind := 0, false; signs < 3 || !behind; signs++ {
+		if !stream.Receive() || stream.Msg().GetEvent() != nil {
 			t.Fatalf("%v, %v", stream.Msg(), stream.Err())
 		}
 		cursor = stream.Msg().GetCursor()
+		at, _, err := parseCursor(cursor)
+		if err != nil {
+			t.Fatal(err)
+		}
+		behind = at.Index > stored
 	}
 	m.submit("b")
 	if got, _ := next(t, m.watchTasks(&v1.WatchTasksRequest{Cursor: cursor}), 1); got[0] != "b PENDING" {
