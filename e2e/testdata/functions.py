@@ -2,18 +2,25 @@
 
 functions.py work            runs them as node "python" until SIGTERM
 functions.py submit WORKER   calls them at a worker and prints each task's id, by function
+functions.py sweep COUNT     runs COUNT calls of its own, the second half once the file GO is there
+
+CA_FILE holds the authority of servers with TLS.
 """
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
+import os
 import sys
+from pathlib import Path
 from typing import Any
 
 from raft_control_plane import Task, TaskOptions, Worker
 
-worker = Worker(name="python", slots=2)  # RAFT_NODE_SERVER names the servers
+# RAFT_NODE_SERVER names the servers, RAFT_NODE_TOKEN_FILE the token.
+worker = Worker(name="python", slots=4, tls_ca=os.environ.get("CA_FILE"))
 
 
 @dataclasses.dataclass
@@ -38,6 +45,19 @@ def reverse(data: bytes) -> bytes:
     return data[::-1]
 
 
+@worker.task(name="python/double")
+async def double(n: int, held: bool) -> int:
+    while held and not Path(os.environ["GO"]).exists():
+        await asyncio.sleep(0.02)
+    return 2 * n
+
+
+def sweep(count: int) -> None:
+    with worker:
+        results = double.map(range(count), [n >= count // 2 for n in range(count)], timeout=300)
+    assert results == [2 * n for n in range(count)], results
+
+
 def submit(where: str) -> None:
     calls: list[tuple[Task[[Any], Any], Any]] = [
         (describe, Greeting("Grüße, 世界 😀", [0.5, 0.25])),
@@ -57,5 +77,7 @@ def submit(where: str) -> None:
 if __name__ == "__main__":
     if sys.argv[1] == "work":
         worker.run()
+    elif sys.argv[1] == "sweep":
+        sweep(int(sys.argv[2]))
     else:
         submit(sys.argv[2])
