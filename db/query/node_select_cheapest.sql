@@ -12,6 +12,6 @@ SELECT node_id, load FROM (
            c.disk_bytes * (4503599627370496 / max(n.disk_bytes, 1)),
            c.gpus * (4503599627370496 / max(n.gpus, 1))) >> 32) AS cost
   FROM v_candidates v JOIN nodes n ON n.id = v.node_id JOIN task_classes c ON c.id = v.class_id
-  WHERE v.class_id = ?1
+  WHERE v.class_id = 0 + ?1
 )
 ORDER BY preferred DESC, cost, load, used_cpu_millis, used_memory_bytes, node_id LIMIT 0 + ?2

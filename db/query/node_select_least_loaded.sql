@@ -2,5 +2,5 @@
 -- view v_candidates), those in a region that it prefers before others. Measured CPU,
 -- then memory, then the id break ties.
 SELECT node_id, load FROM v_candidates
-WHERE class_id = ?1
+WHERE class_id = 0 + ?1
 ORDER BY preferred DESC, load, used_cpu_millis, used_memory_bytes, node_id LIMIT 0 + ?2

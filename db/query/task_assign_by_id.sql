@@ -5,9 +5,9 @@
 UPDATE tasks
 SET status = 'ASSIGNED', node_id = ?2, attempt = attempt + 1, assign_time_ms = ?3, start_time_ms = NULL,
     retry_time_ms = NULL, exit_code = NULL, error = NULL
-WHERE id = ?1 AND status = 'PENDING' AND attempt = ?4
+WHERE id = CAST(?1 AS TEXT) AND status = 'PENDING' AND attempt = 0 + ?4
   AND EXISTS (SELECT 1 FROM task_classes c WHERE c.id = tasks.class_id AND c.gpus = 0)
-  AND EXISTS (SELECT 1 FROM v_candidates WHERE class_id = tasks.class_id AND node_id = ?2)
+  AND EXISTS (SELECT 1 FROM v_candidates WHERE class_id = tasks.class_id AND node_id = CAST(?2 AS TEXT))
   AND (tasks.concurrency_key IS NULL OR tasks.max_concurrency > (
     SELECT count(*) FROM tasks k INDEXED BY tasks_on_node
     WHERE k.status IN ('ASSIGNED', 'RUNNING') AND k.concurrency_key = tasks.concurrency_key))

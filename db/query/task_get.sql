@@ -9,4 +9,4 @@ FROM tasks t
 JOIN task_classes c ON c.id = t.class_id
 LEFT JOIN task_inputs i ON i.seq = t.seq
 LEFT JOIN task_outputs o ON o.seq = t.seq
-WHERE t.id = ?1
+WHERE t.id = CAST(?1 AS TEXT)
