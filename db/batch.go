@@ -40,6 +40,14 @@ type Item interface {
 	Weight() (ops, bytes int)
 }
 
+// Patient is an Item that may wait for others, so that a log entry, which costs a sync, is
+// not made for it alone. It goes with whatever else makes one before.
+type Patient interface {
+	Item
+	// Patience is how long it may wait; 0 for not at all.
+	Patience() time.Duration
+}
+
 // Group is an entry in the making.
 type Group struct {
 	// Now is the leader's clock when the group was begun, Unix milliseconds; it
@@ -94,6 +102,7 @@ type batcher struct {
 	queue   []Item
 	bytes   int
 	leading bool
+	patient bool          // an item waits, and a kick will come
 	wake    chan struct{} // one token: there is something to do
 	clock   func() time.Time
 	lastNow int64
@@ -121,7 +130,7 @@ func (b *batcher) submitInto(it Item, share int) error {
 	}
 	b.queue = append(b.queue, it)
 	b.bytes += size
-	b.kick()
+	b.kickFor(it)
 	return nil
 }
 
@@ -132,6 +141,20 @@ func (b *batcher) notLeading() error {
 	}
 	return &controlplane.Error{Code: controlplane.CodeUnavailable, Leader: address,
 		Message: "this member does not lead: ask the leader"}
+}
+
+// kickFor makes the batcher look for work now, or when an item has waited for as long as it
+// may. mu is held.
+func (b *batcher) kickFor(it Item) {
+	p, ok := it.(Patient)
+	if !ok || p.Patience() <= 0 {
+		b.kick()
+		return
+	}
+	if !b.patient { // the first one that waits
+		b.patient = true
+		time.AfterFunc(p.Patience(), b.kick)
+	}
 }
 
 // kick makes the batcher look for work.
@@ -146,6 +169,7 @@ func (b *batcher) kick() {
 func (b *batcher) take() []Item {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.patient = false
 	n, ops, size := 0, 0, 0
 	for n < len(b.queue) {
 		o, w := b.queue[n].Weight()

@@ -2,8 +2,11 @@ package e2e
 
 import (
 	"encoding/json"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -76,5 +79,23 @@ func TestBenchAtScale(t *testing.T) {
 	}
 	if err != nil || res.Tasks != 3000 || res.Nodes != 20 || res.CompleteSeconds < res.SubmitSeconds || res.SubmitSeconds <= 0 || res.TasksPerSecond <= 0 || res.MemoryMiB <= 0 {
 		t.Errorf("%v, %+v\n%s", err, res, out)
+	}
+}
+
+// TestBenchEndsItsMembers interrupts a run: the members that it started end with it.
+func TestBenchEndsItsMembers(t *testing.T) {
+	dir := t.TempDir()
+	p := newProcess(t, "bench", "bench", "--duration", "1h", "--phases", "submit", "--dir", dir).start()
+	until(t, "the phase begins", func() bool { return strings.Contains(p.output(), "phase submit") })
+	p.signal(syscall.SIGINT)
+	p.wait()
+	all, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil || len(all) == 0 {
+		t.Skip("this system does not list its processes under /proc")
+	}
+	for _, path := range all {
+		if line, err := os.ReadFile(path); err == nil && strings.Contains(string(line), dir) { // members name their directories
+			t.Errorf("a process is left: %q", line)
+		}
 	}
 }

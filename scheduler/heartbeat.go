@@ -48,6 +48,15 @@ func (b *beat) await(ctx context.Context) (controlplane.Work, error) {
 // Weight implements db.Item.
 func (b *beat) Weight() (ops, bytes int) { return 4, 512 + 64*len(b.Held) }
 
+// Patience implements db.Patient: renewals share entries. One that registers a node does
+// not wait.
+func (b *beat) Patience() time.Duration {
+	if b.Spec != nil {
+		return 0
+	}
+	return b.s.opts.Gather
+}
+
 // Finish implements db.Item.
 func (b *beat) Finish(err error) { b.done <- err }
 

@@ -119,15 +119,15 @@ func (r *random) step() string {
 		return fmt.Sprintf("assign %s %s", r.task(), r.node())
 	case n < 15:
 		return fmt.Sprintf("complete %s", r.task())
-	case n < 19:
-		return "uncordon " + r.node()
-	case n < 20:
-		return "explain " + r.task()
 	case n < 17:
-		return r.queue()
-	case n < 19:
-		return fmt.Sprintf("retry %s", r.task())
+		return "uncordon " + r.node()
+	case n < 18:
+		return "explain " + r.task()
 	case n < 20:
+		return r.queue()
+	case n < 22:
+		return fmt.Sprintf("retry %s", r.task())
+	case n < 23:
 		return fmt.Sprintf("cancel-tasks queue=%s limit=%d%s", r.pick("a", "b", "default"), 1+r.IntN(4), r.pick("", " status=PENDING", " status=RUNNING"))
 	case n < 40:
 		lines := []string{"together"}

@@ -47,7 +47,7 @@ func newRig(t testing.TB) *rig {
 	r.cfg = raftdb.Config{Dir: t.TempDir(), Name: "m1", Advertise: "127.0.0.1:1", Version: "test",
 		Logger: slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelError})),
 		Timing: raftdb.Timing{Heartbeat: 50 * time.Millisecond, SnapshotInterval: time.Hour}}
-	r.opts = Options{RetryBase: time.Minute, RetryMax: 30 * time.Minute, Tick: time.Hour, Now: r.now, Jitter: func() float64 { return 0.5 },
+	r.opts = Options{Gather: -1, RetryBase: time.Minute, RetryMax: 30 * time.Minute, Tick: time.Hour, Now: r.now, Jitter: func() float64 { return 0.5 },
 		timer: func(time.Duration) (<-chan time.Time, func() bool) { return nil, func() bool { return true } }}
 	return r
 }

@@ -32,6 +32,9 @@ import (
 type Options struct {
 	// Lease is how long a node keeps its tasks without being heard; 15 s.
 	Lease time.Duration
+	// Gather is how long the renewal of a lease may wait for others to share its log entry;
+	// a sixtieth of Lease, 250 ms. Not at all if it is negative.
+	Gather time.Duration
 	// AssignTimeout is how long an assigned task may wait for its node to fetch it;
 	// 10 s.
 	AssignTimeout time.Duration
@@ -169,6 +172,7 @@ func (o Options) withDefaults() Options {
 		}
 	}
 	def(&o.Lease, controlplane.LeaseDuration)
+	def(&o.Gather, o.Lease/60)
 	def(&o.AssignTimeout, 10*time.Second)
 	def(&o.PollGrace, 3*time.Second)
 	def(&o.RetryBase, time.Second)

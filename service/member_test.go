@@ -65,6 +65,7 @@ func newMember(t testing.TB, name string) *member {
 	}
 	m := &member{t: t, ln: ln, polls: make(chan struct{}, 1000), cfg: raftdb.Config{Dir: t.TempDir(), Name: name, Advertise: ln.Addr().String(), Version: "test",
 		Timing: raftdb.Timing{Heartbeat: 250 * time.Millisecond, SnapshotInterval: time.Hour}}}
+	m.schedule.Gather = -1
 	m.cfg.Logger = slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelError}))
 	m.conf = Config{Loopback: true, Version: "test", Logger: m.cfg.Logger}
 	return m

@@ -91,7 +91,7 @@ func TestMistakes(t *testing.T) {
 func patient(t *testing.T, change ...func(*Config)) *member {
 	t.Helper()
 	m := newMember(t, "solo")
-	m.schedule = scheduler.Options{Lease: time.Hour, AssignTimeout: time.Hour, PollGrace: time.Nanosecond}
+	m.schedule = scheduler.Options{Gather: -1, Lease: time.Hour, AssignTimeout: time.Hour, PollGrace: time.Nanosecond}
 	for _, c := range change {
 		c(&m.conf)
 	}

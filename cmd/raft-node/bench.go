@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -108,8 +109,9 @@ func (a *app) bench(cmd *cobra.Command, f *benchFlags) error {
 	if err != nil {
 		return fmt.Errorf("--dir: %w", err)
 	}
-	defer os.RemoveAll(dir) //nolint:errcheck // what is left is in a temporary directory
-	ctx := cmd.Context()
+	defer os.RemoveAll(dir)                                                           //nolint:errcheck // what is left is in a temporary directory
+	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM, syscall.SIGINT) // the members are to be ended
+	defer stop()
 	cfg := bench.Config{
 		Dir: dir, Duration: f.duration, Callers: f.callers, Slots: f.slots, Payload: f.payload, Rate: f.rate, Phases: f.phases,
 		Progress: func(phase string) { fmt.Fprintln(a.err, "phase", phase) },
