@@ -74,7 +74,7 @@ func TestRqliteShell(t *testing.T) {
 	out := string(runClient(t, input, "go", "tool", "-modfile=tools/rqlite/go.mod", "rqlite", "-H", host, "-p", port, "-u", "anyone:"+c.token))
 	for _, want := range []string{
 		"running version raft-node ", "| id | status  |", "| a  | PENDING |", "| b  | PENDING |", "2 tasks", "| tasks ", "| nodes ", "CREATE VIEW events", "CREATE INDEX tasks_pending", "ready\n",
-		"api_addr: http://" + follower, "node_id: m1", "Run Time: ", "only statements that read are allowed", "no such column: nix", "403 Forbidden",
+		"api_addr: http://" + follower, "node_id: m", "Run Time: ", "only statements that read are allowed", "no such column: nix", "403 Forbidden",
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("the shell does not print %q", want)

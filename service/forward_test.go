@@ -185,7 +185,7 @@ func TestWithoutAMajorityCallsSaySo(t *testing.T) {
 	if took := time.Since(begun); took < defaultWait || took > 3*defaultWait {
 		t.Errorf("it waited for %s", took)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	if _, err := last.taskClient().GetTask(ctx, connect.NewRequest(&v1.GetTaskRequest{Id: "a"})); connect.CodeOf(err) != connect.CodeUnavailable {
 		t.Errorf("linearizable read: %v", err)

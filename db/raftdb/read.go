@@ -111,6 +111,9 @@ func (e *Engine) readIndex(ctx context.Context) (uint64, error) {
 		if err == nil {
 			return index, nil
 		}
+		if removed := e.removal.err(); removed != nil {
+			return 0, removed // nobody will tell any more
+		}
 		_, changed := e.leader.now()
 		select {
 		case <-changed:
