@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"regexp"
 	"time"
 
 	controlplanev1 "github.com/raft-control-plane/control-plane/gen/go/controlplane/v1"
@@ -81,8 +80,6 @@ const (
 	maxCustomCount       = 1_000_000_000
 )
 
-var nodeName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
-
 func (c Config) withDefaults() Config {
 	if c.Slots == 0 {
 		c.Slots = int((ownCPUMillis() + 999) / 1000)
@@ -122,14 +119,14 @@ func (c Config) Validate() error {
 	}
 	check(c.ControlPlane != nil, "--server: give the URL of at least one member")
 	check(len(c.Supervisor) > 0, "this program cannot find its own file, which it runs as the supervisor of each task")
-	check(nodeName.MatchString(c.Name), "--name %q: give 1 to 63 letters, digits, '.', '_' or '-', beginning with a letter or digit", c.Name)
+	check(session.Name.MatchString(c.Name), "--name %q: give 1 to 63 letters, digits, '.', '_' or '-', beginning with a letter or digit", c.Name)
 	within("--slots", int64(c.Slots), 1, maxSlots, "")
 	within("--cpu", c.CPUMillis, 0, maxCPUMillis, " thousandths of a core")
 	within("--memory", c.MemoryBytes, 0, maxMemoryBytes, " bytes")
 	within("--disk", c.DiskBytes, 0, maxMemoryBytes, " bytes")
 	check(len(c.Custom) <= maxCustom, "--resource: %d are given, at most %d may be", len(c.Custom), maxCustom)
 	for name, n := range c.Custom {
-		check(nodeName.MatchString(name), "--resource %s=: give it a name of 1 to 63 letters, digits, '.', '_' or '-', beginning with a letter or digit", name)
+		check(session.Name.MatchString(name), "--resource %s=: give it a name of 1 to 63 letters, digits, '.', '_' or '-', beginning with a letter or digit", name)
 		within("--resource "+name+"=", n, 1, maxCustomCount, "")
 	}
 	within("--price-per-hour", c.PriceMicrosPerHour, 0, maxPriceMicros, " millionths of a dollar")

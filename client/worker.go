@@ -58,7 +58,8 @@ const (
 	defaultShutdownGrace = 5 * time.Second
 )
 
-var workerName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
+// notInName is what a host's name may hold and a node's may not.
+var notInName = regexp.MustCompile(`[^A-Za-z0-9._-]+`)
 
 // Handler is a function of a worker in the form that Middleware sees.
 type Handler func(ctx context.Context, attempt *Attempt) (result []byte, err error)
@@ -86,7 +87,7 @@ func NewWorker(c *Client, opts WorkerOptions) *Worker {
 func (o WorkerOptions) withDefaults() WorkerOptions {
 	if o.Name == "" {
 		host, _ := os.Hostname() // without one the name is random all the same
-		host = strings.Trim(regexp.MustCompile(`[^A-Za-z0-9._-]+`).ReplaceAllString(host, "-"), "._-")
+		host = strings.Trim(notInName.ReplaceAllString(host, "-"), "._-")
 		o.Name = strings.TrimLeft(host[:min(len(host), 40)]+"-"+strings.ToLower(rand.Text()[:8]), "-")
 	}
 	if o.Concurrency == 0 {
@@ -175,7 +176,7 @@ func (w *Worker) Run(ctx context.Context) error {
 // check reports every mistake at once.
 func (w *Worker) check() error {
 	var all []error
-	if !workerName.MatchString(w.opts.Name) {
+	if !session.Name.MatchString(w.opts.Name) {
 		all = append(all, fmt.Errorf("name %q: give 1 to 63 letters, digits, '.', '_' or '-', beginning with a letter or digit", w.opts.Name))
 	}
 	if w.opts.Concurrency < 1 || w.opts.Concurrency > maxConcurrency {

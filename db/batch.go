@@ -297,25 +297,15 @@ func (m *TaskManifest) Do(ctx context.Context, bytes int, prepare func(g *Group)
 }
 
 func (m *TaskManifest) do(ctx context.Context, ops, bytes int, prepare func(g *Group)) error {
+	return m.doInto(ctx, 1, ops, bytes, prepare)
+}
+
+// doInto is do for what may fill only one part in so many of the queue.
+func (m *TaskManifest) doInto(ctx context.Context, share, ops, bytes int, prepare func(g *Group)) error {
 	if ctx.Err() != nil {
-		return errTooLate()
+		return controlplane.Errorf(controlplane.CodeDeadline, "the time allowed was over before the write began: nothing was changed")
 	}
-	return m.await(ctx, &simple{prepare: prepare, ops: ops, bytes: bytes + 64, done: make(chan error, 1)}, 1)
-}
-
-// addWork is do for submissions.
-func (m *TaskManifest) addWork(ctx context.Context, ops, bytes int, prepare func(g *Group)) error {
-	if ctx.Err() != nil {
-		return errTooLate()
-	}
-	return m.await(ctx, &simple{prepare: prepare, ops: ops, bytes: bytes + 64, done: make(chan error, 1)}, newWorkShare)
-}
-
-func errTooLate() error {
-	return controlplane.Errorf(controlplane.CodeDeadline, "the time allowed was over before the write began: nothing was changed")
-}
-
-func (m *TaskManifest) await(ctx context.Context, it *simple, share int) error {
+	it := &simple{prepare: prepare, ops: ops, bytes: bytes + 64, done: make(chan error, 1)}
 	if err := m.batch.submitInto(it, share); err != nil {
 		return err
 	}

@@ -51,7 +51,7 @@ func (m *TaskManifest) AddTasks(ctx context.Context, tasks []*controlplane.Task)
 	if why := m.refusesWork(); why != nil {
 		return m.repeats(ctx, tasks, subs, why)
 	}
-	err := m.addWork(ctx, len(subs), size, func(g *Group) {
+	err := m.doInto(ctx, newWorkShare, len(subs), size, func(g *Group) {
 		for _, s := range subs {
 			s.Task.Seq = m.nextSeq
 			m.nextSeq++

@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"regexp"
 	"sync"
 	"time"
 
@@ -17,6 +18,10 @@ import (
 
 	controlplanev1 "github.com/raft-control-plane/control-plane/gen/go/controlplane/v1"
 )
+
+// Name is what a node may be called, and a resource that it has beside the common ones, by
+// the contract.
+var Name = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
 
 // ErrReplaced is returned by Run when another worker registered under the same
 // name. The session has stopped its tasks, and must not be started again under that
