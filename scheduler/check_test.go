@@ -239,18 +239,19 @@ func (c *class) problems(st *state) (problems []string) {
 		missed[n] = true
 	}
 	for i, e := range c.list {
-		if int(c.pos[e.node.num]) != i+1 {
-			problems = append(problems, fmt.Sprintf("class %d: %s is at %d, noted at %d", c.id, e.node.id, i, c.pos[e.node.num]-1))
+		o := c.offers[e.num]
+		if int(o.pos) != i+1 || o.node != st.byNum[e.num] {
+			problems = append(problems, fmt.Sprintf("class %d: %s is at %d, noted at %d", c.id, o.node.id, i, o.pos-1))
 		}
-		if i > 0 && c.Less(i, (i-1)/2) {
+		if i > 0 && c.less(&e, &c.list[(i-1)/2]) {
 			problems = append(problems, fmt.Sprintf("class %d is no heap at %d", c.id, i))
 		}
-		if load := c.score(st, e.node); (load < e.load || load != e.load && load <= full && c.placement == controlplane.PlacementBinpack) && !missed[e.node] {
-			problems = append(problems, fmt.Sprintf("class %d: %s has load %d, which is below %d", c.id, e.node.id, load, e.load))
+		if load := c.score(st, o.node); (load < e.load || load != e.load && load <= full && c.placement == controlplane.PlacementBinpack) && !missed[o.node] {
+			problems = append(problems, fmt.Sprintf("class %d: %s has load %d, which is below %d", c.id, o.node.id, load, e.load))
 		}
 	}
 	for _, n := range st.byNum {
-		in := n.num < len(c.pos) && c.pos[n.num] > 0
+		in := n.num < len(c.offers) && c.offers[n.num].pos > 0
 		if !in && !missed[n] && c.score(st, n) <= full {
 			problems = append(problems, fmt.Sprintf("class %d lacks node %s", c.id, n.id))
 		}

@@ -194,15 +194,18 @@ func (st *state) queueOf(t *controlplane.Task) *queue {
 // survey asks all nodes.
 func (st *state) survey(e *controlplane.Explanation, c *class) {
 	byReason := map[string]*controlplane.Rejection{}
-	var best *candidate
+	st.rank()
+	var best candidate
+	var bestOffer offer
 	var nearest []obstacle
 	nearestID := ""
 	for _, n := range st.byNum {
 		obstacles := c.obstacles(st, n)
 		if len(obstacles) == 0 {
-			o := &candidate{node: n, preferred: c.match(st, n).Preferred, cost: c.cost(n), load: c.score(st, n), usage: n.usage}
-			if best == nil || c.better(o, best) {
-				best = o
+			m := c.match(st, n)
+			o, at := candidate{tier: c.tier(n, m), load: c.scoreBy(st, n, m)}, offer{node: n, usage: n.usage}
+			if bestOffer.node == nil || c.better(&o, &best, &at, &bestOffer) {
+				best, bestOffer = o, at
 			}
 			continue
 		}
@@ -217,8 +220,8 @@ func (st *state) survey(e *controlplane.Explanation, c *class) {
 	slices.SortFunc(e.Rejections, func(a, b controlplane.Rejection) int {
 		return cmp.Or(b.Nodes-a.Nodes, strings.Compare(a.Reason, b.Reason))
 	})
-	if best != nil {
-		e.NodeID = best.node.id
+	if n := bestOffer.node; n != nil {
+		e.NodeID = n.id
 		return
 	}
 	var lacks []string

@@ -10,12 +10,14 @@ import (
 
 // node is the copy of a node, with what only the leader knows.
 type node struct {
-	num         int // its place in state.byNum
+	num         int   // its place in state.byNum
+	rank        int32 // its place by id, see state.rank
 	id, session string
 	status      controlplane.NodeStatus
 	schedulable bool
 	renewal     int64
 	spec        controlplane.NodeSpec
+	units       units  // of spec
 	kind        string // db.NodeKind of spec
 	usage       controlplane.NodeUsage
 	polling     bool // as the state says
@@ -81,7 +83,7 @@ func ms(t time.Time) int64 {
 func (n *node) setSpec(spec controlplane.NodeSpec) {
 	n.spec = spec
 	n.spec.Capacity.GPUs = int32(len(spec.GPUDevices))
-	n.kind = db.NodeKind(&spec)
+	n.units, n.kind = unitsOf(&n.spec), db.NodeKind(&spec)
 }
 
 // inherit takes over what only memory holds.

@@ -21,6 +21,7 @@ const maxPlacements = 1024
 // a limit of its queue or of its concurrency key, holds up nobody.
 func (st *state) place(g *db.Group) {
 	st.at = st.now()
+	st.rank()
 	st.admit(g)
 	fleet := st.fleet()
 	queues := st.ready(&fleet)

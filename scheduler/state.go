@@ -18,6 +18,7 @@ type state struct {
 
 	nodes   map[string]*node
 	byNum   []*node
+	ranked  int                 // how many of byNum have a rank
 	held    map[string]*attempt // by task id
 	retries retries
 	queues  map[string]*queue
