@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/raft-control-plane/control-plane/db/raftdb"
 	v1 "github.com/raft-control-plane/control-plane/gen/go/controlplane/v1"
@@ -52,7 +51,7 @@ func newBackupCommand(a *app) *cobra.Command {
 		return a.print(info, says("%s: %s of cluster %s at log index %d, taken by %s: %d tasks, %d nodes, SHA-256 %s", args[0],
 			memory(info.GetSizeBytes()), info.GetClusterId(), info.GetIndex(), info.GetMember(), info.GetTasks(), info.GetNodes(), info.GetSha256()))
 	}
-	return cmd
+	return limitFormats(cmd, nameless)
 }
 
 // backupFile is a backup that gets its name when it is whole.
@@ -149,7 +148,7 @@ type progress struct {
 }
 
 func newProgress(w io.Writer) *progress {
-	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+	if isTerminal(w) {
 		return &progress{w: w}
 	}
 	return &progress{}

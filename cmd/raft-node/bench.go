@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -65,7 +64,7 @@ func newBenchCommand(a *app) *cobra.Command {
 	cmd.Flags().StringSliceVar(&f.phases, "phases", bench.Phases(), "those to run, in order")
 	cmd.Flags().StringVar(&f.scale, "scale", "", "instead of the phases, run TASKSxNODES, such as 2000000x6100, on nodes that only pretend to run them")
 	cmd.Flags().StringVar(&f.dir, "dir", "", "where members that it starts keep their state; a temporary directory by default, whose disk should be the one that is meant")
-	return cmd
+	return limitFormats(cmd, nameless)
 }
 
 func (f *benchFlags) check() error {
@@ -145,10 +144,8 @@ func (a *app) benchScale(ctx context.Context, f *benchFlags, cfg bench.Config) e
 	if err != nil {
 		return err
 	}
-	if a.json() {
-		e := json.NewEncoder(a.out)
-		e.SetIndent("", "  ")
-		return e.Encode(res)
+	if a.forPrograms() {
+		return a.printValue(res)
 	}
 	return a.printTable(func(w io.Writer) {
 		seconds := func(v float64) string { return fmt.Sprintf("%.1f s", v) }
@@ -163,10 +160,8 @@ func (a *app) benchScale(ctx context.Context, f *benchFlags, cfg bench.Config) e
 }
 
 func (a *app) printBench(results []bench.Result) error {
-	if a.json() {
-		e := json.NewEncoder(a.out)
-		e.SetIndent("", "  ")
-		return e.Encode(results)
+	if a.forPrograms() {
+		return a.printValue(results)
 	}
 	return a.printTable(func(w io.Writer) {
 		row(w, "PHASE", "CALLERS", "PER SECOND", "P50 MS", "P99 MS", "P99.9 MS", "MAX MS", "CPU US", "ERRORS")

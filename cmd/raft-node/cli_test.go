@@ -26,6 +26,7 @@ type member struct {
 	controlplanev1connect.UnimplementedQueueServiceHandler
 	controlplanev1connect.UnimplementedClusterServiceHandler
 	controlplanev1connect.UnimplementedQueryServiceHandler
+	controlplanev1connect.UnimplementedEventServiceHandler
 
 	url string
 
@@ -34,6 +35,7 @@ type member struct {
 	list       func(*v1.ListTasksRequest) (*v1.ListTasksResponse, error)
 	cancel     func(*v1.CancelTaskRequest) (*v1.CancelTaskResponse, error)
 	watch      func(context.Context, *v1.WatchTasksRequest, *connect.ServerStream[v1.WatchTasksResponse]) error
+	events     func(context.Context, *v1.WatchEventsRequest, *connect.ServerStream[v1.WatchEventsResponse]) error
 	listNodes  func(*v1.ListNodesRequest) (*v1.ListNodesResponse, error)
 	getNode    func(*v1.GetNodeRequest) (*v1.GetNodeResponse, error)
 	nodeChange func(change, id string, deadline *durationpb.Duration) *v1.Node
@@ -90,6 +92,17 @@ func (m *member) WatchTasks(ctx context.Context, r *connect.Request[v1.WatchTask
 	return m.watch(ctx, r.Msg, s)
 }
 
+func (m *member) WatchEvents(ctx context.Context, r *connect.Request[v1.WatchEventsRequest], s *connect.ServerStream[v1.WatchEventsResponse]) error {
+	if m.events == nil {
+		if err := s.Send(&v1.WatchEventsResponse{Cursor: "1"}); err != nil {
+			return err
+		}
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return m.events(ctx, r.Msg, s)
+}
+
 func (m *member) ListNodes(_ context.Context, r *connect.Request[v1.ListNodesRequest]) (*connect.Response[v1.ListNodesResponse], error) {
 	return reply(m.listNodes, r)
 }
@@ -143,6 +156,7 @@ func (m *member) start(t *testing.T) *member {
 	mux.Handle(controlplanev1connect.NewClusterServiceHandler(m))
 	mux.Handle(controlplanev1connect.NewQueryServiceHandler(m))
 	mux.Handle(controlplanev1connect.NewQueueServiceHandler(m))
+	mux.Handle(controlplanev1connect.NewEventServiceHandler(m))
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		m.mu.Lock()
 		m.token = strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")

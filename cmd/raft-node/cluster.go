@@ -32,7 +32,7 @@ go on, and compares. The exit code is 0 only if all members answer and hold the 
 
 func newClusterCommand(a *app) *cobra.Command {
 	return newGroup("cluster", "Show and change the members",
-		a.clusterCommand("status", "Show the leader and all members", "", cobra.NoArgs, clusterStatus),
+		newClusterStatusCommand(a),
 		a.clusterCommand("join ADDRESS", "Take in a member that waits", joinLong, cobra.ExactArgs(1), joinMember),
 		a.clusterCommand("remove MEMBER", "Take a member out for good", removeLong, cobra.ExactArgs(1), removeMember),
 		a.clusterCommand("promote MEMBER", "Give a member its vote before it has caught up", "", cobra.ExactArgs(1), promoteMember),
@@ -70,12 +70,18 @@ func says(format string, args ...any) func(io.Writer) {
 // nameIn is the member that is named; "" if none is.
 func nameIn(args []string) string { return strings.Join(args, "") }
 
-func clusterStatus(ctx context.Context, c *client.Client, _ []string) (proto.Message, func(io.Writer), error) {
-	res, err := c.GetCluster(ctx, &v1.GetClusterRequest{})
-	if err != nil {
-		return nil, nil, err
+func newClusterStatusCommand(a *app) *cobra.Command {
+	cmd := &cobra.Command{Use: "status", Short: "Show the leader and all members", Args: cobra.NoArgs}
+	addWatchFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return showView(cmd, a, view[*v1.GetClusterResponse]{
+			read: func(ctx context.Context, c *client.Client) (*v1.GetClusterResponse, error) {
+				return c.GetCluster(ctx, &v1.GetClusterRequest{})
+			},
+			table: clusterTable, // no event tells of members
+		})
 	}
-	return res, func(w io.Writer) { clusterTable(w, res) }, nil
+	return cmd
 }
 
 func joinMember(ctx context.Context, c *client.Client, args []string) (proto.Message, func(io.Writer), error) {

@@ -43,7 +43,7 @@ func (a *app) configure(cmd *cobra.Command) error {
 		}
 		errs = append(errs, a.v.BindPFlag(f.Name, f))
 	})
-	return errors.Join(errs...)
+	return errors.Join(append(errs, refuseFormat(cmd))...)
 }
 
 // isSetting reports whether a flag of cmd may also come from the environment and

@@ -9,7 +9,9 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/proto"
 
+	"github.com/raft-control-plane/control-plane/client"
 	v1 "github.com/raft-control-plane/control-plane/gen/go/controlplane/v1"
 )
 
@@ -27,6 +29,7 @@ func newNodeListCommand(a *app) *cobra.Command {
 	cmd.Flags().StringSliceVar(&statuses, "status", nil, "only of these statuses: "+strings.Join(statusWords(v1.NodeStatus_name, nodeStatusPrefix), ", "))
 	cmd.Flags().IntVar(&limit, "limit", defaultLimit, "at most so many; 0 for all")
 	addConsistencyFlag(cmd)
+	addWatchFlag(cmd)
 	must(cmd.RegisterFlagCompletionFunc("status", completions(statusWords(v1.NodeStatus_name, nodeStatusPrefix)...)))
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		values, err := parseStatuses(statuses, v1.NodeStatus_value, nodeStatusPrefix)
@@ -37,18 +40,22 @@ func newNodeListCommand(a *app) *cobra.Command {
 		for _, v := range values {
 			req.Statuses = append(req.Statuses, v1.NodeStatus(v))
 		}
-		return a.listNodes(cmd.Context(), req, limit)
+		return showView(cmd, a, view[*v1.ListNodesResponse]{
+			read: func(ctx context.Context, c *client.Client) (*v1.ListNodesResponse, error) {
+				return readNodes(ctx, c, req, limit)
+			},
+			table:  func(w io.Writer, res *v1.ListNodesResponse) { a.nodeTable(w, res.GetNodes()) },
+			more:   func(res *v1.ListNodesResponse) { a.noteMore(res.GetNextPageToken(), "nodes") },
+			events: &v1.WatchEventsRequest{},
+		})
 	}
 	return cmd
 }
 
-func (a *app) listNodes(ctx context.Context, req *v1.ListNodesRequest, limit int) error {
-	c, err := a.client()
-	if err != nil {
-		return err
-	}
+func readNodes(ctx context.Context, c *client.Client, req *v1.ListNodesRequest, limit int) (*v1.ListNodesResponse, error) {
+	req = proto.CloneOf(req)
 	all := &v1.ListNodesResponse{}
-	err = pages(limit, func(size int32) (int, bool, error) {
+	err := pages(limit, func(size int32) (int, bool, error) {
 		req.PageSize = size
 		res, err := c.ListNodes(ctx, req)
 		if err != nil {
@@ -58,26 +65,28 @@ func (a *app) listNodes(ctx context.Context, req *v1.ListNodesRequest, limit int
 		all.NextPageToken, req.PageToken = res.GetNextPageToken(), res.GetNextPageToken()
 		return len(res.GetNodes()), res.GetNextPageToken() != "", nil
 	})
-	if err != nil {
-		return err
-	}
-	if err := a.print(all, func(w io.Writer) { nodeTable(w, all.GetNodes()) }); err != nil {
-		return err
-	}
-	a.noteMore(all.GetNextPageToken(), "nodes")
-	return nil
+	return all, err
 }
 
-func nodeTable(w io.Writer, nodes []*v1.Node) {
-	row(w, "NODE", "STATUS", "TASKS", "CPU", "MEMORY", "GPUS", "PROVIDER", "REGION", "HEARD")
+func (a *app) nodeTable(w io.Writer, nodes []*v1.Node) {
+	head := []string{"NODE", "STATUS", "TASKS", "CPU", "MEMORY", "GPUS", "PROVIDER", "REGION", "HEARD"}
+	if a.wide() {
+		head = append(head, "ZONE", "INSTANCE TYPE", "PRICE", "DISK", "LABELS", "VERSION")
+	}
+	row(w, head...)
 	for _, n := range nodes {
 		spec, free, used := n.GetSpec(), n.GetSpec().GetCapacity(), n.GetReserved()
-		row(w, n.GetId(), nodeStatus(n),
+		cells := []string{n.GetId(), nodeStatus(n),
 			fmt.Sprintf("%d/%d", n.GetRunningTasks(), spec.GetSlots()),
-			cores(used.GetCpuMillis())+"/"+cores(free.GetCpuMillis()),
-			memory(used.GetMemoryBytes())+"/"+memory(free.GetMemoryBytes()),
+			cores(used.GetCpuMillis()) + "/" + cores(free.GetCpuMillis()),
+			memory(used.GetMemoryBytes()) + "/" + memory(free.GetMemoryBytes()),
 			fmt.Sprintf("%d/%d", used.GetGpus(), free.GetGpus()),
-			dash(spec.GetProvider()), dash(spec.GetRegion()), dash(ago(n.GetHeartbeatTime())))
+			dash(spec.GetProvider()), dash(spec.GetRegion()), dash(ago(n.GetHeartbeatTime()))}
+		if a.wide() {
+			cells = append(cells, dash(spec.GetZone()), dash(spec.GetInstanceType()), dash(price(spec)),
+				memory(used.GetDiskBytes())+"/"+memory(free.GetDiskBytes()), dash(pairs(spec.GetLabels())), dash(spec.GetVersion()))
+		}
+		row(w, cells...)
 	}
 }
 
@@ -92,16 +101,15 @@ func nodeStatus(n *v1.Node) string {
 func newNodeGetCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{Use: "get NODE", Short: "Show one node", Args: cobra.ExactArgs(1)}
 	addConsistencyFlag(cmd)
+	addWatchFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		c, err := a.client()
-		if err != nil {
-			return err
-		}
-		res, err := c.GetNode(cmd.Context(), &v1.GetNodeRequest{Id: args[0], Consistency: consistency(cmd)})
-		if err != nil {
-			return err
-		}
-		return a.print(res, func(w io.Writer) { nodeBlock(w, res.GetNode()) })
+		return showView(cmd, a, view[*v1.GetNodeResponse]{
+			read: func(ctx context.Context, c *client.Client) (*v1.GetNodeResponse, error) {
+				return c.GetNode(ctx, &v1.GetNodeRequest{Id: args[0], Consistency: consistency(cmd)})
+			},
+			table:  func(w io.Writer, res *v1.GetNodeResponse) { nodeBlock(w, res.GetNode()) },
+			events: &v1.WatchEventsRequest{NodeId: args[0]},
+		})
 	}
 	return cmd
 }

@@ -5,36 +5,98 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"maps"
 	"slices"
 	"strings"
-	"text/tabwriter"
-	"time"
-	"unicode"
 
+	"github.com/spf13/cobra"
+	"go.yaml.in/yaml/v3"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/timestamppb"
+	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// print writes a response: as JSON if asked to, else by table.
+// What --output may be. The first two are for people, the others for programs.
+const (
+	formatTable = "table"
+	formatWide  = "wide" // with columns more
+	formatJSON  = "json" // the answer of the API
+	formatLines = "jsonl"
+	formatYAML  = "yaml"
+	formatName  = "name" // names only, for other commands to take
+)
+
+var formats = []string{formatTable, formatWide, formatJSON, formatLines, formatYAML, formatName}
+
+// formatsKey is the annotation of a command that does not print resources with
+// names: the formats that it has.
+const formatsKey = "raft-node/formats"
+
+// nameless are the formats of such commands.
+const nameless = "table json jsonl yaml"
+
+// limitFormats says that a command has these formats only.
+func limitFormats(cmd *cobra.Command, words string) *cobra.Command {
+	if cmd.Annotations == nil {
+		cmd.Annotations = map[string]string{}
+	}
+	cmd.Annotations[formatsKey] = words
+	return cmd
+}
+
+func formatsOf(cmd *cobra.Command) []string {
+	if words, ok := cmd.Annotations[formatsKey]; ok {
+		return strings.Fields(words)
+	}
+	return formats
+}
+
+// refuseFormat refuses a format that a command does not have, before it changes
+// anything.
+func refuseFormat(cmd *cobra.Command) error {
+	given := cmd.Flag("output")
+	if given == nil || slices.Contains(formatsOf(cmd), given.Value.String()) {
+		return nil
+	}
+	return usageErrorf("-o %s: '%s' prints nothing that has a name or more columns: give %s", given.Value, cmd.CommandPath(), strings.Join(formatsOf(cmd), ", "))
+}
+
+func completeFormat(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+	return formatsOf(cmd), cobra.ShellCompDirectiveNoFileComp
+}
+
+func (a *app) format() string { return a.v.GetString("output") }
+
+// wide reports whether people have asked for more columns.
+func (a *app) wide() bool { return a.format() == formatWide }
+
+// forPrograms reports whether the output is not for people.
+func (a *app) forPrograms() bool {
+	return !slices.Contains([]string{formatTable, formatWide, "csv"}, a.format())
+}
+
+// print writes a response as --output says; table is for people.
 func (a *app) print(m proto.Message, table func(w io.Writer)) error {
-	if a.json() {
+	switch a.format() {
+	case formatJSON:
 		return a.printJSON(m)
+	case formatLines:
+		return a.printLines(itemsOf(m))
+	case formatYAML:
+		return a.printYAML(m)
+	case formatName:
+		return a.printNames(itemsOf(m))
 	}
 	return a.printTable(table)
 }
 
-// say writes a response: as JSON if asked to, else as one line.
+// say writes a response, to people as one line.
 func (a *app) say(m proto.Message, format string, args ...any) error {
-	if a.json() {
-		return a.printJSON(m)
+	if a.forPrograms() {
+		return a.print(m, nil)
 	}
 	_, err := fmt.Fprintln(a.out, oneLine(fmt.Sprintf(format, args...)))
 	return err
 }
-
-func (a *app) json() bool { return a.v.GetString("output") == "json" }
 
 // printJSON writes a message as the API would, but with the fields that hold
 // their default, so that programs need not guess what is missing.
@@ -51,9 +113,79 @@ func (a *app) printJSON(m proto.Message) error {
 	return err
 }
 
-// printJSONLine writes a message on one line.
-func (a *app) printJSONLine(m proto.Message) error {
+// printLines writes each message on a line of its own.
+func (a *app) printLines(items []proto.Message) error {
+	for _, m := range items {
+		text, err := compactJSON(m)
+		if err != nil {
+			return err
+		}
+		if _, err = fmt.Fprintf(a.out, "%s\n", text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// printYAML writes a message with the fields of its JSON, in their order.
+func (a *app) printYAML(m proto.Message) error {
 	text, err := compactJSON(m)
+	if err != nil {
+		return err
+	}
+	return writeYAML(a.out, text)
+}
+
+// writeYAML writes JSON, which is YAML already, as people write it: in blocks.
+func writeYAML(w io.Writer, text []byte) error {
+	var doc yaml.Node
+	if err := yaml.Unmarshal(text, &doc); err != nil {
+		return err
+	}
+	plain(&doc)
+	e := yaml.NewEncoder(w)
+	e.SetIndent(2)
+	if err := e.Encode(&doc); err != nil {
+		return err
+	}
+	return e.Close()
+}
+
+// plain takes the brackets and the quotes away; those that a text needs to be a
+// text come back by its tag.
+func plain(n *yaml.Node) {
+	if empty := len(n.Content) == 0; n.Kind == yaml.ScalarNode || !empty {
+		n.Style = 0
+	}
+	for _, c := range n.Content {
+		plain(c)
+	}
+}
+
+// printNames writes the name of each message that has one.
+func (a *app) printNames(items []proto.Message) error {
+	for _, m := range items {
+		if name := nameOf(m); name != "" {
+			if _, err := fmt.Fprintln(a.out, oneLine(name)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// printValue writes what is no message of the API.
+func (a *app) printValue(v any) error {
+	text, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	switch a.format() {
+	case formatYAML:
+		return writeYAML(a.out, text)
+	case formatLines:
+		text, err = json.Marshal(v)
+	}
 	if err != nil {
 		return err
 	}
@@ -72,127 +204,39 @@ func compactJSON(m proto.Message) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// printTable aligns what table writes: cells end with a tab, rows with a newline.
-func (a *app) printTable(table func(w io.Writer)) error {
-	var b bytes.Buffer
-	w := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
-	table(w)
-	if err := w.Flush(); err != nil {
-		return err
+// itemsOf are the resources that a response holds: those of its list, or the one
+// that it wraps; the response itself if it is of neither kind.
+func itemsOf(m proto.Message) []proto.Message {
+	r := m.ProtoReflect()
+	fields := r.Descriptor().Fields()
+	if nameOf(m) != "" {
+		return []proto.Message{m}
 	}
-	for line := range strings.Lines(b.String()) {
-		if _, err := fmt.Fprintln(a.out, strings.TrimRight(line, " \n")); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// row writes the cells of one row.
-func row(w io.Writer, cells ...string) {
-	for i, c := range cells {
-		cells[i] = oneLine(c)
-	}
-	fmt.Fprintln(w, strings.Join(cells, "\t"))
-}
-
-// field writes a line of a block, unless there is nothing to say.
-func field(w io.Writer, name, value string) {
-	if value != "" {
-		fmt.Fprintf(w, "%s:\t%s\n", name, oneLine(value))
-	}
-}
-
-// oneLine makes text from elsewhere safe for a terminal and for a cell.
-func oneLine(s string) string {
-	return strings.Map(func(r rune) rune {
+	for i := range fields.Len() {
+		f := fields.Get(i)
 		switch {
-		case r == '\n' || r == '\t':
-			return ' '
-		case unprintable(r):
-			return unicode.ReplacementChar
+		case f.Kind() != protoreflect.MessageKind || f.IsMap():
+		case f.IsList():
+			list := r.Get(f).List()
+			items := make([]proto.Message, list.Len())
+			for i := range items {
+				items[i] = list.Get(i).Message().Interface()
+			}
+			return items
+		case r.Has(f) && nameOf(r.Get(f).Message().Interface()) != "":
+			return []proto.Message{r.Get(f).Message().Interface()}
 		}
-		return r
-	}, s)
+	}
+	return []proto.Message{m}
 }
 
-// multiline makes text from elsewhere safe for a terminal.
-func multiline(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unprintable(r) && r != '\n' && r != '\t' {
-			return unicode.ReplacementChar
+// nameOf is what other commands call a resource by; "" if it has no name.
+func nameOf(m proto.Message) string {
+	r := m.ProtoReflect()
+	for _, key := range []protoreflect.Name{"id", "task_id", "node_id", "name"} {
+		if f := r.Descriptor().Fields().ByName(key); f != nil && f.Kind() == protoreflect.StringKind && !f.IsList() && r.Get(f).String() != "" {
+			return r.Get(f).String()
 		}
-		return r
-	}, s)
-}
-
-// unprintable characters steer the terminal, or turn the direction of what
-// follows.
-func unprintable(r rune) bool {
-	return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r)
-}
-
-// short cuts text to so many characters.
-func short(s string, limit int) string {
-	if r := []rune(s); len(r) > limit {
-		return string(r[:limit-1]) + "…"
 	}
-	return s
+	return ""
 }
-
-// dash stands for an empty cell.
-func dash(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return s
-}
-
-// pairs writes k=v, by key.
-func pairs(m map[string]string) string {
-	var out []string
-	for _, k := range slices.Sorted(maps.Keys(m)) {
-		out = append(out, k+"="+m[k])
-	}
-	return strings.Join(out, ", ")
-}
-
-// ago is a time as distance from now.
-func ago(t *timestamppb.Timestamp) string {
-	if t == nil {
-		return ""
-	}
-	return distance(time.Since(t.AsTime()))
-}
-
-func distance(d time.Duration) string {
-	if d < 0 {
-		return "in " + coarse(-d)
-	}
-	return coarse(d) + " ago"
-}
-
-// coarse is a duration in its largest unit.
-func coarse(d time.Duration) string {
-	switch {
-	case d < time.Minute:
-		return fmt.Sprintf("%ds", int(d.Seconds()))
-	case d < time.Hour:
-		return fmt.Sprintf("%dm", int(d.Minutes()))
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%dh", int(d.Hours()))
-	default:
-		return fmt.Sprintf("%dd", int(d.Hours()/24))
-	}
-}
-
-// when is a time for a block: exact, and as distance.
-func when(t *timestamppb.Timestamp) string {
-	if t == nil {
-		return ""
-	}
-	return fmt.Sprintf("%s (%s)", t.AsTime().Format(time.RFC3339), ago(t))
-}
-
-// enum is the name of an enum's value without its prefix.
-func enum(v fmt.Stringer, prefix string) string { return strings.TrimPrefix(v.String(), prefix) }

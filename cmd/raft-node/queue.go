@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/raft-control-plane/control-plane/client"
 	v1 "github.com/raft-control-plane/control-plane/gen/go/controlplane/v1"
 )
 
@@ -32,19 +33,23 @@ func newQueueListCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{Use: "list", Short: "List the queues that have settings, or tasks that wait or run", Args: cobra.NoArgs}
 	cmd.Flags().IntVar(&limit, "limit", defaultLimit, "at most so many; 0 for all")
 	addConsistencyFlag(cmd)
+	addWatchFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return a.listQueues(cmd.Context(), &v1.ListQueuesRequest{Consistency: consistency(cmd)}, limit)
+		return showView(cmd, a, view[*v1.ListQueuesResponse]{
+			read: func(ctx context.Context, c *client.Client) (*v1.ListQueuesResponse, error) {
+				return readQueues(ctx, c, &v1.ListQueuesRequest{Consistency: consistency(cmd)}, limit)
+			},
+			table:  func(w io.Writer, res *v1.ListQueuesResponse) { a.queueTable(w, res.GetQueues()) },
+			more:   func(res *v1.ListQueuesResponse) { a.noteMore(res.GetNextPageToken(), "queues") },
+			events: &v1.WatchEventsRequest{},
+		})
 	}
 	return cmd
 }
 
-func (a *app) listQueues(ctx context.Context, req *v1.ListQueuesRequest, limit int) error {
-	c, err := a.client()
-	if err != nil {
-		return err
-	}
+func readQueues(ctx context.Context, c *client.Client, req *v1.ListQueuesRequest, limit int) (*v1.ListQueuesResponse, error) {
 	all := &v1.ListQueuesResponse{}
-	err = pages(limit, func(size int32) (int, bool, error) {
+	err := pages(limit, func(size int32) (int, bool, error) {
 		req.PageSize = size
 		res, err := c.ListQueues(ctx, req)
 		if err != nil {
@@ -54,24 +59,29 @@ func (a *app) listQueues(ctx context.Context, req *v1.ListQueuesRequest, limit i
 		all.NextPageToken, req.PageToken = res.GetNextPageToken(), res.GetNextPageToken()
 		return len(res.GetQueues()), res.GetNextPageToken() != "", nil
 	})
-	if err != nil {
-		return err
-	}
-	if err := a.print(all, func(w io.Writer) { queueTable(w, all.GetQueues()) }); err != nil {
-		return err
-	}
-	a.noteMore(all.GetNextPageToken(), "queues")
-	return nil
+	return all, err
 }
 
-func queueTable(w io.Writer, queues []*v1.Queue) {
-	row(w, "QUEUE", "WEIGHT", "SHARE", "WAITING", "RUNNING", "CPU", "MEMORY", "GPUS", "PLACEMENT", "DETAIL")
+func (a *app) queueTable(w io.Writer, queues []*v1.Queue) {
+	head := []string{"QUEUE", "WEIGHT", "SHARE", "WAITING", "RUNNING", "CPU", "MEMORY", "GPUS", "PLACEMENT"}
+	if a.wide() {
+		head = append(head, "AGEING", "CREATED", "CHANGED")
+	}
+	row(w, append(head, "DETAIL")...)
 	for _, q := range queues {
 		l, used := limitsOf(q), q.GetUsed()
-		row(w, q.GetName(), fmt.Sprint(q.GetWeight()), queueShare(q), fmt.Sprint(q.GetPendingTasks()),
-			fmt.Sprint(q.GetRunningTasks())+ofLimit(l.Tasks, count), cores(used.GetCpuMillis())+ofLimit(l.CpuMillis, cores),
-			memory(used.GetMemoryBytes())+ofLimit(l.MemoryBytes, memory), fmt.Sprint(used.GetGpus())+ofLimit(l.Gpus, count),
-			enum(q.GetPlacement(), placementPrefix), queueDetail(q))
+		cells := []string{q.GetName(), fmt.Sprint(q.GetWeight()), queueShare(q), fmt.Sprint(q.GetPendingTasks()),
+			fmt.Sprint(q.GetRunningTasks()) + ofLimit(l.Tasks, count), cores(used.GetCpuMillis()) + ofLimit(l.CpuMillis, cores),
+			memory(used.GetMemoryBytes()) + ofLimit(l.MemoryBytes, memory), fmt.Sprint(used.GetGpus()) + ofLimit(l.Gpus, count),
+			enum(q.GetPlacement(), placementPrefix)}
+		if a.wide() {
+			ageing := ""
+			if d := q.GetAgeingInterval(); d != nil {
+				ageing = d.AsDuration().String()
+			}
+			cells = append(cells, dash(ageing), dash(ago(q.GetCreateTime())), dash(ago(q.GetUpdateTime())))
+		}
+		row(w, append(cells, queueDetail(q))...)
 	}
 }
 
@@ -109,16 +119,15 @@ func queueDetail(q *v1.Queue) string {
 func newQueueShowCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{Use: "show QUEUE", Short: "Show one queue", Args: cobra.ExactArgs(1)}
 	addConsistencyFlag(cmd)
+	addWatchFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		c, err := a.client()
-		if err != nil {
-			return err
-		}
-		res, err := c.GetQueue(cmd.Context(), &v1.GetQueueRequest{Name: args[0], Consistency: consistency(cmd)})
-		if err != nil {
-			return err
-		}
-		return a.print(res, func(w io.Writer) { queueBlock(w, res.GetQueue()) })
+		return showView(cmd, a, view[*v1.GetQueueResponse]{
+			read: func(ctx context.Context, c *client.Client) (*v1.GetQueueResponse, error) {
+				return c.GetQueue(ctx, &v1.GetQueueRequest{Name: args[0], Consistency: consistency(cmd)})
+			},
+			table:  func(w io.Writer, res *v1.GetQueueResponse) { queueBlock(w, res.GetQueue()) },
+			events: &v1.WatchEventsRequest{Queue: args[0]},
+		})
 	}
 	return cmd
 }

@@ -169,7 +169,7 @@ func newQueueResumeCommand(a *app) *cobra.Command {
 }
 
 func newQueueDeleteCommand(a *app) *cobra.Command {
-	return &cobra.Command{
+	return limitFormats(&cobra.Command{
 		Use: "delete QUEUE", Short: "Take the settings of an empty queue away", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.client()
@@ -182,5 +182,5 @@ func newQueueDeleteCommand(a *app) *cobra.Command {
 			}
 			return a.say(res, "%s: its settings are gone", args[0])
 		},
-	}
+	}, nameless)
 }

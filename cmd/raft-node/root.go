@@ -86,9 +86,9 @@ func addGlobalFlags(root *cobra.Command) {
 	f.StringSlice("server", []string{defaultServer}, "URLs of members, comma-separated; host:port will do")
 	f.String("token-file", "", "file with the secret that the members share")
 	f.String("tls-ca", "", "file with the authorities that sign the members' certificates, PEM; makes https of a --server without scheme")
-	f.VarP(newChoice("table", "table", "json"), "output", "o", "table, or json for programs")
+	f.VarP(newChoice(formatTable, append(slices.Clone(formats), formatCSV)...), "output", "o", "table and wide for people; json, jsonl (a line for each), yaml and name (names alone) for programs; sql has csv")
 	f.Duration("call-timeout", defaultCallTimeout, "longest time for one call, retries included")
-	must(root.RegisterFlagCompletionFunc("output", completions("table", "json")))
+	must(root.RegisterFlagCompletionFunc("output", completeFormat))
 	must(root.MarkPersistentFlagFilename("config", "yaml", "yml"))
 }
 
@@ -199,7 +199,7 @@ func (c *choice) Type() string { return strings.Join(c.allowed, "|") }
 // Set implements pflag.Value.
 func (c *choice) Set(s string) error {
 	if !slices.Contains(c.allowed, s) {
-		return fmt.Errorf("give %s", strings.Join(c.allowed, " or "))
+		return fmt.Errorf("give %s", strings.Join(c.allowed, ", "))
 	}
 	c.value = s
 	return nil

@@ -153,8 +153,8 @@ func TestUsageErrorsExitWith2(t *testing.T) {
 		{"task list --status lost", `--status "lost": give pending, assigned, running, completed, failed, cancelled`},
 		{"task list --label x", "--label: \"x\": give it as key=value"},
 		{"node list --wrong", "unknown flag: --wrong"},
-		{"cluster status -o xml", "give table or json"},
-		{"sql --consistency now x", "give linearizable or stale"},
+		{"cluster status -o xml", "give table, wide, json, jsonl, yaml, name"},
+		{"sql --consistency now x", "give linearizable, stale"},
 		{"sql -", "the statement is empty"},
 		{"version --server x", "--server has no meaning for 'raft-node version'"},
 		{"serve -o json --name ///", "--output has no meaning for 'raft-node serve'"},
@@ -200,11 +200,11 @@ func TestCompletion(t *testing.T) {
 	t.Setenv("RAFT_NODE_CONFIG", "/does/not/exist")
 	cli(t, "__complete", "task", "list", "--status", "").expect(t, 0, []string{"pending\n", "cancelled\n"}, nil)
 	cli(t, "__complete", "node", "list", "--status", "").expect(t, 0, []string{"unhealthy\n"}, nil)
-	cli(t, "__complete", "cluster", "status", "-o", "").expect(t, 0, []string{"table\njson\n"}, nil)
+	cli(t, "__complete", "cluster", "status", "-o", "").expect(t, 0, []string{"table\nwide\njson\njsonl\nyaml\nname\n"}, nil)
 	cli(t, "completion", "bash").expect(t, 0, []string{"bash completion"}, nil)
 }
 
 func TestVersion(t *testing.T) {
 	cli(t, "version").expect(t, 0, []string{"raft-node " + version + " (go"}, nil)
-	cli(t, "version", "-o", "json").expect(t, 0, []string{`{"version":"` + version + `"`}, nil)
+	cli(t, "version", "-o", "json").expect(t, 0, []string{`"version": "` + version + `"`}, nil)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
@@ -35,7 +36,8 @@ numbers, true, false and null are taken as such, everything else as text; text
 that looks like one of them goes in double quotes within quotes: '"7"'. Put '--'
 before a parameter that begins with '-'.
 
-Tables cut values at 100 characters; -o json does not.
+Tables cut values at 100 characters; -o csv, json, jsonl and yaml do not. With jsonl
+each row is an object.
 
 Without a statement, at a terminal, it asks for statements, with .help and a
 history of what was typed (kept in $XDG_STATE_HOME or ~/.local/state).`
@@ -54,7 +56,7 @@ func newSQLCommand(a *app) *cobra.Command {
 		},
 	}
 	addConsistencyFlag(cmd)
-	return cmd
+	return limitFormats(cmd, strings.Join(sqlModes, " "))
 }
 
 func (a *app) query(cmd *cobra.Command, statement string, params []string) error {
@@ -103,13 +105,20 @@ func (a *app) promptSQL(cmd *cobra.Command) error {
 	return p.run(cmd.Context())
 }
 
-// showRows writes an answer as table, json or csv.
+// formatCSV is a format of sql alone.
+const formatCSV = "csv"
+
+// showRows writes an answer in one of sqlModes.
 func (a *app) showRows(res *v1.QueryResponse, mode string) error {
 	var err error
 	switch mode {
-	case "json":
+	case formatJSON:
 		err = a.printJSON(res)
-	case "csv":
+	case formatYAML:
+		err = a.printYAML(res)
+	case formatLines:
+		err = a.printRowLines(res)
+	case formatCSV:
 		err = a.printCSV(res)
 	default:
 		err = a.printTable(func(w io.Writer) { queryTable(w, res) })
@@ -144,6 +153,29 @@ func parameter(s string) *structpb.Value {
 		}
 	}
 	return structpb.NewStringValue(s)
+}
+
+// printRowLines writes each row as an object of its own, with the columns in their
+// order.
+func (a *app) printRowLines(res *v1.QueryResponse) error {
+	for _, r := range res.GetRows() {
+		var b bytes.Buffer
+		for i, v := range r.GetValues() {
+			name, err := json.Marshal(res.GetColumns()[i])
+			if err != nil {
+				return err
+			}
+			value, err := compactJSON(v)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(&b, "%s%s:%s", map[bool]string{true: "{", false: ","}[i == 0], name, value)
+		}
+		if _, err := fmt.Fprintf(a.out, "%s}\n", b.Bytes()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // printCSV writes values whole, NULL as nothing.

@@ -26,7 +26,7 @@ the one that runs; Ctrl-D ends.
   .quit                             end
 `
 
-var sqlModes = []string{"table", "json", "csv"}
+var sqlModes = []string{formatTable, formatJSON, formatLines, formatYAML, formatCSV}
 
 const (
 	sqlTables = "SELECT name, type FROM sqlite_schema WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name"

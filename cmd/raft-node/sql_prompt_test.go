@@ -106,7 +106,7 @@ func TestPromptCommands(t *testing.T) {
 			t.Errorf("the output has no %q:\n%s", want, out)
 		}
 	}
-	wantErrs := "error: give one of table, json, csv\nerror: .mode has too many arguments: see .help\nerror: give one of linearizable, stale\n" +
+	wantErrs := "error: give one of table, json, jsonl, yaml, csv\nerror: .mode has too many arguments: see .help\nerror: give one of linearizable, stale\n" +
 		"error: .tables has too many arguments: see .help\nerror: there is no table or view none: see .tables\nerror: there is no .nothing: see .help\n"
 	if errs != wantErrs {
 		t.Errorf("errors:\n%s\nwant\n%s", errs, wantErrs)

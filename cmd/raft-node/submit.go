@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	v1 "github.com/raft-control-plane/control-plane/gen/go/controlplane/v1"
@@ -103,11 +104,10 @@ func (a *app) submitTask(cmd *cobra.Command, s *submission, args []string) error
 	if s.follow {
 		return a.follow(cmd.Context(), c, res.GetTask().GetId())
 	}
-	if a.json() {
-		return a.printJSON(res)
+	if a.forPrograms() {
+		return a.print(res, nil)
 	}
-	_, err = fmt.Fprintln(a.out, res.GetTask().GetId())
-	return err
+	return a.printNames([]proto.Message{res.GetTask()})
 }
 
 // request builds the request and reports every mistake in the flags at once.

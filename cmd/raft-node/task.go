@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/raft-control-plane/control-plane/client"
 	v1 "github.com/raft-control-plane/control-plane/gen/go/controlplane/v1"
@@ -25,22 +26,19 @@ func newTaskCommand(a *app) *cobra.Command {
 func newTaskGetCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{Use: "get TASK", Short: "Show one task with its result and the end of its output", Args: cobra.ExactArgs(1)}
 	addConsistencyFlag(cmd)
+	addWatchFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		c, err := a.client()
-		if err != nil {
-			return err
-		}
-		res, err := c.GetTask(cmd.Context(), &v1.GetTaskRequest{Id: args[0], Consistency: consistency(cmd)})
-		if err != nil {
-			return err
-		}
-		if a.json() {
-			return a.printJSON(res)
-		}
-		if err := a.printTable(func(w io.Writer) { taskBlock(w, res.GetTask()) }); err != nil {
-			return err
-		}
-		return a.printLogTail(res.GetTask())
+		return showView(cmd, a, view[*v1.GetTaskResponse]{
+			read: func(ctx context.Context, c *client.Client) (*v1.GetTaskResponse, error) {
+				return c.GetTask(ctx, &v1.GetTaskRequest{Id: args[0], Consistency: consistency(cmd)})
+			},
+			table: func(w io.Writer, res *v1.GetTaskResponse) {
+				taskBlock(w, res.GetTask())
+				logTail(w, res.GetTask())
+			},
+			events: &v1.WatchEventsRequest{TaskIds: args},
+			ended:  func(res *v1.GetTaskResponse) bool { return client.Final(res.GetTask().GetStatus()) },
+		})
 	}
 	return cmd
 }
@@ -71,6 +69,7 @@ func newTaskListCommand(a *app) *cobra.Command {
 	f.IntVar(&t.limit, "limit", defaultLimit, "at most so many; 0 for all")
 	f.StringVar(&t.pageToken, "page-token", "", "nextPageToken of an earlier list with -o json, to go on after it")
 	addConsistencyFlag(cmd)
+	addWatchFlag(cmd)
 	must(cmd.RegisterFlagCompletionFunc("status", completions(words...)))
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		req, err := t.request()
@@ -78,7 +77,14 @@ func newTaskListCommand(a *app) *cobra.Command {
 			return err
 		}
 		req.Consistency = consistency(cmd)
-		return a.listTasks(cmd.Context(), req, t.limit)
+		return showView(cmd, a, view[*v1.ListTasksResponse]{
+			read: func(ctx context.Context, c *client.Client) (*v1.ListTasksResponse, error) {
+				return readTasks(ctx, c, req, t.limit)
+			},
+			table:  func(w io.Writer, res *v1.ListTasksResponse) { a.taskTable(w, res.GetTasks()) },
+			more:   func(res *v1.ListTasksResponse) { a.noteMore(res.GetNextPageToken(), "tasks") },
+			events: &v1.WatchEventsRequest{Queue: req.GetQueue()},
+		})
 	}
 	return cmd
 }
@@ -98,13 +104,10 @@ func (t *taskFilter) request() (*v1.ListTasksRequest, error) {
 	return req, nil
 }
 
-func (a *app) listTasks(ctx context.Context, req *v1.ListTasksRequest, limit int) error {
-	c, err := a.client()
-	if err != nil {
-		return err
-	}
+func readTasks(ctx context.Context, c *client.Client, req *v1.ListTasksRequest, limit int) (*v1.ListTasksResponse, error) {
+	req = proto.CloneOf(req)
 	all := &v1.ListTasksResponse{}
-	err = pages(limit, func(size int32) (int, bool, error) {
+	err := pages(limit, func(size int32) (int, bool, error) {
 		req.PageSize = size
 		res, err := c.ListTasks(ctx, req)
 		if err != nil {
@@ -114,21 +117,22 @@ func (a *app) listTasks(ctx context.Context, req *v1.ListTasksRequest, limit int
 		all.NextPageToken, req.PageToken = res.GetNextPageToken(), res.GetNextPageToken()
 		return len(res.GetTasks()), res.GetNextPageToken() != "", nil
 	})
-	if err != nil {
-		return err
-	}
-	if err := a.print(all, func(w io.Writer) { taskTable(w, all.GetTasks()) }); err != nil {
-		return err
-	}
-	a.noteMore(all.GetNextPageToken(), "tasks")
-	return nil
+	return all, err
 }
 
-func taskTable(w io.Writer, tasks []*v1.Task) {
-	row(w, "TASK", "NAME", "STATUS", "QUEUE", "NODE", "ATTEMPT", "CREATED", "DETAIL")
+func (a *app) taskTable(w io.Writer, tasks []*v1.Task) {
+	head := []string{"TASK", "NAME", "STATUS", "QUEUE", "NODE", "ATTEMPT", "CREATED"}
+	if a.wide() {
+		head = append(head, "PRIORITY", "RESERVES", "LABELS", "RUNS")
+	}
+	row(w, append(head, "DETAIL")...)
 	for _, t := range tasks {
-		row(w, t.GetId(), dash(short(t.GetName(), 40)), enum(t.GetStatus(), taskStatusPrefix), dash(t.GetQueue()), dash(t.GetNodeId()),
-			fmt.Sprint(t.GetAttempt()), ago(t.GetCreateTime()), detail(t))
+		cells := []string{t.GetId(), dash(short(t.GetName(), 40)), enum(t.GetStatus(), taskStatusPrefix), dash(t.GetQueue()), dash(t.GetNodeId()),
+			fmt.Sprint(t.GetAttempt()), ago(t.GetCreateTime())}
+		if a.wide() {
+			cells = append(cells, fmt.Sprint(t.GetPriority()), resources(t.GetResources()), dash(pairs(t.GetLabels())), short(workText(t), 60))
+		}
+		row(w, append(cells, detail(t))...)
 	}
 }
 

@@ -46,6 +46,9 @@ func newTaskCancelCommand(a *app) *cobra.Command {
 		case !many:
 			return a.cancelTasks(cmd.Context(), args)
 		}
+		if a.format() == formatName {
+			return usageErrorf("-o name: which tasks a filter cancels is not told: list them first, or leave it out")
+		}
 		return a.cancelMatching(cmd.Context(), &v1.CancelTasksRequest{Statuses: filter.GetStatuses(), Queue: filter.GetQueue(), NodeId: filter.GetNodeId(),
 			Name: filter.GetName(), Labels: filter.GetLabels(), All: all})
 	}
@@ -104,8 +107,8 @@ func (a *app) cancelMatching(ctx context.Context, req *v1.CancelTasksRequest) er
 }
 
 func (a *app) printCancelled(res *v1.CancelTaskResponse) error {
-	if a.json() {
-		return a.printJSON(res)
+	if a.forPrograms() {
+		return a.print(res, nil)
 	}
 	t := res.GetTask()
 	text := "had ended already: " + enum(t.GetStatus(), taskStatusPrefix)

@@ -11,7 +11,7 @@ import (
 )
 
 func newTaskExplainCommand(a *app) *cobra.Command {
-	return &cobra.Command{
+	return limitFormats(&cobra.Command{
 		Use: "explain TASK", Short: "Tell why a task waits, or where it would go", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.client()
@@ -24,7 +24,7 @@ func newTaskExplainCommand(a *app) *cobra.Command {
 			}
 			return a.print(res, func(w io.Writer) { explanationBlock(w, args[0], res) })
 		},
-	}
+	}, nameless)
 }
 
 func explanationBlock(w io.Writer, id string, e *v1.ExplainTaskResponse) {

@@ -70,13 +70,21 @@ func workFields(w io.Writer, t *v1.Task) {
 		field(w, "Payload", asText(f.GetPayload()))
 		return
 	}
+	field(w, "Command", workText(t))
+	field(w, "Environment", pairs(t.GetExec().GetEnv()))
+	field(w, "Directory", t.GetExec().GetWorkingDir())
+}
+
+// workText is the command, or the name of the function.
+func workText(t *v1.Task) string {
+	if f := t.GetFunction(); f != nil {
+		return f.GetName()
+	}
 	var words []string
 	for _, word := range t.GetExec().GetCommand() {
 		words = append(words, shellWord(word))
 	}
-	field(w, "Command", strings.Join(words, " "))
-	field(w, "Environment", pairs(t.GetExec().GetEnv()))
-	field(w, "Directory", t.GetExec().GetWorkingDir())
+	return strings.Join(words, " ")
 }
 
 // attempts is the present attempt and what became of those before.
@@ -115,11 +123,10 @@ func shellWord(s string) string {
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
-// printLogTail prints the end of the output below the block.
-func (a *app) printLogTail(t *v1.Task) error {
-	if t.GetLogTail() == "" {
-		return nil
+// logTail writes the end of the output below the block.
+func logTail(w io.Writer, t *v1.Task) {
+	if t.GetLogTail() != "" {
+		text := strings.ReplaceAll(multiline(t.GetLogTail()), "\t", "        ") // a tab would part columns
+		fmt.Fprintf(w, "\nEnd of the output:\n%s\n", strings.TrimRight(text, "\n"))
 	}
-	_, err := fmt.Fprintf(a.out, "\nEnd of the output:\n%s\n", strings.TrimRight(multiline(t.GetLogTail()), "\n"))
-	return err
 }

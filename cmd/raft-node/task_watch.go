@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/proto"
 
 	v1 "github.com/raft-control-plane/control-plane/gen/go/controlplane/v1"
 )
@@ -16,7 +17,7 @@ const watchLong = `Prints each change of a task's state as it happens, until Ctr
 with --cursor 0 from the first change that is kept. It goes on at another member
 when one is lost, and leaves nothing out.
 
-With -o json each change is one line, which has the cursor to go on from.`
+With -o json or jsonl each change is one line, which has the cursor to go on from.`
 
 func newTaskWatchCommand(a *app) *cobra.Command {
 	req := &v1.WatchTasksRequest{}
@@ -44,8 +45,13 @@ func (a *app) watchTasks(ctx context.Context, req *v1.WatchTasksRequest) error {
 		switch {
 		case m.GetEvent() == nil:
 			return nil
-		case a.json():
-			return a.printJSONLine(m)
+		case a.format() == formatYAML:
+			fmt.Fprintln(a.out, "---")
+			return a.printYAML(m)
+		case a.format() == formatName:
+			return a.printNames([]proto.Message{m.GetEvent()})
+		case a.forPrograms():
+			return a.printLines([]proto.Message{m})
 		default:
 			return a.printChange(m.GetEvent())
 		}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"runtime"
 
@@ -12,13 +11,13 @@ import (
 var version = "dev"
 
 func newVersionCommand(a *app) *cobra.Command {
-	return &cobra.Command{
+	return limitFormats(&cobra.Command{
 		Use: "version", Short: "Print the version of this binary", Args: cobra.NoArgs,
 		Long: "Prints the version of this binary. 'raft-node cluster status' shows those of the members.",
 		RunE: func(*cobra.Command, []string) error {
 			platform := runtime.GOOS + "/" + runtime.GOARCH
-			if a.json() {
-				return json.NewEncoder(a.out).Encode(struct {
+			if a.forPrograms() {
+				return a.printValue(struct {
 					Version  string `json:"version"`
 					Go       string `json:"go"`
 					Platform string `json:"platform"`
@@ -27,5 +26,5 @@ func newVersionCommand(a *app) *cobra.Command {
 			_, err := fmt.Fprintf(a.out, "raft-node %s (%s, %s)\n", version, runtime.Version(), platform)
 			return err
 		},
-	}
+	}, nameless)
 }

@@ -23,8 +23,8 @@ func (a *app) follow(ctx context.Context, c *client.Client, id string) error {
 	if err != nil {
 		return fmt.Errorf("task %s goes on, but it could not be followed: %s. 'raft-node task get %s' shows it", id, a.explain(err), id)
 	}
-	if a.json() {
-		err = a.printJSON(&v1.GetTaskResponse{Task: task})
+	if a.forPrograms() {
+		err = a.print(&v1.GetTaskResponse{Task: task}, nil)
 	} else {
 		err = a.printOutput(task)
 	}

@@ -1,0 +1,208 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	v1 "github.com/raft-control-plane/control-plane/gen/go/controlplane/v1"
+)
+
+var rewrite = flag.Bool("rewrite", false, "write testdata/transcripts/*.txt anew")
+
+// TestTranscripts runs the command lines in testdata/transcripts, which begin with
+// "$ ", and compares what they print with what stands below each: standard output,
+// standard error behind "! ", and the exit code if it is not 0. Lines with "# " are
+// for readers. A word after ' < ' is standard input.
+func TestTranscripts(t *testing.T) {
+	files, err := filepath.Glob("testdata/transcripts/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no transcripts", err)
+	}
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			want, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			path, err := filepath.Abs(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			m := exampleMember(t)
+			t.Setenv("RAFT_NODE_SERVER", m.url)
+			t.Setenv("HOME", t.TempDir())
+			t.Setenv("XDG_CONFIG_HOME", "")
+			t.Chdir("testdata/jobs")
+			got := transcript(t, string(want), strings.NewReplacer(m.url, "http://member"))
+			if *rewrite {
+				if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			} else if got != string(want) {
+				t.Errorf("%s is not what is printed now; -rewrite writes:\n%s", file, got)
+			}
+		})
+	}
+}
+
+// transcript runs the commands of a transcript and writes it anew.
+func transcript(t *testing.T, text string, hide *strings.Replacer) string {
+	t.Helper()
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		if strings.HasPrefix(line, "# ") {
+			fmt.Fprintf(&b, "%s", line)
+		}
+		command, ok := strings.CutPrefix(line, "$ raft-node ")
+		if !ok {
+			continue
+		}
+		fmt.Fprintf(&b, "%s", line)
+		command, input, _ := strings.Cut(strings.TrimSuffix(command, "\n"), " < ")
+		r := cliWith(t.Context(), strings.ReplaceAll(input, `\n`, "\n"), words(command)...)
+		b.WriteString(hide.Replace(r.out))
+		for line := range strings.Lines(hide.Replace(r.err)) {
+			b.WriteString("! " + line)
+		}
+		if r.code != 0 {
+			fmt.Fprintf(&b, "exit code %d\n", r.code)
+		}
+		b.WriteString("\n")
+	}
+	return instants.ReplaceAllString(b.String(), "TIME")
+}
+
+var instants = regexp.MustCompile(`[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z`)
+
+var word = regexp.MustCompile(`'[^']*'|[^ ]+`)
+
+// words splits a command line as a shell does that knows single quotes only.
+func words(line string) []string {
+	all := word.FindAllString(line, -1)
+	for i, w := range all {
+		all[i] = strings.Trim(w, "'")
+	}
+	return all
+}
+
+// exampleMember is a member with two tasks, a node and a queue, which do not change.
+func exampleMember(t *testing.T) *member {
+	t.Helper()
+	hourAgo := timestamppb.New(time.Now().Add(-time.Hour - time.Minute))
+	tasks := []*v1.Task{
+		{Id: "t2", Name: "FAILED", Queue: "gpu", Status: v1.TaskStatus_TASK_STATUS_RUNNING, NodeId: "n1", Attempt: 1, CreateTime: hourAgo,
+			Labels: map[string]string{"team": "vision"}, Resources: &v1.Resources{Gpus: 2, CpuMillis: 1500},
+			Work: &v1.Task_Exec{Exec: &v1.ExecTask{Command: []string{"python3", "train.py", "--name", "a b"}}}},
+		{Id: "t1", Queue: "default", Status: v1.TaskStatus_TASK_STATUS_FAILED, NodeId: "n1", Attempt: 3, Error: "out of memory", CreateTime: hourAgo, Priority: 5,
+			Work: &v1.Task_Function{Function: &v1.FunctionTask{Name: "resize"}}},
+	}
+	node := &v1.Node{Id: "n1", Status: v1.NodeStatus_NODE_STATUS_HEALTHY, Schedulable: true, Polling: true, RunningTasks: 1, HeartbeatTime: hourAgo,
+		Reserved: &v1.Resources{CpuMillis: 1500, Gpus: 2},
+		Spec: &v1.NodeSpec{Slots: 4, Provider: "aws", Region: "us-east-1", InstanceType: "p5.48xlarge", Labels: map[string]string{"tier": "a"}, PriceMicrosPerHour: 12_500_000,
+			Version: "v1.0.0", Capacity: &v1.Resources{CpuMillis: 64_000, MemoryBytes: 256 << 30, Gpus: 8, DiskBytes: 1 << 40}}}
+	m := &member{
+		list: func(*v1.ListTasksRequest) (*v1.ListTasksResponse, error) {
+			return &v1.ListTasksResponse{Tasks: tasks}, nil
+		},
+		get: func(r *v1.GetTaskRequest) (*v1.GetTaskResponse, error) {
+			for _, task := range tasks {
+				if task.GetId() == r.GetId() {
+					return &v1.GetTaskResponse{Task: task}, nil
+				}
+			}
+			return nil, refusal(connect.CodeNotFound, "there is no task "+r.GetId())
+		},
+		listNodes: func(*v1.ListNodesRequest) (*v1.ListNodesResponse, error) {
+			return &v1.ListNodesResponse{Nodes: []*v1.Node{node}}, nil
+		},
+		getNode: func(*v1.GetNodeRequest) (*v1.GetNodeResponse, error) { return &v1.GetNodeResponse{Node: node}, nil },
+		cluster: func(*v1.GetClusterRequest) (*v1.GetClusterResponse, error) {
+			return &v1.GetClusterResponse{ClusterId: "c", Leader: "a", Term: 3, AppliedIndex: 70, Version: "v1.0.0",
+				Members: []*v1.Member{{Name: "a", Address: "10.0.0.1:8080", Role: v1.MemberRole_MEMBER_ROLE_LEADER, AppliedIndex: 70, Version: "v1.0.0"}}}, nil
+		},
+		queues: queueMember{queue: exampleQueue()},
+	}
+	return m.start(t)
+}
+
+func TestWatchShowsWhatChanges(t *testing.T) {
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	events := make(chan *v1.Event)
+	reads := 0
+	m := exampleMember(t)
+	m.events = func(ctx context.Context, _ *v1.WatchEventsRequest, s *connect.ServerStream[v1.WatchEventsResponse]) error {
+		if err := s.Send(&v1.WatchEventsResponse{Cursor: "1"}); err != nil {
+			return err
+		}
+		for {
+			select {
+			case e := <-events:
+				if err := s.Send(&v1.WatchEventsResponse{Cursor: "2", Event: e}); err != nil {
+					return err
+				}
+			case <-ctx.Done():
+				return nil
+			}
+		}
+	}
+	list := m.list
+	m.list = func(r *v1.ListTasksRequest) (*v1.ListTasksResponse, error) {
+		res, err := list(r)
+		switch reads++; reads {
+		case 1: // what has not changed is not printed again
+			go func() { events <- &v1.Event{Type: v1.EventType_EVENT_TYPE_TASK_COMPLETED} }()
+		case 2:
+			go func() { events <- &v1.Event{Type: v1.EventType_EVENT_TYPE_TASK_COMPLETED} }()
+		case 3:
+			res.GetTasks()[0].Status = v1.TaskStatus_TASK_STATUS_COMPLETED
+			go func() { events <- &v1.Event{Type: v1.EventType_EVENT_TYPE_TASK_COMPLETED} }()
+		case 4:
+			stop()
+		}
+		return res, err
+	}
+	r := cliWith(ctx, "", "--server", m.url, "task", "list", "--watch", "-o", "name")
+	if r.code != 0 || r.out != "t2\nt1\nt2\n" {
+		t.Errorf("exit code %d, output %q, want each task once and the changed one again\n%s", r.code, r.out, r.err)
+	}
+}
+
+func TestWatchOfATaskEndsWithIt(t *testing.T) {
+	m := exampleMember(t)
+	m.at(t, "task", "get", "t1", "--watch").expect(t, 0, []string{"Status:"}, nil)
+}
+
+func TestPicturesFitTheScreen(t *testing.T) {
+	var b strings.Builder
+	s := &screen{out: &b, size: func() (int, int) { return 5, 3 }}
+	s.draw([]byte("\x1b[1mabcdefg\x1b[0m\nx\ny\nz\n"))
+	want := "\x1b[H\x1b[1mabcde\x1b[0m\x1b[0m\x1b[K\r\nx\x1b[K\r\n… 2 l\x1b[K\x1b[J"
+	if b.String() != want {
+		t.Errorf("drawn %q\nwant  %q", b.String(), want)
+	}
+}
+
+func TestColoursStandForStatuses(t *testing.T) {
+	m := exampleMember(t)
+	res, err := m.list(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := settled(t, "agent")
+	table := string(renderTable(func(w io.Writer) { a.taskTable(w, res.GetTasks()) }, true))
+	if !strings.Contains(table, cyan+"RUNNING"+reset) || strings.Count(table, red+"FAILED"+reset) != 1 {
+		t.Errorf("colours are not where the statuses are: %q", table)
+	}
+}
