@@ -36,10 +36,16 @@ func (a *app) configure(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	keeps := topName(cmd) == "context" // the flags that are given, and no others
+	if !keeps {
+		if a.context, err = a.takeContext(cmd, file); err != nil {
+			return err
+		}
+	}
 	var errs []error
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
-		if isSetting(cmd, f) && !f.Changed {
-			errs = append(errs, fill(f, file))
+		if isSetting(cmd, f) && !f.Changed && (!keeps || f.Name == "output" || f.Name == "context") {
+			errs = append(errs, fill(f, file), a.context.fill(f))
 		}
 		errs = append(errs, a.v.BindPFlag(f.Name, f))
 	})
@@ -199,6 +205,9 @@ func (a *app) client(more ...client.Option) (*client.Client, error) {
 		return nil, usageErrorf("--call-timeout %v: give more than 0", timeout)
 	}
 	opts := []client.Option{client.WithCallTimeout(timeout), client.WithPatience(patience)}
+	if a.context != nil && a.context.Token != "" && a.v.GetString("token-file") == "" {
+		opts = append(opts, client.WithToken(a.context.Token))
+	}
 	if path := a.v.GetString("token-file"); path != "" {
 		token, err := readTokenFile(path)
 		if err != nil {
@@ -206,13 +215,14 @@ func (a *app) client(more ...client.Option) (*client.Client, error) {
 		}
 		opts = append(opts, client.WithToken(token))
 	}
-	if path := a.v.GetString("tls-ca"); path != "" {
-		config, err := trust(path)
-		if err != nil {
-			return nil, err
-		}
+	config, err := tlsConfig(a.v.GetString("tls-ca"), a.v.GetString("tls-client-cert"), a.v.GetString("tls-client-key"))
+	if err != nil {
+		return nil, err
+	}
+	if config != nil {
 		opts = append(opts, client.WithTLS(config))
 	}
+	a.noteContext()
 	c, err := client.New(list(a.v, "server"), append(opts, more...)...)
 	if err != nil {
 		return nil, fmt.Errorf("--server, --token-file: %w", err)
@@ -233,16 +243,33 @@ func readTokenFile(path string) (string, error) {
 	return token, nil
 }
 
-// trust is the TLS configuration of a caller that trusts the authorities in a
-// file, and no others.
-func trust(path string) (*tls.Config, error) {
-	text, err := os.ReadFile(path)
+// tlsConfig is the TLS configuration of a caller that trusts the authorities in a
+// file and no others, and shows a certificate; nil if neither is given.
+func tlsConfig(ca, cert, key string) (*tls.Config, error) {
+	if ca == "" && cert == "" && key == "" {
+		return nil, nil
+	}
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if ca != "" {
+		text, err := os.ReadFile(ca)
+		if err != nil {
+			return nil, fmt.Errorf("--tls-ca: %w", err)
+		}
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(text) {
+			return nil, fmt.Errorf("--tls-ca %s: holds no certificate: give one or more in PEM", ca)
+		}
+	}
+	if cert == "" && key == "" {
+		return config, nil
+	}
+	if cert == "" || key == "" {
+		return nil, errors.New("--tls-client-cert, --tls-client-key: one is given without the other: give both, or none")
+	}
+	pair, err := tls.LoadX509KeyPair(cert, key)
 	if err != nil {
-		return nil, fmt.Errorf("--tls-ca: %w", err)
+		return nil, fmt.Errorf("--tls-client-cert %s, --tls-client-key %s: %w: give a certificate chain and its key in PEM", cert, key, err)
 	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(text) {
-		return nil, fmt.Errorf("--tls-ca %s: holds no certificate: give one or more in PEM", path)
-	}
-	return &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool}, nil
+	config.Certificates = []tls.Certificate{pair}
+	return config, nil
 }

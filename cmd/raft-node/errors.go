@@ -71,7 +71,7 @@ func (a *app) finish(cmd *cobra.Command, err error) int {
 // explain says what went wrong and what to do next.
 func (a *app) explain(err error) string {
 	if e, ok := errors.AsType[*client.UnreachableError](err); ok {
-		return unreachable(e)
+		return unreachable(e) + a.contextHint()
 	}
 	failure, ok := errors.AsType[*connect.Error](err)
 	if !ok {
@@ -98,10 +98,13 @@ func (a *app) explain(err error) string {
 }
 
 func (a *app) tokenHint() string {
-	if path := a.v.GetString("token-file"); path != "" {
-		return fmt.Sprintf(": --token-file %s does not hold the members' secret", path)
+	if a.context != nil && a.context.Token != "" && a.v.GetString("token-file") == "" {
+		return ": its token is not the members' secret, 'raft-node context add --replace' keeps another one" + a.contextHint()
 	}
-	return ": give --token-file with the members' secret"
+	if path := a.v.GetString("token-file"); path != "" {
+		return fmt.Sprintf(": --token-file %s does not hold the members' secret", path) + a.contextHint()
+	}
+	return ": give --token-file with the members' secret" + a.contextHint()
 }
 
 func unreachable(e *client.UnreachableError) string {

@@ -19,6 +19,9 @@ type app struct {
 	// started is set once a command's own work begins: what fails before is a
 	// mistake in how it was called.
 	started bool
+	// context is the one that settings were taken from; nil if none.
+	context *usedContext
+	noted   bool
 }
 
 const (
@@ -33,7 +36,9 @@ commands talk to the members.
 Each setting of serve and agent, and each global flag, can also be given by the
 environment (RAFT_NODE_ and the flag's name in capitals, '-' as '_') and by a YAML
 file named by --config (the flag's name as key). A flag goes before the
-environment, and that before the file. No file is read unless it is named.
+environment, that before the file, and that before the context: see 'raft-node
+context' for keeping how to reach a control plane. Only contexts are read without
+being named.
 
 Exit codes: 0 done, 1 failed, 2 called wrongly; 'submit --wait' has more.`
 
@@ -47,11 +52,11 @@ const (
 // idleGlobals are global flags that say nothing to a command. They are refused
 // there, and not shown in its help.
 var idleGlobals = map[string][]string{
-	"serve":   {"server", "output", "call-timeout"},
+	"serve":   {"context", "server", "output", "tls-client-cert", "tls-client-key", "call-timeout"},
 	"agent":   {"output", "call-timeout"},
-	"restore": {"server", "output", "token-file", "tls-ca", "call-timeout"},
-	"recover": {"server", "output", "token-file", "tls-ca", "call-timeout"},
-	"version": {"server", "token-file", "tls-ca", "call-timeout"},
+	"restore": {"context", "server", "output", "token-file", "tls-ca", "tls-client-cert", "tls-client-key", "call-timeout"},
+	"recover": {"context", "server", "output", "token-file", "tls-ca", "tls-client-cert", "tls-client-key", "call-timeout"},
+	"version": {"context", "server", "token-file", "tls-ca", "tls-client-cert", "tls-client-key", "call-timeout"},
 }
 
 func newRoot(a *app) *cobra.Command {
@@ -72,7 +77,7 @@ func newRoot(a *app) *cobra.Command {
 	)
 	addCommands(root, groupRun, newServeCommand(a), newAgentCommand(a), newRestoreCommand(a), newRecoverCommand(a), newSuperviseCommand())
 	addCommands(root, groupAsk, newSubmitCommand(a), newTaskCommand(a), newQueueCommand(a), newNodeCommand(a), newClusterCommand(a), newSQLCommand(a), newBackupCommand(a))
-	addCommands(root, groupOther, newBenchCommand(a), newVersionCommand(a))
+	addCommands(root, groupOther, newContextCommand(a), newBenchCommand(a), newVersionCommand(a))
 	root.SetHelpCommandGroupID(groupOther)
 	root.SetCompletionCommandGroupID(groupOther)
 	root.RunE = subcommandNeeded
@@ -87,6 +92,10 @@ func addGlobalFlags(root *cobra.Command) {
 	f.String("token-file", "", "file with the secret that the members share")
 	f.String("tls-ca", "", "file with the authorities that sign the members' certificates, PEM; makes https of a --server without scheme")
 	f.VarP(newChoice(formatTable, append(slices.Clone(formats), formatCSV)...), "output", "o", "table and wide for people; json, jsonl (a line for each), yaml and name (names alone) for programs; sql has csv")
+	f.String("tls-client-cert", "", "file with the certificate of this caller, PEM, where a proxy before the members asks for one")
+	f.String("tls-client-key", "", "file with its private key, PEM")
+	f.String("context", "", "take what is not given otherwise from this context (default: the current one, see 'raft-node context')")
+	must(root.RegisterFlagCompletionFunc("context", completeContexts))
 	f.Duration("call-timeout", defaultCallTimeout, "longest time for one call, retries included")
 	must(root.RegisterFlagCompletionFunc("output", completeFormat))
 	must(root.MarkPersistentFlagFilename("config", "yaml", "yml"))

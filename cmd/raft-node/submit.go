@@ -93,6 +93,7 @@ func (a *app) submitTask(cmd *cobra.Command, s *submission, args []string) error
 	if err != nil {
 		return err
 	}
+	a.fillQueue(req.GetTask())
 	c, err := a.client()
 	if err != nil {
 		return err

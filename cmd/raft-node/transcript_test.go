@@ -40,11 +40,15 @@ func TestTranscripts(t *testing.T) {
 				t.Fatal(err)
 			}
 			m := exampleMember(t)
-			t.Setenv("RAFT_NODE_SERVER", m.url)
-			t.Setenv("HOME", t.TempDir())
+			home := t.TempDir()
+			t.Setenv("HOME", home)
 			t.Setenv("XDG_CONFIG_HOME", "")
 			t.Chdir("testdata/jobs")
-			got := transcript(t, string(want), strings.NewReplacer(m.url, "http://member"))
+			jobs, err := os.Getwd()
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := transcript(t, string(want), m.url, strings.NewReplacer(m.url, "http://member", home, "~", jobs, "/work"))
 			if *rewrite {
 				if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
 					t.Fatal(err)
@@ -57,7 +61,7 @@ func TestTranscripts(t *testing.T) {
 }
 
 // transcript runs the commands of a transcript and writes it anew.
-func transcript(t *testing.T, text string, hide *strings.Replacer) string {
+func transcript(t *testing.T, text, url string, hide *strings.Replacer) string {
 	t.Helper()
 	var b strings.Builder
 	for line := range strings.Lines(text) {
@@ -70,8 +74,13 @@ func transcript(t *testing.T, text string, hide *strings.Replacer) string {
 		}
 		fmt.Fprintf(&b, "%s", line)
 		command, input, _ := strings.Cut(strings.TrimSuffix(command, "\n"), " < ")
+		command = strings.ReplaceAll(command, "http://member", url)
 		r := cliWith(t.Context(), strings.ReplaceAll(input, `\n`, "\n"), words(command)...)
-		b.WriteString(hide.Replace(r.out))
+		out := hide.Replace(r.out)
+		if out != r.out { // what was hidden may have any width
+			out = columns.ReplaceAllString(out, "$1  ")
+		}
+		b.WriteString(out)
 		for line := range strings.Lines(hide.Replace(r.err)) {
 			b.WriteString("! " + line)
 		}
@@ -84,6 +93,8 @@ func transcript(t *testing.T, text string, hide *strings.Replacer) string {
 }
 
 var instants = regexp.MustCompile(`[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z`)
+
+var columns = regexp.MustCompile(`([^ \n]) {2,}`)
 
 var word = regexp.MustCompile(`'[^']*'|[^ ]+`)
 
@@ -132,8 +143,23 @@ func exampleMember(t *testing.T) *member {
 				Members: []*v1.Member{{Name: "a", Address: "10.0.0.1:8080", Role: v1.MemberRole_MEMBER_ROLE_LEADER, AppliedIndex: 70, Version: "v1.0.0"}}}, nil
 		},
 		queues: queueMember{queue: exampleQueue()},
+		submit: func(r *v1.SubmitTaskRequest) (*v1.SubmitTaskResponse, error) {
+			return &v1.SubmitTaskResponse{Task: r.GetTask()}, nil
+		},
 	}
 	return m.start(t)
+}
+
+// TestMain keeps the tests from the contexts of whoever runs them.
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "raft-node-test-")
+	if err != nil {
+		panic(err)
+	}
+	must(os.Setenv("XDG_CONFIG_HOME", dir))
+	code := m.Run()
+	must(os.RemoveAll(dir))
+	os.Exit(code)
 }
 
 func TestWatchShowsWhatChanges(t *testing.T) {
