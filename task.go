@@ -24,7 +24,7 @@ func (s TaskStatus) Final() bool {
 // OnNode reports whether a task of this status holds resources of a node.
 func (s TaskStatus) OnNode() bool { return s == TaskAssigned || s == TaskRunning }
 
-// Task is a unit of work. The fields up to MaxConcurrency are given by whoever
+// Task is a unit of work. The fields up to Trace are given by whoever
 // submits it, the others by the control plane.
 type Task struct {
 	ID        string
@@ -52,6 +52,8 @@ type Task struct {
 	// At most MaxConcurrency tasks of a ConcurrencyKey, if it has one, hold nodes.
 	ConcurrencyKey string
 	MaxConcurrency int32
+	// Trace is the span that submitted it.
+	Trace TraceContext
 
 	// Seq is the key that the leader gives: it rises with each submission.
 	Seq     int64
@@ -91,6 +93,13 @@ type RetryPolicy struct {
 // DefaultRetryPolicy holds for a task that gives none.
 func DefaultRetryPolicy() RetryPolicy {
 	return RetryPolicy{InitialBackoff: time.Second, MaxBackoff: 5 * time.Minute, Multiplier: 2, Jitter: 0.25}
+}
+
+// TraceContext names a span, in the headers traceparent and tracestate of W3C Trace
+// Context. Both are empty where nothing is traced.
+type TraceContext struct {
+	Parent string
+	State  string
 }
 
 // Exec is a command that the agent runs as a process.

@@ -32,6 +32,7 @@ type TaskManifest struct {
 	nextSeq int64
 	classes classes
 	match   string // see Eligibility
+	schema  int    // version that the state has; what a later one adds is not written yet
 
 	mu    sync.Mutex
 	ready chan struct{} // closed while this member leads and takes writes

@@ -14,6 +14,7 @@ var queryFiles embed.FS
 var (
 	sqlTaskInsert          = query("task_insert")
 	sqlTaskInputInsert     = query("task_input_insert")
+	sqlTaskInputTraced     = query("task_input_insert_traced")
 	sqlTaskClassInsert     = query("task_class_insert")
 	sqlTaskClassList       = query("task_class_list")
 	sqlTaskClassUsed       = query("task_class_used")

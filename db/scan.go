@@ -32,6 +32,7 @@ func scanTask(r Cursor) (*controlplane.Task, error) {
 	s.json(&t.Constraints)
 	s.work(t, s.text())
 	t.Result, t.LogTail = s.bytes(), s.text()
+	t.Trace = controlplane.TraceContext{Parent: s.text(), State: s.text()}
 	return t, s.err
 }
 

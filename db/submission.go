@@ -95,7 +95,7 @@ func (s *Submission) op(nowMs int64) *Op {
 		Str(string(t.Status)), OptStr(t.NodeID), Int(int64(t.Attempt)), jsonInts(t.GPUDevices), Int(nowMs), assign, start,
 		OptInt(optMs(t.RetryTime)), OptInt(optMs(t.EarliestStart)), OptInt(t.QueueTimeout.Milliseconds()), deadline,
 		OptStr(s.policy), OptStr(t.ConcurrencyKey), OptInt(int64(t.MaxConcurrency)),
-	}}, Step{SQL: sqlTaskInputInsert, Args: append([]Value{Int(t.Seq)}, s.input...)})
+	}}, s.inputStep())
 	if !s.class.stored {
 		op.Steps = append(op.Steps, s.classKey.insert(t.ClassID))
 	}
@@ -106,9 +106,21 @@ func (s *Submission) op(nowMs int64) *Op {
 	return op
 }
 
+// tracedSchema is the version from which on trace contexts are kept. Until all members
+// know it, tasks are stored without.
+const tracedSchema = 2
+
+func (s *Submission) inputStep() Step {
+	args := append([]Value{Int(s.Task.Seq)}, s.input...)
+	if trace := s.Task.Trace; trace.Parent != "" {
+		return Step{SQL: sqlTaskInputTraced, Args: append(args, Str(trace.Parent), OptStr(trace.State))}
+	}
+	return Step{SQL: sqlTaskInputInsert, Args: args}
+}
+
 // weight is about how many bytes the task takes in an entry.
 func weight(t *controlplane.Task) int {
-	n := 256 + len(t.ID) + len(t.Name) + len(t.ConcurrencyKey)
+	n := 256 + len(t.ID) + len(t.Name) + len(t.ConcurrencyKey) + len(t.Trace.Parent) + len(t.Trace.State)
 	for k, v := range t.Labels {
 		n += len(k) + len(v) + 8
 	}

@@ -58,6 +58,9 @@ func (m *TaskManifest) AddTasks(ctx context.Context, tasks []*controlplane.Task)
 			s.class = m.classes.intern(s.classKey, ClassOf(s.Task), s.Task.Seq)
 			s.begin(g.Now)
 			s.Task.ClassID = s.class.id
+			if m.schema < tracedSchema {
+				s.Task.Trace = controlplane.TraceContext{}
+			}
 			g.Submissions = append(g.Submissions, s)
 		}
 	})
@@ -127,6 +130,8 @@ func (m *TaskManifest) repeated(ctx context.Context, given, t *controlplane.Task
 		Message: "task " + t.ID + " exists and is another one: choose another id, or leave it empty"}
 }
 
+// sameSubmission compares what is to be done. Who asks for it, the trace, may be another
+// span each time.
 func sameSubmission(a, b *controlplane.Task) bool {
 	return a.ID == b.ID && a.RequestID == b.RequestID && a.Name == b.Name && a.Queue == b.Queue && a.Priority == b.Priority &&
 		maps.Equal(a.Labels, b.Labels) && ClassOf(a).key() == ClassOf(b).key() && a.Timeout == b.Timeout &&
@@ -168,7 +173,7 @@ func normalize(t *controlplane.Task) (*controlplane.Task, error) {
 		Timeout:     wholeMs(t.Timeout), // as it is stored
 		MaxAttempts: t.MaxAttempts, MaxLostAttempts: t.MaxLostAttempts, Status: controlplane.TaskPending,
 		StartDelay: wholeMs(t.StartDelay), QueueTimeout: wholeMs(t.QueueTimeout), Retry: normalizeRetry(t.Retry),
-		ConcurrencyKey: t.ConcurrencyKey, MaxConcurrency: t.MaxConcurrency,
+		ConcurrencyKey: t.ConcurrencyKey, MaxConcurrency: t.MaxConcurrency, Trace: t.Trace,
 	}
 	if !t.EarliestStart.IsZero() {
 		s.EarliestStart = fromMs(t.EarliestStart.UnixMilli())

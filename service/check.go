@@ -28,10 +28,25 @@ func checkTask(t *v1.Task) error {
 	case p.GetInitialBackoff() != nil && p.GetMaxBackoff() != nil && p.GetMaxBackoff().AsDuration() < p.GetInitialBackoff().AsDuration():
 		return controlplane.FieldErrorf("retry_policy.max_backoff", "is %s, shorter than initial_backoff, %s: make it as long at least", p.GetMaxBackoff().AsDuration(), p.GetInitialBackoff().AsDuration())
 	}
+	if err := checkTrace(t); err != nil {
+		return err
+	}
 	if err := checkConstraints(t.GetConstraints(), t.GetResources().GetGpus()); err != nil {
 		return err
 	}
 	return checkExec(t.GetExec())
+}
+
+// checkTrace refuses what tracing systems would ignore.
+func checkTrace(t *v1.Task) error {
+	parent := t.GetTraceparent()
+	switch {
+	case parent == "" && t.GetTracestate() != "":
+		return controlplane.FieldErrorf("tracestate", "is set without a traceparent, which it adds to: give both, or leave it out")
+	case parent != "" && (strings.Trim(parent[3:35], "0") == "" || strings.Trim(parent[36:52], "0") == ""):
+		return controlplane.FieldErrorf("traceparent", "has an id of zeros only, which names no span: give the one of a span, or leave it out")
+	}
+	return nil
 }
 
 // checkCancelTasks refuses to cancel everything by a filter that was forgotten.

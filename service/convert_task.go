@@ -50,6 +50,7 @@ func taskFromProto(t *v1.Task, requestID string) *controlplane.Task {
 		StartDelay: t.GetStartDelay().AsDuration(), QueueTimeout: t.GetQueueTimeout().AsDuration(), Retry: retryFromProto(t.GetRetryPolicy()),
 		ConcurrencyKey: t.GetConcurrencyKey(), MaxConcurrency: t.GetMaxConcurrency(),
 	}
+	out.Trace = controlplane.TraceContext{Parent: t.GetTraceparent(), State: t.GetTracestate()}
 	if t.GetEarliestStartTime() != nil {
 		out.EarliestStart = t.GetEarliestStartTime().AsTime()
 	}
@@ -71,7 +72,7 @@ func taskToProto(t *controlplane.Task) *v1.Task {
 		Resources: resourcesToProto(t.Resources), Constraints: constraintsToProto(t.Constraints), Timeout: durationToProto(t.Timeout),
 		MaxAttempts: t.MaxAttempts, MaxLostAttempts: t.MaxLostAttempts,
 		EarliestStartTime: timeToProto(t.EarliestStart), QueueTimeout: durationToProto(t.QueueTimeout), RetryPolicy: retryToProto(t.Retry),
-		ConcurrencyKey: t.ConcurrencyKey, MaxConcurrency: t.MaxConcurrency,
+		ConcurrencyKey: t.ConcurrencyKey, MaxConcurrency: t.MaxConcurrency, Traceparent: t.Trace.Parent, Tracestate: t.Trace.State,
 		Status: taskStatusToProto[t.Status], NodeId: t.NodeID, Attempt: t.Attempt,
 		CreateTime: timeToProto(t.CreateTime), AssignTime: timeToProto(t.AssignTime),
 		StartTime: timeToProto(t.StartTime), EndTime: timeToProto(t.EndTime), RetryTime: timeToProto(t.RetryTime),

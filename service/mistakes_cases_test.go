@@ -77,6 +77,9 @@ func jsonMistakes() []mistake {
 
 func fieldMistakes() []mistake {
 	return grouped("What the rules cannot say", []mistake{
+		{what: "a traceparent of zeros", method: submit, body: `{"task":{"traceparent":"00-00000000000000000000000000000000-00f067aa0ba902b7-01",` + exec + `}}`},
+		{what: "a traceparent whose span is zeros", method: submit, body: `{"task":{"traceparent":"00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",` + exec + `}}`},
+		{what: "a tracestate alone", method: submit, body: `{"task":{"tracestate":"a=1",` + exec + `}}`},
 		{what: "no program", method: submit, body: `{"task":{"exec":{"command":["","a"]}}}`},
 		{what: "a NUL byte in an argument", method: submit, body: `{"task":{"exec":{"command":["a","b\u0000c"]}}}`},
 		{what: "a NUL byte in the working directory", method: submit, body: `{"task":{"exec":{"command":["a"],"working_dir":"/tmp\u0000"}}}`},

@@ -126,11 +126,13 @@ func rulesOf(field protoreflect.FieldDescriptor, path *validate.FieldPath) *vali
 
 // patternWords are the patterns of the contract in words.
 var patternWords = map[string]string{
-	`^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$`: "1 to 64 letters, digits, '.', '_' or '-', beginning with a letter or digit; or leave it empty",
-	`^([A-Za-z0-9][A-Za-z0-9._-]{0,62})?$`: "up to 63 letters, digits, '.', '_' or '-', beginning with a letter or digit",
-	`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`:    "1 to 64 letters, digits, '.', '_' or '-', beginning with a letter or digit",
-	`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`:    "1 to 63 letters, digits, '.', '_' or '-', beginning with a letter or digit",
-	`^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$`: "1 to 128 letters, digits, '.', '_', '-', '/' or ':', beginning with a letter or digit",
+	`^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$`:          "1 to 64 letters, digits, '.', '_' or '-', beginning with a letter or digit; or leave it empty",
+	`^([A-Za-z0-9][A-Za-z0-9._-]{0,62})?$`:          "up to 63 letters, digits, '.', '_' or '-', beginning with a letter or digit",
+	`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`:             "1 to 64 letters, digits, '.', '_' or '-', beginning with a letter or digit",
+	`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`:             "1 to 63 letters, digits, '.', '_' or '-', beginning with a letter or digit",
+	`^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$`:          "1 to 128 letters, digits, '.', '_', '-', '/' or ':', beginning with a letter or digit",
+	`^(00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2})?$`: "a W3C traceparent such as 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01, in lower case; or leave it empty",
+	`^[ -~]{0,512}$`:                                "at most 512 printable ASCII characters, such as vendor=value; or leave it empty",
 }
 
 func explainString(r *validate.StringRules, given string) string {

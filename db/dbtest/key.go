@@ -31,6 +31,11 @@ func testRepeatByID(t *testing.T, m *db.TaskManifest) {
 	if again := add(t, m, give()); again.Status != controlplane.TaskAssigned || again.Attempt != 1 {
 		t.Errorf("a late repeat returns %+v, not the task as it is by then", again)
 	}
+	traced := give()
+	traced.Trace = controlplane.TraceContext{Parent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}
+	if again := add(t, m, traced); again.Seq != first.Seq || again.Trace != first.Trace {
+		t.Error("another span that submits it makes it another task")
+	}
 	explicit := give()
 	explicit.Queue, explicit.MaxAttempts, explicit.MaxLostAttempts = controlplane.DefaultQueue, 1, 5
 	if again := add(t, m, explicit); again.Seq != first.Seq {

@@ -28,8 +28,10 @@ func testTaskWhole(t *testing.T, m *db.TaskManifest) {
 				Labels: []controlplane.LabelSelector{{Key: "k<1>", Operator: controlplane.LabelIn, Values: []string{"a", "b"}}, {Key: "l", Operator: controlplane.LabelExists}},
 				Spot:   controlplane.SpotOnly, MaxPriceMicrosPerHour: 5, NodeID: "n", GPUModels: []string{"h100"}, MinGPUMemoryBytes: 7, PreferredRegions: []string{"r", "s"}},
 			Timeout: 90 * time.Second, MaxAttempts: 3, MaxLostAttempts: 7,
+			Trace: controlplane.TraceContext{Parent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", State: "a=1,b=2"},
 		},
-		{ID: "whole-function", Function: &controlplane.Function{Name: "train/v1", Payload: []byte{0, 1, 255}}, Queue: "default", MaxAttempts: 1, MaxLostAttempts: 5},
+		{ID: "whole-function", Function: &controlplane.Function{Name: "train/v1", Payload: []byte{0, 1, 255}}, Queue: "default", MaxAttempts: 1, MaxLostAttempts: 5,
+			Trace: controlplane.TraceContext{Parent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00"}},
 		{ID: "whole-empty-payload", Function: &controlplane.Function{Name: "train/v1"}, Queue: "default", MaxAttempts: 1, MaxLostAttempts: 5},
 	} {
 		before := time.Now().Add(-time.Second)

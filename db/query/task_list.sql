@@ -5,7 +5,7 @@ SELECT t.seq, t.id, t.request_id, t.name, t.queue, t.priority, t.labels, t.class
        t.create_time_ms, t.assign_time_ms, t.start_time_ms, t.end_time_ms, t.retry_time_ms, t.exit_code, t.error,
        t.earliest_start_ms, t.queue_timeout_ms, t.retry_policy, t.concurrency_key, t.max_concurrency,
        c.cpu_millis, c.memory_bytes, c.disk_bytes, c.gpus, c.custom, c.constraints, c.function,
-       NULL, NULL, NULL, NULL
+       NULL, NULL, NULL, NULL, NULL, NULL
 FROM tasks t
 JOIN task_classes c ON c.id = t.class_id
 WHERE t.seq < ?6

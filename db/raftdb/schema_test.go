@@ -12,6 +12,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/raft-control-plane/control-plane"
 	"github.com/raft-control-plane/control-plane/db"
 	"github.com/raft-control-plane/control-plane/migrations"
 )
@@ -179,3 +180,32 @@ func TestAnotherSQLiteIsTold(t *testing.T) {
 
 // textLogger logs to a buffer.
 func textLogger(w io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }
+
+func TestTracesAreLeftOutUntilTheSchemaHasThem(t *testing.T) {
+	trace := controlplane.TraceContext{Parent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", State: "a=1"}
+	m := newMember(t, "m1")
+	kept := func(id string) controlplane.TraceContext {
+		leader(t, []*member{m})
+		if err := m.tasks.AwaitWritable(testContext(t)); err != nil {
+			t.Fatal(err)
+		}
+		_, err := m.tasks.AddTask(testContext(t), &controlplane.Task{ID: id, Exec: &controlplane.Exec{Command: []string{"true"}}, Trace: trace})
+		if err != nil {
+			t.Fatal(err)
+		}
+		stored, err := m.tasks.GetTask(testContext(t), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return stored.Trace
+	}
+	m.cfg.SchemaVersion = 1
+	if got := kept(m.start().cfg.Name + "-before"); got != (controlplane.TraceContext{}) {
+		t.Errorf("at schema version 1 it kept %+v", got)
+	}
+	m.close()
+	m.cfg.SchemaVersion = 0
+	if got := kept(m.start().cfg.Name + "-after"); got != trace {
+		t.Errorf("at schema version %d it kept %+v", now, got)
+	}
+}

@@ -335,6 +335,14 @@ type Task struct {
 	// How many tasks of its concurrency_key may hold nodes, itself included, for it
 	// to be placed, 1 to 10,000; 1 when 0. Only with a concurrency_key.
 	MaxConcurrency int32 `protobuf:"varint,45,opt,name=max_concurrency,json=maxConcurrency,proto3" json:"max_concurrency,omitempty"`
+	// The span that submitted it, as the header traceparent of W3C Trace Context has
+	// it: version 00, lower case, no id all zeros. It is handed to whoever runs the
+	// task, and ListTasks leaves it out. None when empty. A repeat of a submission may
+	// have another one: the first counts.
+	Traceparent string `protobuf:"bytes,50,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
+	// What tracing systems add to traceparent, as the header tracestate has it: at most
+	// 512 printable ASCII characters. Only with a traceparent.
+	Tracestate string `protobuf:"bytes,51,opt,name=tracestate,proto3" json:"tracestate,omitempty"`
 	// Output only. Where it stands.
 	Status TaskStatus `protobuf:"varint,20,opt,name=status,proto3,enum=controlplane.v1.TaskStatus" json:"status,omitempty"`
 	// Output only. The node of the present or last attempt.
@@ -539,6 +547,20 @@ func (x *Task) GetMaxConcurrency() int32 {
 		return x.MaxConcurrency
 	}
 	return 0
+}
+
+func (x *Task) GetTraceparent() string {
+	if x != nil {
+		return x.Traceparent
+	}
+	return ""
+}
+
+func (x *Task) GetTracestate() string {
+	if x != nil {
+		return x.Tracestate
+	}
+	return ""
 }
 
 func (x *Task) GetStatus() TaskStatus {
@@ -766,7 +788,8 @@ type ExecTask struct {
 	Command []string `protobuf:"bytes,1,rep,name=command,proto3" json:"command,omitempty"`
 	// Environment added to the agent's own; at most 256 pairs, keys 1 to 256
 	// bytes, values at most 64 KiB. TASK_ID, TASK_ATTEMPT, TASK_NAME and, on a
-	// node with GPUs, CUDA_VISIBLE_DEVICES are set by the agent and win.
+	// node with GPUs, CUDA_VISIBLE_DEVICES are set by the agent and win; so are
+	// TRACEPARENT and TRACESTATE for a task that has a traceparent.
 	Env map[string]string `protobuf:"bytes,2,rep,name=env,proto3" json:"env,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Directory to run in; must exist on the node. A fresh, empty directory when
 	// empty. At most 4,096 bytes.
@@ -2702,7 +2725,7 @@ var File_controlplane_v1_task_proto protoreflect.FileDescriptor
 
 const file_controlplane_v1_task_proto_rawDesc = "" +
 	"\n" +
-	"\x1acontrolplane/v1/task.proto\x12\x0fcontrolplane.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd9\x0e\n" +
+	"\x1acontrolplane/v1/task.proto\x12\x0fcontrolplane.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe8\x0f\n" +
 	"\x04Task\x12;\n" +
 	"\x02id\x18\x01 \x01(\tB+\xbaH(r&2$^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$R\x02id\x12\x1c\n" +
 	"\x04name\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80\x01R\x04name\x12A\n" +
@@ -2725,7 +2748,11 @@ const file_controlplane_v1_task_proto_rawDesc = "" +
 	"\fretry_policy\x18+ \x01(\v2\x1c.controlplane.v1.RetryPolicyR\vretryPolicy\x121\n" +
 	"\x0fconcurrency_key\x18, \x01(\tB\b\xbaH\x05r\x03(\x80\x01R\x0econcurrencyKey\x123\n" +
 	"\x0fmax_concurrency\x18- \x01(\x05B\n" +
-	"\xbaH\a\x1a\x05\x18\x90N(\x00R\x0emaxConcurrency\x123\n" +
+	"\xbaH\a\x1a\x05\x18\x90N(\x00R\x0emaxConcurrency\x12V\n" +
+	"\vtraceparent\x182 \x01(\tB4\xbaH1r/2-^(00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2})?$R\vtraceparent\x125\n" +
+	"\n" +
+	"tracestate\x183 \x01(\tB\x15\xbaH\x12r\x102\x0e^[ -~]{0,512}$R\n" +
+	"tracestate\x123\n" +
 	"\x06status\x18\x14 \x01(\x0e2\x1b.controlplane.v1.TaskStatusR\x06status\x12\x17\n" +
 	"\anode_id\x18\x15 \x01(\tR\x06nodeId\x12\x18\n" +
 	"\aattempt\x18\x16 \x01(\x05R\aattempt\x12;\n" +

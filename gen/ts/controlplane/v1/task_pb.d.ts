@@ -178,6 +178,24 @@ export declare type Task = Message<"controlplane.v1.Task"> & {
   maxConcurrency: number;
 
   /**
+   * The span that submitted it, as the header traceparent of W3C Trace Context has
+   * it: version 00, lower case, no id all zeros. It is handed to whoever runs the
+   * task, and ListTasks leaves it out. None when empty. A repeat of a submission may
+   * have another one: the first counts.
+   *
+   * @generated from field: string traceparent = 50;
+   */
+  traceparent: string;
+
+  /**
+   * What tracing systems add to traceparent, as the header tracestate has it: at most
+   * 512 printable ASCII characters. Only with a traceparent.
+   *
+   * @generated from field: string tracestate = 51;
+   */
+  tracestate: string;
+
+  /**
    * Output only. Where it stands.
    *
    * @generated from field: controlplane.v1.TaskStatus status = 20;
@@ -369,7 +387,8 @@ export declare type ExecTask = Message<"controlplane.v1.ExecTask"> & {
   /**
    * Environment added to the agent's own; at most 256 pairs, keys 1 to 256
    * bytes, values at most 64 KiB. TASK_ID, TASK_ATTEMPT, TASK_NAME and, on a
-   * node with GPUs, CUDA_VISIBLE_DEVICES are set by the agent and win.
+   * node with GPUs, CUDA_VISIBLE_DEVICES are set by the agent and win; so are
+   * TRACEPARENT and TRACESTATE for a task that has a traceparent.
    *
    * @generated from field: map<string, string> env = 2;
    */
