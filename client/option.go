@@ -20,6 +20,7 @@ type options struct {
 	logger      *slog.Logger
 	callTimeout time.Duration
 	patience    time.Duration
+	once        bool
 }
 
 // WithToken sends a bearer token with each call, as servers that were started
@@ -52,6 +53,13 @@ func WithCallTimeout(d time.Duration) Option {
 // terminal would rather hear soon that nothing listens.
 func WithPatience(d time.Duration) Option {
 	return func(o *options) { o.patience = d }
+}
+
+// WithoutRetries returns the first error of a call instead of trying it again, for
+// programs that decide by themselves: one that measures, or that passes
+// RESOURCE_EXHAUSTED and its delay on to callers of its own.
+func WithoutRetries() Option {
+	return func(o *options) { o.once = true }
 }
 
 // serverURLs checks and completes the given URLs and drops repeats.

@@ -102,7 +102,7 @@ func (r *retry) next(ctx context.Context, index int64, srv *server, err error) e
 	if v.answered {
 		r.answered, r.heard = true, time.Now()
 	}
-	if v.outcome == refused {
+	if v.outcome == refused || r.client.options.once {
 		return err
 	}
 	if errors.Is(ctx.Err(), context.Canceled) {

@@ -118,6 +118,19 @@ func TestRetryDelayBeyondTheDeadlineFailsAtOnce(t *testing.T) {
 	}
 }
 
+func TestWithoutRetriesTheFirstErrorIsReturned(t *testing.T) {
+	for name, fails := range map[string]func() error{
+		"throttled": func() error { return exhausted(t, time.Millisecond) }, "no leader": func() error { return failure(connect.CodeUnavailable) },
+	} {
+		f := &fake{}
+		f.first(fails)
+		c := newClient(t, []string{start(t, f), start(t, &fake{})}, client.WithoutRetries())
+		if got, want := connect.CodeOf(methods["SubmitTask"](t.Context(), c)), connect.CodeOf(fails()); got != want {
+			t.Errorf("%s: %s, want %s", name, got, want)
+		}
+	}
+}
+
 func TestRetriesOfASubmissionShareTheKey(t *testing.T) {
 	var keys []string
 	f := &fake{submit: func(r *v1.SubmitTaskRequest) (*v1.SubmitTaskResponse, error) {

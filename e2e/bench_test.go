@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -42,6 +43,51 @@ func TestBench(t *testing.T) {
 	}
 	if left, err := exec.Command("ls", "-A", dir).Output(); err != nil || len(left) != 0 {
 		t.Errorf("left behind: %s, %v", left, err)
+	}
+}
+
+// TestBenchOfTooMuch offers more than can be done for a moment, and looks at what tasks take:
+// whatever the figures are, all of what was offered is accounted for, and no node is lost.
+func TestBenchOfTooMuch(t *testing.T) {
+	cmd := exec.Command(raftNode, "bench", "--duration", "1s", "--callers", "8", "--slots", "8", "--tasks", "2000",
+		"--phases", "overload,flood,memory,disk", "--dir", t.TempDir(), "-o", "json")
+	cmd.Env = cleanEnv()
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	var results []struct {
+		Phase    string
+		Seconds  float64
+		Overload struct {
+			Peak     float64 `json:"peak_per_second"`
+			Offered  float64 `json:"offered_per_second"`
+			Accepted int64   `json:"accepted_tasks"`
+			Refused  int64   `json:"refused_tasks"`
+			Failed   int64   `json:"failed_tasks"`
+			Nodes    int     `json:"nodes"`
+			Lost     int     `json:"nodes_lost"`
+		}
+		Size struct {
+			Tasks  int
+			Memory float64 `json:"memory_mib"`
+			Disk   float64 `json:"disk_bytes_per_task"`
+		}
+	}
+	if err := json.Unmarshal(out, &results); err != nil || len(results) != 4 {
+		t.Fatalf("%v in %s", err, out)
+	}
+	for _, r := range results[:2] {
+		o := r.Overload
+		offered := math.Round(o.Offered * r.Seconds)
+		if o.Peak <= 0 || o.Accepted == 0 || float64(o.Accepted+o.Refused+o.Failed) != offered || o.Nodes != 100 || o.Lost != 0 {
+			t.Errorf("%s: of %.0f tasks: %+v", r.Phase, offered, o)
+		}
+	}
+	for i, r := range results[2:] {
+		if r.Size.Tasks != []int{2000, 200}[i] || r.Size.Memory <= 0 || r.Size.Disk <= 0 {
+			t.Errorf("%s: %+v", r.Phase, r.Size)
+		}
 	}
 }
 

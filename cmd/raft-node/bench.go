@@ -5,12 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/http"
 	"os"
-	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -33,6 +29,16 @@ const benchLong = `Measures what a control plane bears, through its public API, 
             submitted, run and recorded
   dispatch  from when a submission was due, at a fixed rate, to when its function runs
 
+and, if they are asked for by --phases:
+
+  overload  cycles as before, then twice as many submissions a second as there were
+            cycles, come what may: what is done of that, what is refused, and whether
+            100 nodes that heartbeat meanwhile keep their leases
+  flood     the same with twice as many submissions as can be stored
+  memory    resident memory of a member with --tasks tasks waiting
+  disk      bytes that a task leaves in the database once it has run: a tenth of
+            --tasks
+
 It starts members of its own in a directory that is removed at the end, and ends them;
 with --server it uses those that run, and leaves its tasks there. --scale simulates a
 fleet of nodes that speak the protocol and run nothing. Server and load share
@@ -40,6 +46,7 @@ this machine's processors: compare figures of one run.`
 
 type benchFlags struct {
 	members, callers, slots, payload, rate int
+	tasks                                  int
 	duration                               time.Duration
 	phases                                 []string
 	dir, scale                             string
@@ -60,8 +67,9 @@ func newBenchCommand(a *app) *cobra.Command {
 	cmd.Flags().IntVar(&f.slots, "slots", 64, "functions that the worker runs at once, 1 to 10,000")
 	cmd.Flags().IntVar(&f.payload, "payload", 256, "bytes of each task's argument, 2 to 1,000,000")
 	cmd.Flags().IntVar(&f.rate, "rate", 100, "submissions a second of the phase dispatch, 1 to 100,000")
+	cmd.Flags().IntVar(&f.tasks, "tasks", 1_000_000, "tasks of the phases memory and disk, 1,000 to 100,000,000")
 	cmd.Flags().DurationVar(&f.duration, "duration", 5*time.Second, "of each phase, 1s to 1h")
-	cmd.Flags().StringSliceVar(&f.phases, "phases", bench.Phases(), "those to run, in order")
+	cmd.Flags().StringSliceVar(&f.phases, "phases", bench.Phases(), "those to run, in order; also overload, flood, memory, disk")
 	cmd.Flags().StringVar(&f.scale, "scale", "", "instead of the phases, run TASKSxNODES, such as 2000000x6100, on nodes that only pretend to run them")
 	cmd.Flags().StringVar(&f.dir, "dir", "", "where members that it starts keep their state; a temporary directory by default, whose disk should be the one that is meant")
 	return limitFormats(cmd, nameless)
@@ -79,6 +87,7 @@ func (f *benchFlags) check() error {
 	within("slots", f.slots, 1, 10_000)
 	within("payload", f.payload, 2, 1_000_000)
 	within("rate", f.rate, 1, 100_000)
+	within("tasks", f.tasks, 1000, 100_000_000)
 	if f.duration < time.Second || f.duration > time.Hour {
 		all = append(all, fmt.Errorf("--duration %s: give 1s to 1h", f.duration))
 	}
@@ -89,8 +98,8 @@ func (f *benchFlags) check() error {
 		}
 	}
 	for _, p := range f.phases {
-		if !slices.Contains(bench.Phases(), p) {
-			all = append(all, fmt.Errorf("--phases %s: give some of %s", p, strings.Join(bench.Phases(), ", ")))
+		if !slices.Contains(bench.AllPhases(), p) {
+			all = append(all, fmt.Errorf("--phases %s: give some of %s", p, strings.Join(bench.AllPhases(), ", ")))
 		}
 	}
 	return errors.Join(all...)
@@ -112,17 +121,23 @@ func (a *app) bench(cmd *cobra.Command, f *benchFlags) error {
 	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM, syscall.SIGINT) // the members are to be ended
 	defer stop()
 	cfg := bench.Config{
-		Dir: dir, Duration: f.duration, Callers: f.callers, Slots: f.slots, Payload: f.payload, Rate: f.rate, Phases: f.phases,
+		Dir: dir, Duration: f.duration, Callers: f.callers, Slots: f.slots, Payload: f.payload, Rate: f.rate, Tasks: f.tasks, Phases: f.phases,
 		Progress: func(phase string) { fmt.Fprintln(a.err, "phase", phase) },
 	}
 	if given {
 		cfg.Client, err = a.client()
+		if err == nil {
+			cfg.Once, err = a.client(client.WithoutRetries())
+		}
 	} else {
 		var fleet benchFleet
 		defer fleet.stop()
 		if err = fleet.start(ctx, dir, f.members); err == nil {
 			cfg.PIDs = fleet.pids()
 			cfg.Client, err = client.New(fleet.urls)
+		}
+		if err == nil {
+			cfg.Once, err = client.New(fleet.urls, client.WithoutRetries())
 		}
 	}
 	if err != nil {
@@ -157,101 +172,4 @@ func (a *app) benchScale(ctx context.Context, f *benchFlags, cfg bench.Config) e
 		field(w, "Completed in", fmt.Sprintf("%.1f s, %.0f tasks a second", res.CompleteSeconds, res.TasksPerSecond))
 		field(w, "Memory", fmt.Sprintf("%.0f MiB at most in a member", res.MemoryMiB))
 	})
-}
-
-func (a *app) printBench(results []bench.Result) error {
-	if a.forPrograms() {
-		return a.printValue(results)
-	}
-	return a.printTable(func(w io.Writer) {
-		row(w, "PHASE", "CALLERS", "PER SECOND", "P50 MS", "P99 MS", "P99.9 MS", "MAX MS", "CPU US", "ERRORS")
-		for _, r := range results {
-			ms := func(v float64) string { return fmt.Sprintf("%.2f", v) }
-			row(w, r.Phase, fmt.Sprint(r.Callers), fmt.Sprintf("%.0f", r.PerSecond), ms(r.P50), ms(r.P99), ms(r.P999), ms(r.Max), fmt.Sprintf("%.0f", r.CPUMicros), fmt.Sprint(r.Errors))
-		}
-	})
-}
-
-// benchFleet is members that bench starts.
-type benchFleet struct {
-	urls  []string
-	procs []*exec.Cmd
-}
-
-// start starts members on loopback, and waits until they are ready.
-func (b *benchFleet) start(ctx context.Context, dir string, n int) error {
-	exe, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	var addresses []string
-	for range n {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return err
-		}
-		addresses = append(addresses, ln.Addr().String())
-		if err := ln.Close(); err != nil { // it is the member's now
-			return err
-		}
-	}
-	for i, address := range addresses {
-		name := fmt.Sprintf("m%d", i+1)
-		args := []string{"serve", "--name", name, "--listen", address, "--data-dir", filepath.Join(dir, name), "--log-level", "error"}
-		if n > 1 {
-			args = append(args, "--bootstrap-expect", fmt.Sprint(n), "--join", strings.Join(addresses, ","))
-		}
-		cmd := exec.Command(exe, args...) //nolint:gosec // it is this binary
-		cmd.Stderr = os.Stderr
-		if err := cmd.Start(); err != nil {
-			return err
-		}
-		b.procs, b.urls = append(b.procs, cmd), append(b.urls, "http://"+address)
-	}
-	return b.awaitReady(ctx)
-}
-
-// readyTimeout bounds the wait for members that bench has started.
-const readyTimeout = 30 * time.Second
-
-func (b *benchFleet) awaitReady(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
-	defer cancel()
-	for _, url := range b.urls {
-		for !isReady(ctx, url) {
-			if ctx.Err() != nil {
-				return fmt.Errorf("member %s was not ready within %s", url, readyTimeout)
-			}
-			time.Sleep(20 * time.Millisecond)
-		}
-	}
-	return nil
-}
-
-func isReady(ctx context.Context, url string) bool {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/readyz", http.NoBody)
-	if err != nil {
-		return false
-	}
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return false
-	}
-	_ = res.Body.Close()
-	return res.StatusCode == http.StatusOK
-}
-
-func (b *benchFleet) pids() (pids []int32) {
-	for _, p := range b.procs {
-		pids = append(pids, int32(p.Process.Pid)) //nolint:gosec // a process id
-	}
-	return pids
-}
-
-// stop ends the members. Their state is removed, so nothing is lost by haste.
-func (b *benchFleet) stop() {
-	for _, p := range b.procs {
-		_ = p.Process.Signal(syscall.SIGKILL)
-		_ = p.Wait()
-	}
 }

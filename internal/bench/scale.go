@@ -9,7 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/shirou/gopsutil/v4/process"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/raft-control-plane/control-plane/client"
@@ -57,6 +56,7 @@ const (
 type fleet struct {
 	ScaleConfig
 	slots     int
+	function  string
 	completed atomic.Int64
 	fault     chan error // the first one
 }
@@ -65,7 +65,7 @@ type fleet struct {
 // completed.
 func RunScale(ctx context.Context, cfg ScaleConfig) (res ScaleResult, err error) {
 	// Twice what each node has on average: the fleet is not full while tasks are submitted.
-	f := &fleet{ScaleConfig: cfg, slots: min(10_000, max(1, 2*cfg.Tasks/cfg.Nodes)), fault: make(chan error, 1)}
+	f := &fleet{ScaleConfig: cfg, slots: min(10_000, max(1, 2*cfg.Tasks/cfg.Nodes)), function: scaleFunction, fault: make(chan error, 1)}
 	res.Tasks, res.Nodes = cfg.Tasks, cfg.Nodes
 	ctx, cancel := context.WithCancel(ctx)
 	var nodes sync.WaitGroup
@@ -83,11 +83,12 @@ func RunScale(ctx context.Context, cfg ScaleConfig) (res ScaleResult, err error)
 	if err := sleepUntil(ctx, time.Now().Add(scaleHeartbeat)); err != nil { // until all polls wait
 		return res, err
 	}
-	cpu := cpuTime(cfg.PIDs)
+	used := func() time.Duration { return CPUTime(cfg.PIDs...) + ownCPUTime() }
+	cpu := used()
 	if err := sleepUntil(ctx, time.Now().Add(idleTime)); err != nil {
 		return res, err
 	}
-	res.IdleCPU = (cpuTime(cfg.PIDs) - cpu).Seconds() / idleTime.Seconds()
+	res.IdleCPU = (used() - cpu).Seconds() / idleTime.Seconds()
 	f.say("idle: %.2f of a core", res.IdleCPU)
 	begun = time.Now()
 	submitted := make(chan error, 1)
@@ -126,7 +127,7 @@ func nodeName(i int) string { return fmt.Sprintf("bench-%05d", i) }
 func (f *fleet) register(ctx context.Context) error {
 	return inParallel(64, f.Nodes, func(i int) error {
 		_, err := f.Client.Heartbeat(ctx, &v1.HeartbeatRequest{NodeId: nodeName(i), SessionId: nodeName(i), Spec: &v1.NodeSpec{
-			Slots: int32(f.slots), Functions: []string{scaleFunction}, //nolint:gosec // at most 10,000
+			Slots: int32(f.slots), Functions: []string{f.function}, //nolint:gosec // at most 10,000
 			Capacity: &v1.Resources{CpuMillis: int64(f.slots) * 100, MemoryBytes: int64(f.slots) << 20},
 			Provider: []string{"aws", "gcp", "azure"}[i%3], Region: fmt.Sprintf("region-%d", i%7),
 		}})
@@ -239,18 +240,4 @@ func (f *fleet) check(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// memory is the most that one of the processes holds, in MiB.
-func memory(pids []int32) (most float64) {
-	for _, pid := range pids {
-		p, err := process.NewProcess(pid)
-		if err != nil {
-			continue
-		}
-		if m, err := p.MemoryInfo(); err == nil {
-			most = max(most, float64(m.RSS)/(1<<20))
-		}
-	}
-	return most
 }

@@ -1,0 +1,48 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/raft-control-plane/control-plane/internal/bench"
+)
+
+func (a *app) printBench(results []bench.Result) error {
+	if a.forPrograms() {
+		return a.printValue(results)
+	}
+	return a.printTable(func(w io.Writer) {
+		row(w, "PHASE", "CALLERS", "PER SECOND", "P50 MS", "P99 MS", "P99.9 MS", "MAX MS", "CPU US", "ERRORS")
+		for _, r := range results {
+			ms := func(v float64) string { return fmt.Sprintf("%.2f", v) }
+			row(w, r.Phase, fmt.Sprint(r.Callers), fmt.Sprintf("%.0f", r.PerSecond), ms(r.P50), ms(r.P99), ms(r.P999), ms(r.Max), fmt.Sprintf("%.0f", r.CPUMicros), fmt.Sprint(r.Errors))
+		}
+		for _, r := range results {
+			printOverload(w, r)
+			if s := r.Size; s != nil {
+				row(w, "")
+				field(w, "With "+r.Phase+" of", fmt.Sprintf("%d tasks", s.Tasks))
+				field(w, "Memory", fmt.Sprintf("%.0f MiB in a member", s.MemoryMiB))
+				field(w, "Disk", fmt.Sprintf("%.0f bytes a task in each member's database", s.DiskBytesPerTask))
+			}
+		}
+	})
+}
+
+func printOverload(w io.Writer, r bench.Result) {
+	o := r.Overload
+	if o == nil {
+		return
+	}
+	perSecond := func(v float64) string { return fmt.Sprintf("%.0f a second", v) }
+	row(w, "")
+	field(w, "Phase", r.Phase)
+	field(w, "Peak", perSecond(o.PeakPerSecond))
+	field(w, "Offered", perSecond(o.OfferedPerSecond))
+	field(w, "Done", fmt.Sprintf("%.0f a second, %.2f of the peak", o.DonePerSecond, o.Ratio))
+	field(w, "Accepted", fmt.Sprintf("%d tasks", o.AcceptedTasks))
+	field(w, "Refused", fmt.Sprintf("%d tasks, to be tried again after %.0f to %.0f ms", o.RefusedTasks, o.RetryDelayMinMS, o.RetryDelayMaxMS))
+	field(w, "Failed otherwise", fmt.Sprintf("%d tasks %s", o.FailedTasks, o.FirstFailure))
+	field(w, "Nodes lost", fmt.Sprintf("%d of %d that heartbeat, and the worker", o.NodesLost, o.Nodes))
+	field(w, "Memory", fmt.Sprintf("%.0f MiB at most in a member", o.MemoryMiB))
+}
