@@ -14,6 +14,7 @@ func TestParseNvidiaSMI(t *testing.T) {
 		name, out, want string
 	}{
 		{"H100s", "0, NVIDIA H100 80GB HBM3, 81559\n1, NVIDIA H100 80GB HBM3, 81559\n", "0 NVIDIA H100 80GB HBM3 85520809984; 1 NVIDIA H100 80GB HBM3 85520809984"},
+		{"H200, as driver 580.159 wrote it", "0, NVIDIA H200, 143771\n", "0 NVIDIA H200 150754820096"},
 		{"T4", "0, Tesla T4, 15360\r\n", "0 Tesla T4 16106127360"},
 		{"shared memory", "0, NVIDIA GB10, [N/A]\n", "0 NVIDIA GB10 0"},
 		{"comma in the name", "2, A, B, 10\n", "2 A, B 10485760"},

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -116,6 +117,97 @@ func TestOneCheckpointAtATime(t *testing.T) {
 	f.holds.endCheckpoint()
 	if err := m.engine.snapshot(); err != nil {
 		t.Error(err)
+	}
+}
+
+// reading holds a read of the state as it is now until it is ended.
+func reading(t *testing.T, m *member) (end func()) {
+	t.Helper()
+	p := m.engine.fsm.state.readers
+	r, err := p.get(testContext(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.begin(); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		r.end()
+		p.put(r)
+	}
+}
+
+// rounds stores 256 KiB and takes a snapshot, so many times.
+func rounds(t *testing.T, m *member, name string, n int) {
+	t.Helper()
+	for i := range n {
+		if err := addBytes(t, m, fmt.Sprint(name, i), 256<<10, testTimeout); err != nil {
+			t.Fatal(err)
+		}
+		if err := m.engine.snapshot(); err != nil {
+			t.Fatal(err)
+		}
+		if left, _, err := m.engine.sinceSnapshot(); err != nil || left != 0 {
+			t.Fatalf("%d bytes to be checkpointed after a snapshot, %v", left, err)
+		}
+	}
+}
+
+func TestTheWALIsWrittenFromItsStartAfterASnapshot(t *testing.T) {
+	m := soloWith(t, fastTiming)
+	rounds(t, m, "first", 1)
+	once := m.engine.fsm.state.walFileBytes()
+	rounds(t, m, "later", 8)
+	if bytes := m.engine.fsm.state.walFileBytes(); bytes < 256<<10 || bytes > 2*once {
+		t.Errorf("the WAL's file has %d bytes after nine snapshots, %d after the first", bytes, once)
+	}
+}
+
+// A read that goes on keeps the WAL from being written from its start, which nobody has
+// to wait for; what it grew to meanwhile is given back.
+func TestAReadHoldsUpNoSnapshot(t *testing.T) {
+	timing := fastTiming
+	timing.SnapshotInterval, timing.SnapshotWALBytes = time.Hour, 512<<10
+	m := soloWith(t, timing)
+	if err := addBytes(t, m, "first", 256<<10, testTimeout); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 10 {
+		end := reading(t, m)
+		if err := m.engine.snapshot(); err != nil {
+			t.Fatalf("a snapshot while the newest state is read: %v", err)
+		}
+		if err := addBytes(t, m, fmt.Sprint("more", i), 256<<10, testTimeout); err != nil {
+			t.Fatal(err)
+		}
+		end()
+	}
+	grown := m.engine.fsm.state.walFileBytes()
+	if grown <= walFileFactor*timing.SnapshotWALBytes {
+		t.Fatalf("the WAL's file has only %d bytes: it was written from its start under a read", grown)
+	}
+	rounds(t, m, "after", 2)
+	if bytes := m.engine.fsm.state.walFileBytes(); bytes > timing.SnapshotWALBytes {
+		t.Errorf("the WAL's file, which had grown to %d bytes, still has %d", grown, bytes)
+	}
+}
+
+func TestAReadOfAnOlderStateFailsASnapshot(t *testing.T) {
+	m := soloWith(t, fastTiming)
+	defer reading(t, m)()
+	for i, want := range []string{"a read lasted for more than 100ms", "still going on"} { // with little to be moved, and with much
+		for j := range 1 + 3*i {
+			if err := addBytes(t, m, fmt.Sprint("newer", i, j), 1+i*aheadRestBytes/2, testTimeout); err != nil {
+				t.Fatal(err)
+			}
+		}
+		err := m.engine.snapshot()
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("a snapshot of a main file that lacks what is newer than a read: %v, not %q", err, want)
+		}
+		if index := m.engine.fsm.state.mainIndex.Load(); index != 0 {
+			t.Errorf("the main file is said to be at %d", index)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package raftdb
 import (
 	"errors"
 	"fmt"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -18,8 +19,12 @@ type database struct {
 	stmts   map[string]prepared
 	readers *pool
 	guarded *pool
-	meta    meta
-	schema  int // the newest migration that this release knows
+	// beside is for checkpoints beside the FSM, and main the main file, to be synced by
+	// them. Whoever uses them holds Engine.snapshotMu.
+	beside *sqlite.Conn
+	main   *os.File
+	meta   meta
+	schema int // the newest migration that this release knows
 
 	// mainIndex is the index of which the main file is exactly the state: set by a
 	// complete checkpoint, 0 while it is none.
@@ -70,8 +75,10 @@ const (
 	// readers and guardedReaders are how many reads go on at once.
 	readers        = 8
 	guardedReaders = 2
-	// truncateWait is how long a checkpoint waits for reads to end.
-	truncateWait = time.Second
+	// busyWait is how long a connection waits for a lock that another one has.
+	busyWait = time.Second
+	// pageBytes is the size of SQLite's pages, its default.
+	pageBytes = 4096
 )
 
 // createDatabase makes an empty state.
@@ -93,7 +100,7 @@ func openWriter(path string) (*sqlite.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn.SetBusyTimeout(truncateWait)
+	conn.SetBusyTimeout(busyWait)
 	// A commit is not synced: the Raft log is what makes it durable. Only checkpoints
 	// are, and only this package makes them.
 	for _, pragma := range []string{
@@ -113,11 +120,11 @@ func openDatabase(g generation, schema int) (d *database, err error) {
 	if d.conn, err = openWriter(g.database()); err != nil {
 		return nil, err
 	}
-	if err = errors.Join(d.readMeta(), d.checkSchema()); err != nil {
-		return nil, errors.Join(err, d.close())
-	}
 	d.readers = newPool(g.database(), readers, false)
 	d.guarded = newPool(g.database(), guardedReaders, true)
+	if err = errors.Join(d.readMeta(), d.checkSchema(), d.openBeside()); err != nil {
+		return nil, errors.Join(err, d.close())
+	}
 	return d, nil
 }
 
@@ -129,7 +136,22 @@ func (d *database) close() error {
 	for _, p := range d.stmts {
 		_ = p.stmt.Finalize() // repeats the error of its last step
 	}
-	return d.conn.Close()
+	err := d.conn.Close()
+	if d.beside != nil {
+		err = errors.Join(err, d.beside.Close())
+	}
+	if d.main != nil { // last: closing any descriptor of a file gives up the process's locks on it
+		err = errors.Join(err, d.main.Close())
+	}
+	return err
+}
+
+func (d *database) openBeside() (err error) {
+	if d.beside, err = openWriter(d.gen.database()); err != nil {
+		return err
+	}
+	d.main, err = os.OpenFile(d.gen.database(), os.O_RDWR, 0)
+	return err
 }
 
 func (d *database) readMeta() error {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"github.com/hashicorp/raft"
 )
@@ -19,6 +20,8 @@ type fsm struct {
 	// mu lets reads keep the database while an install would replace it.
 	mu    sync.RWMutex
 	state *database
+	// hurry asks what keeps the database for long to give it back.
+	hurry atomic.Bool
 
 	applied watermark
 	// handed is the highest index that Raft has handed over since the start.
@@ -50,6 +53,7 @@ func newFSM(e *Engine, state *database) *fsm {
 }
 
 func (f *fsm) close() error {
+	f.hurry.Store(true)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.state.close()
@@ -145,7 +149,7 @@ func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
 		return nil, err
 	}
 	defer f.holds.endCheckpoint()
-	if err := d.checkpoint(); err != nil {
+	if err := d.checkpoint(walFileFactor * f.e.cfg.Timing.SnapshotWALBytes); err != nil {
 		return nil, err
 	}
 	return &fsmSnapshot{f: f, state: d, index: d.meta.appliedIndex}, nil
@@ -162,10 +166,12 @@ func (f *fsm) Restore(io.ReadCloser) error {
 	if err := f.e.dir.use(next.gen); err != nil {
 		return errors.Join(err, next.close())
 	}
+	f.hurry.Store(true)
 	f.mu.Lock()
 	old := f.state
 	f.state = next
 	f.mu.Unlock()
+	f.hurry.Store(false)
 	f.handed, f.installed = next.meta.appliedIndex, next.meta.appliedIndex
 	f.learn(&next.meta)
 	f.applied.store(next.meta.appliedIndex)

@@ -311,6 +311,7 @@ func (e *Engine) Close() error {
 	var err error
 	e.closing.Do(func() {
 		close(e.closed)
+		e.fsm.hurry.Store(true)
 		if e.stop != nil {
 			e.stop()
 		}

@@ -27,7 +27,7 @@ func (e *Engine) reconcile(d *database) error {
 	if applied == 0 {
 		return e.undoBootstrap()
 	}
-	if err := d.checkpoint(); err != nil {
+	if err := d.checkpoint(0); err != nil {
 		return err
 	}
 	return writeJSON(d.gen.record(), &record{

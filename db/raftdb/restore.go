@@ -147,7 +147,7 @@ func (d *database) begin(cfg Config, self identity, steps []db.Step) (err error)
 		return err
 	}
 	d.meta = next
-	if err := d.checkpoint(); err != nil {
+	if err := d.checkpoint(0); err != nil {
 		return err
 	}
 	return writeJSON(d.gen.record(), &record{Index: next.appliedIndex, Term: next.appliedTerm, Configuration: next.configuration,
