@@ -1,6 +1,7 @@
 package raftdb
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -135,6 +136,15 @@ func reading(t *testing.T, m *member) (end func()) {
 		r.end()
 		p.put(r)
 	}
+}
+
+// addBytes stores a task with a payload and waits for at most d.
+func addBytes(t *testing.T, m *member, id string, bytes int, d time.Duration) error {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	defer cancel()
+	_, err := m.tasks.AddTask(ctx, &controlplane.Task{ID: id, Function: &controlplane.Function{Name: "f", Payload: make([]byte, bytes)}})
+	return err
 }
 
 // rounds stores 256 KiB and takes a snapshot, so many times.

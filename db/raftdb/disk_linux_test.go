@@ -1,7 +1,6 @@
 package raftdb
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -59,15 +58,6 @@ func fillDisk(t *testing.T, dir string, leave int64) (empty func()) {
 type zeros struct{}
 
 func (zeros) Read(b []byte) (int, error) { clear(b); return len(b), nil }
-
-// addBytes stores a task with a payload and waits for at most d.
-func addBytes(t *testing.T, m *member, id string, bytes int, d time.Duration) error {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), d)
-	defer cancel()
-	_, err := m.tasks.AddTask(ctx, &controlplane.Task{ID: id, Function: &controlplane.Function{Name: "f", Payload: make([]byte, bytes)}})
-	return err
-}
 
 // whole checks that a member has the tasks, and a sound database.
 func whole(t *testing.T, m *member, ids []string) {
