@@ -87,6 +87,8 @@ type Heartbeat struct {
 	Spec      *NodeSpec
 	Usage     *NodeUsage
 	Held      []Attempt
+	// Progress is that of the attempts held, as far as the node says it.
+	Progress map[Attempt]Progress
 	// TerminatingTime is when the machine is taken away; zero if that is not known.
 	TerminatingTime time.Time
 }
@@ -98,6 +100,7 @@ type Poll struct {
 	MaxTasks     int
 	Wait         time.Duration
 	Held         []Attempt
+	Progress     map[Attempt]Progress
 	HeldComplete bool
 }
 
@@ -110,9 +113,10 @@ type Stop struct {
 
 // Reasons of a Stop.
 const (
-	StopCancelled = "cancelled"
-	StopDrained   = "drained"
-	StopNotYours  = "not_yours"
+	StopCancelled  = "cancelled"
+	StopDrained    = "drained"
+	StopNoProgress = "no_progress"
+	StopNotYours   = "not_yours"
 )
 
 // Work is what a node gets for a heartbeat or a poll. Lease is 0 if the call did

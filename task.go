@@ -39,6 +39,8 @@ type Task struct {
 	// Constraints say which nodes will do.
 	Constraints Constraints
 	Timeout     time.Duration // of one attempt; none if 0
+	// NoProgressTimeout is how long an attempt may go without progress; for ever if 0.
+	NoProgressTimeout time.Duration
 	// MaxAttempts bounds failures, MaxLostAttempts attempts lost with their node.
 	MaxAttempts     int32
 	MaxLostAttempts int32
@@ -78,6 +80,17 @@ type Task struct {
 	Error    string
 	ExitCode *int32
 	LogTail  string
+	// Progress is the last that the attempt has reported, at ProgressTime; nil if it
+	// has reported none.
+	Progress     *Progress
+	ProgressTime time.Time
+}
+
+// Progress is how far an attempt has come: Done of Total, in a unit of the task's own.
+// Total is 0 if it is not known.
+type Progress struct {
+	Done, Total int64
+	Message     string
 }
 
 // RetryPolicy is how a task is tried again after a failure.
@@ -141,6 +154,8 @@ type Result struct {
 	// RetryAfter is how long to wait before another attempt; 0 for the wait that
 	// grows with each failure.
 	RetryAfter time.Duration
+	// Progress is how far it came, if that was not known yet; nil else.
+	Progress *Progress
 }
 
 // Attempt names one try of a task.

@@ -71,7 +71,7 @@ func (m *TaskManifest) Events(ctx context.Context, after EventCursor, limit int)
 		if err := entries.Close(); err != nil {
 			return err
 		}
-		if err := attachTasks(c, events); err != nil {
+		if err := m.attachTasks(c, events); err != nil {
 			return err
 		}
 		return attachNodes(c, events)
@@ -174,7 +174,7 @@ func parseChange(ch []any) (e controlplane.Event) {
 	return e
 }
 
-func attachTasks(c Conn, events []controlplane.Event) error {
+func (m *TaskManifest) attachTasks(c Conn, events []controlplane.Event) error {
 	seqs := make([]int64, 0, len(events))
 	for i := range events {
 		if events[i].OfTask() {
@@ -184,7 +184,7 @@ func attachTasks(c Conn, events []controlplane.Event) error {
 	if len(seqs) == 0 {
 		return nil
 	}
-	tasks, err := collect(c, scanTask, sqlEventTasks, jsonValue(seqs))
+	tasks, err := m.readTasks(c, sqlEventTasks, jsonValue(seqs))
 	if err != nil {
 		return err
 	}

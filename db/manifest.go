@@ -12,6 +12,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/raft-control-plane/control-plane/migrations"
@@ -33,6 +34,8 @@ type TaskManifest struct {
 	classes classes
 	match   string // see Eligibility
 	schema  int    // version that the state has; what a later one adds is not written yet
+
+	keepsProgress atomic.Bool // see KeepsProgress
 
 	mu    sync.Mutex
 	ready chan struct{} // closed while this member leads and takes writes
@@ -125,7 +128,8 @@ func (m *TaskManifest) lead(ctx context.Context, term Term) error {
 func (m *TaskManifest) load(ctx context.Context) error {
 	return m.readNow(ctx, func(c Conn) error {
 		err := each(c, sqlTaskMaxSeq, func(r Cursor) { m.nextSeq = r.Int(0) + 1 })
-		return errors.Join(err, m.classes.load(c), m.loadViews(c))
+		_, err2 := m.seeProgress(c)
+		return errors.Join(err, err2, m.classes.load(c), m.loadViews(c))
 	})
 }
 

@@ -35,14 +35,11 @@ func DeliverOp(h Held, nowMs int64) *Op {
 	}
 }
 
-// EndOp ends a task with what its node reported.
-func EndOp(h Held, status controlplane.TaskStatus, res *controlplane.Result, nowMs int64) *Op {
-	failed, reason := Int(0), ""
+// EndOp ends a task with what its node reported; reason is for the event.
+func EndOp(h Held, status controlplane.TaskStatus, res *controlplane.Result, reason string, nowMs int64) *Op {
+	failed := Int(0)
 	if status == controlplane.TaskFailed {
 		failed = Int(1)
-		if res.Permanent {
-			reason = "permanent"
-		}
 	}
 	op := &Op{Journal: event(nil, kindOf(status), h.Seq, h.Attempt, h.NodeID, reason)}
 	op.Steps = append(op.Steps, Step{SQL: sqlTaskEnd, Args: []Value{

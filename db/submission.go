@@ -96,6 +96,9 @@ func (s *Submission) op(nowMs int64) *Op {
 		OptInt(optMs(t.RetryTime)), OptInt(optMs(t.EarliestStart)), OptInt(t.QueueTimeout.Milliseconds()), deadline,
 		OptStr(s.policy), OptStr(t.ConcurrencyKey), OptInt(int64(t.MaxConcurrency)),
 	}}, s.inputStep())
+	if t.NoProgressTimeout > 0 {
+		op.Steps = append(op.Steps, Step{SQL: sqlTaskNoProgressTimeout, Args: []Value{Int(t.Seq), Int(t.NoProgressTimeout.Milliseconds())}})
+	}
 	if !s.class.stored {
 		op.Steps = append(op.Steps, s.classKey.insert(t.ClassID))
 	}

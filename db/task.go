@@ -48,7 +48,7 @@ func (m *TaskManifest) AddTasks(ctx context.Context, tasks []*controlplane.Task)
 		subs[i] = newSubmission(stored)
 		size += weight(stored)
 	}
-	if why := m.refusesWork(); why != nil {
+	if why := cmp.Or(m.refusesWork(), m.refusesTimeouts(ctx, subs)); why != nil {
 		return m.repeats(ctx, tasks, subs, why)
 	}
 	err := m.doInto(ctx, newWorkShare, len(subs), size, func(g *Group) {
@@ -100,10 +100,10 @@ func (m *TaskManifest) repeats(ctx context.Context, tasks []*controlplane.Task, 
 // there is none.
 func (m *TaskManifest) submitted(ctx context.Context, t *controlplane.Task) (stored *controlplane.Task, err error) {
 	err = m.readNow(ctx, func(c Conn) (err error) {
-		if stored, err = one(c, sqlTaskGet, t.ID); err != nil || stored != nil || t.RequestID == "" {
+		if stored, err = m.one(c, sqlTaskGet, t.ID); err != nil || stored != nil || t.RequestID == "" {
 			return err
 		}
-		stored, err = one(c, sqlTaskGetByRequest, t.RequestID)
+		stored, err = m.one(c, sqlTaskGetByRequest, t.RequestID)
 		return err
 	})
 	return stored, err
@@ -134,7 +134,7 @@ func (m *TaskManifest) repeated(ctx context.Context, given, t *controlplane.Task
 // span each time.
 func sameSubmission(a, b *controlplane.Task) bool {
 	return a.ID == b.ID && a.RequestID == b.RequestID && a.Name == b.Name && a.Queue == b.Queue && a.Priority == b.Priority &&
-		maps.Equal(a.Labels, b.Labels) && ClassOf(a).key() == ClassOf(b).key() && a.Timeout == b.Timeout &&
+		maps.Equal(a.Labels, b.Labels) && ClassOf(a).key() == ClassOf(b).key() && a.Timeout == b.Timeout && a.NoProgressTimeout == b.NoProgressTimeout &&
 		a.MaxAttempts == b.MaxAttempts && a.MaxLostAttempts == b.MaxLostAttempts && sameWork(a, b) && sameCourse(a, b)
 }
 
@@ -169,9 +169,10 @@ func normalize(t *controlplane.Task) (*controlplane.Task, error) {
 	s := &controlplane.Task{
 		ID: t.ID, RequestID: t.RequestID, Name: t.Name, Queue: t.Queue, Priority: t.Priority, Labels: t.Labels,
 		Exec: t.Exec, Function: t.Function, Resources: t.Resources,
-		Constraints: t.Constraints.Sorted(),
-		Timeout:     wholeMs(t.Timeout), // as it is stored
-		MaxAttempts: t.MaxAttempts, MaxLostAttempts: t.MaxLostAttempts, Status: controlplane.TaskPending,
+		Constraints:       t.Constraints.Sorted(),
+		Timeout:           wholeMs(t.Timeout), // as it is stored
+		NoProgressTimeout: wholeMs(t.NoProgressTimeout),
+		MaxAttempts:       t.MaxAttempts, MaxLostAttempts: t.MaxLostAttempts, Status: controlplane.TaskPending,
 		StartDelay: wholeMs(t.StartDelay), QueueTimeout: wholeMs(t.QueueTimeout), Retry: normalizeRetry(t.Retry),
 		ConcurrencyKey: t.ConcurrencyKey, MaxConcurrency: t.MaxConcurrency, Trace: t.Trace,
 	}
@@ -209,7 +210,7 @@ func wholeMs(d time.Duration) time.Duration {
 // none.
 func (m *TaskManifest) GetTask(ctx context.Context, id string, opts ...ReadOptions) (t *controlplane.Task, err error) {
 	err = m.read(ctx, opts, func(c Conn) (err error) {
-		t, err = one(c, sqlTaskGet, id)
+		t, err = m.one(c, sqlTaskGet, id)
 		return err
 	})
 	if err == nil && t == nil {
@@ -223,8 +224,8 @@ func taskNotFound(id string) error {
 		Message: "there is no task " + id + ": check the id, or list the tasks"}
 }
 
-func one(c Conn, sql, key string) (*controlplane.Task, error) {
-	all, err := collect(c, scanTask, sql, Str(key))
+func (m *TaskManifest) one(c Conn, sql, key string) (*controlplane.Task, error) {
+	all, err := m.readTasks(c, sql, Str(key))
 	if err != nil || len(all) == 0 {
 		return nil, err
 	}
@@ -246,7 +247,7 @@ func (m *TaskManifest) ListTasks(ctx context.Context, f controlplane.TaskFilter,
 		}
 	}
 	err = m.read(ctx, opts, func(c Conn) (err error) {
-		tasks, err = collect(c, scanTask, sql, statuses, OptStr(f.Queue), OptStr(f.NodeID), OptStr(f.Name), jsonMap(f.Labels), Int(beforeSeq), Int(int64(limit)))
+		tasks, err = m.readTasks(c, sql, statuses, OptStr(f.Queue), OptStr(f.NodeID), OptStr(f.Name), jsonMap(f.Labels), Int(beforeSeq), Int(int64(limit)))
 		return err
 	})
 	return tasks, err
@@ -274,7 +275,7 @@ func (m *TaskManifest) TasksAhead(ctx context.Context, t *controlplane.Task) (ah
 // order, from this member's state.
 func (m *TaskManifest) TasksForWork(ctx context.Context, seqs []int64) (tasks []*controlplane.Task, err error) {
 	err = m.readNow(ctx, func(c Conn) (err error) {
-		tasks, err = collect(c, scanTask, sqlTaskGetForWork, jsonValue(seqs))
+		tasks, err = m.readTasks(c, sqlTaskGetForWork, seqArray(seqs))
 		return err
 	})
 	return tasks, err

@@ -79,6 +79,11 @@ var forbidden = map[string]string{
 	"a concurrency key over its limit": `SELECT concurrency_key, count(*), max(max_concurrency) FROM tasks
 		WHERE status IN ('ASSIGNED', 'RUNNING') AND concurrency_key IS NOT NULL GROUP BY concurrency_key HAVING count(*) > max(max_concurrency)`,
 	"a deadline of what has started": `SELECT id, status FROM tasks WHERE queue_deadline_ms IS NOT NULL AND (status = 'RUNNING' OR queue_timeout_ms IS NULL)`,
+	"progress of what never ran": `SELECT g.seq, g.attempt FROM attempt_progress g LEFT JOIN attempts a ON a.task_seq = g.seq AND a.attempt = g.attempt
+		WHERE a.start_time_ms IS NULL OR g.time_ms < a.start_time_ms OR g.time_ms > a.end_time_ms`,
+	"stopped for want of progress, and had no such timeout": `SELECT t.id, a.attempt FROM attempts a JOIN tasks t ON t.seq = a.task_seq
+		WHERE a.error LIKE 'NO_PROGRESS%' AND (t.no_progress_timeout_ms IS NULL OR a.status <> 'FAILED'
+		  OR a.end_time_ms - a.start_time_ms < t.no_progress_timeout_ms)`,
 	"a task on a node that is not heard": `SELECT t.id, n.id, n.status FROM tasks t LEFT JOIN nodes n ON n.id = t.node_id
 		WHERE t.status IN ('ASSIGNED', 'RUNNING') AND n.status IS NOT 'HEALTHY'`,
 }

@@ -69,11 +69,15 @@ func (st *state) compare(g *db.Group, n *node, held []controlplane.Attempt, age 
 		if _, has := known[a.key()]; has {
 			a.redeliver = false
 		} else if now.Sub(a.since) >= age && !n.isGiving(a) {
-			if !a.stopping.IsZero() && now.Sub(a.stopping) >= redeliverAfter {
+			switch {
+			case a.isStuck() && !a.CancelRequested && now.Sub(a.course.stuck) >= redeliverAfter:
+				st.giveUp(g, a)
+				continue
+			case !a.stopping.IsZero() && now.Sub(a.stopping) >= redeliverAfter:
 				st.handBack(g, a)
 				continue
 			}
-			a.redeliver = a.stopping.IsZero()
+			a.redeliver = a.stopping.IsZero() && !a.isStuck()
 		}
 		a.note()
 	}
@@ -121,6 +125,8 @@ func (a *attempt) stopReason() string {
 	switch {
 	case a.CancelRequested:
 		return controlplane.StopCancelled
+	case a.isStuck():
+		return controlplane.StopNoProgress
 	case !a.stopping.IsZero():
 		return controlplane.StopDrained
 	}

@@ -169,7 +169,7 @@ func (st *state) empty(g *db.Group, n *node) {
 		switch {
 		case a.Status == controlplane.TaskAssigned:
 			st.handBack(g, a)
-		case a.CancelRequested, !must:
+		case a.CancelRequested, a.isStuck(), !must:
 		case a.stopping.IsZero():
 			a.stopping = st.now()
 			a.note()
@@ -194,7 +194,7 @@ func (st *state) isEmptying(n *node) bool {
 		return false
 	}
 	for _, a := range n.attempts {
-		if !a.CancelRequested && (a.stopping.IsZero() || st.now().Sub(a.stopping) > handBackTime) {
+		if !a.CancelRequested && !a.isStuck() && (a.stopping.IsZero() || st.now().Sub(a.stopping) > handBackTime) {
 			return true
 		}
 	}

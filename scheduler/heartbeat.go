@@ -46,7 +46,9 @@ func (b *beat) await(ctx context.Context) (controlplane.Work, error) {
 }
 
 // Weight implements db.Item.
-func (b *beat) Weight() (ops, bytes int) { return 4, 512 + 64*len(b.Held) }
+func (b *beat) Weight() (ops, bytes int) {
+	return 4 + len(b.Progress), 512 + 64*len(b.Held) + progressBytes*len(b.Progress)
+}
 
 // Patience implements db.Patient: renewals share entries. One that registers a node does
 // not wait.
@@ -80,6 +82,7 @@ func (b *beat) Prepare(g *db.Group) {
 	st.terminate(g, n, b.TerminatingTime)
 	st.notePolling(g, n)
 	st.compare(g, n, b.Held, redeliverAfter)
+	st.follow(g, n, b.Held, b.Progress)
 	if len(n.news) > 0 && len(n.waiting) > 0 {
 		st.owing[n] = struct{}{}
 	}

@@ -57,6 +57,7 @@ type attempt struct {
 	stopSent time.Time
 	// stopping is since when the node is to hand it back.
 	stopping time.Time
+	course   course
 }
 
 // addNode takes in a node. Its lease counts from now.
@@ -97,7 +98,7 @@ func (n *node) inherit(o *node) {
 	}
 	for id, a := range n.attempts {
 		if b := o.attempts[id]; b != nil && b.Attempt == a.Attempt && b.Status == a.Status {
-			a.since, a.redeliver, a.stopSent, a.stopping = b.since, b.redeliver, b.stopSent, b.stopping
+			a.since, a.redeliver, a.stopSent, a.stopping, a.course = b.since, b.redeliver, b.stopSent, b.stopping, b.course
 			a.note()
 		}
 	}
@@ -163,7 +164,7 @@ func (st *state) release(a *attempt) {
 
 // note keeps the node's news up to date.
 func (a *attempt) note() {
-	if a.Status == controlplane.TaskAssigned || a.redeliver || a.CancelRequested || !a.stopping.IsZero() {
+	if a.Status == controlplane.TaskAssigned || a.redeliver || a.CancelRequested || !a.stopping.IsZero() || a.isStuck() {
 		a.node.news[a] = struct{}{}
 	} else {
 		delete(a.node.news, a)

@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -23,10 +24,11 @@ func (c *command) restart() func() string {
 	return c.node()
 }
 
-// heartbeat renews a lease: heartbeat n1 held=t1/1 used_cpu=10 terminating=2m.
+// heartbeat renews a lease: heartbeat n1 held=t1/1 used_cpu=10 terminating=2m
+// progress=t1/1:5/50:saving.
 func (c *command) heartbeat() func() string {
 	w := c.worker()
-	hb := controlplane.Heartbeat{NodeID: w.id, SessionID: c.as(w), Held: c.held()}
+	hb := controlplane.Heartbeat{NodeID: w.id, SessionID: c.as(w), Held: c.held(), Progress: c.progress()}
 	if d := c.durationOf("terminating"); d > 0 {
 		c.s.s.mu.Lock()
 		hb.TerminatingTime = time.UnixMilli(c.s.s.st.wallMs()).Add(d)
@@ -93,7 +95,7 @@ func (c *command) poll() func() string {
 
 func (c *command) pollRequest(w *worker) controlplane.Poll {
 	_, complete := c.opts["held"]
-	req := controlplane.Poll{NodeID: w.id, SessionID: c.as(w), MaxTasks: c.int("max", 1), Held: c.held(), HeldComplete: complete}
+	req := controlplane.Poll{NodeID: w.id, SessionID: c.as(w), MaxTasks: c.int("max", 1), Held: c.held(), Progress: c.progress(), HeldComplete: complete}
 	if c.opts["as"] != "" {
 		req.Wait = controlplane.MaxPollWait
 	}
@@ -201,6 +203,9 @@ func (c *command) report() func() string {
 			res.ExitCode = &code
 		}
 		res.Permanent = c.opts["permanent"] != ""
+		if p, ok := c.progress()[a]; ok {
+			res.Progress = &p
+		}
 		if c.opts["after"] != "" {
 			after, err := time.ParseDuration(c.opts["after"])
 			c.must(err)
@@ -246,9 +251,24 @@ func outcomeText(outcomes []controlplane.ReportOutcome, err error) (out string) 
 	return out
 }
 
+// progress reads how far attempts have come: t1/1:5/50:saving,t2/1:7/0.
+func (c *command) progress() map[controlplane.Attempt]controlplane.Progress {
+	all := map[controlplane.Attempt]controlplane.Progress{}
+	for _, text := range c.list("progress") {
+		at, rest, _ := strings.Cut(text, ":")
+		numbers, message, _ := strings.Cut(rest, ":")
+		p := controlplane.Progress{Message: message}
+		if _, err := fmt.Sscanf(numbers, "%d/%d", &p.Done, &p.Total); err != nil {
+			c.fatalf("%q is no progress", text)
+		}
+		all[c.attempt(at)] = p
+	}
+	return all
+}
+
 // submit stores tasks of the same kind in one call:
 // submit t1 t2 queue=q priority=5 cpu=100 mem=10 gpus=1 function=f max_attempts=3 max_lost=2
-// delay=1m queue_timeout=10s key=k max_concurrency=2
+// delay=1m queue_timeout=10s no_progress=10s key=k max_concurrency=2
 // initial=1s max_backoff=1m multiplier=3 jitter=0 retry_codes=1,2, with the constraints of constraints.
 func (c *command) submit() func() string {
 	var tasks []*controlplane.Task
@@ -260,6 +280,7 @@ func (c *command) submit() func() string {
 		t.Constraints = c.constraints()
 		t.MaxAttempts, t.MaxLostAttempts = int32(c.int("max_attempts", 0)), int32(c.int("max_lost", 0))
 		t.ConcurrencyKey, t.MaxConcurrency = c.opts["key"], int32(c.int("max_concurrency", 0))
+		t.NoProgressTimeout = c.durationOf("no_progress")
 		t.StartDelay, t.QueueTimeout, t.Retry = c.durationOf("delay"), c.durationOf("queue_timeout"), c.retryPolicy()
 		if f := c.opts["function"]; f != "" {
 			t.Exec, t.Function = nil, &controlplane.Function{Name: f, Payload: []byte(`{"x":1}`)}

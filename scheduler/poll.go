@@ -234,7 +234,9 @@ func (n *node) poll() *poll {
 func (p *poll) takes() bool { return len(p.given) < p.req.MaxTasks && !p.gone && !p.refused }
 
 // Weight implements db.Item.
-func (p *poll) Weight() (ops, bytes int) { return 2, 256 }
+func (p *poll) Weight() (ops, bytes int) {
+	return 2 + len(p.req.Progress), 256 + progressBytes*len(p.req.Progress)
+}
 
 // Prepare implements db.Item: it renews the lease, hands out what is assigned or
 // was lost on the way, and lets the poll wait for more.
@@ -255,6 +257,7 @@ func (p *poll) Prepare(g *db.Group) {
 	st.notePolling(g, n)
 	if p.req.HeldComplete {
 		st.compare(g, n, p.req.Held, 0)
+		st.follow(g, n, p.req.Held, p.req.Progress)
 		p.stop = notYours(n, p.req.Held)
 	}
 	p.stop = append(p.stop, st.stops(n, stopAgainAfter)...)

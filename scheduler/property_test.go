@@ -198,6 +198,9 @@ func (r *random) submit() string {
 	if r.chance(10) {
 		line += r.pick(" initial=1s multiplier=3", " max_backoff=2s", " retry_codes=1", " jitter=0")
 	}
+	if r.chance(15) {
+		line += r.pick(" no_progress=3s", " no_progress=8s")
+	}
 	if r.chance(3) {
 		line += fmt.Sprintf(" request=r%d", r.IntN(5))
 	}
@@ -232,7 +235,11 @@ func (r *random) as() string {
 func (r *random) beat(node string) string {
 	line := node
 	if r.chance(80) {
-		line += " " + r.held(node)
+		held := r.held(node)
+		line += " " + held
+		if at, _, _ := strings.Cut(strings.TrimPrefix(held, "held="), ","); at != "none" && r.chance(50) {
+			line += fmt.Sprintf(" progress=%s:%d/5", at, r.IntN(3))
+		}
 	}
 	if r.chance(50) {
 		line += fmt.Sprintf(" used_cpu=%d used_mem=%d", 100*r.IntN(3), r.IntN(3))

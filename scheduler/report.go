@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -86,9 +87,13 @@ func (r *report) await(ctx context.Context) ([]controlplane.ReportOutcome, error
 // Weight implements db.Item.
 func (r *report) Weight() (ops, bytes int) {
 	for i := range r.results {
+		if r.results[i].Progress != nil {
+			ops++
+			bytes += progressBytes
+		}
 		bytes += 128 + len(r.results[i].Result) + len(r.results[i].LogTail) + len(r.results[i].Error)
 	}
-	return len(r.results) + 1, bytes
+	return ops + len(r.results) + 1, bytes
 }
 
 // Prepare implements db.Item.
@@ -119,6 +124,9 @@ func (st *state) report(g *db.Group, r *report, i int) {
 	if a == nil || a.node.id != r.nodeID || a.node.session != r.session || a.Attempt != res.Attempt || a.Status != controlplane.TaskRunning {
 		return
 	}
+	if res.Progress != nil {
+		st.advance(g, a, *res.Progress)
+	}
 	st.release(a)
 	op, status := st.ending(g, a, res)
 	g.Add(op, st.checked("report", func(held bool) {
@@ -134,6 +142,13 @@ func (st *state) ending(g *db.Group, a *attempt, res *controlplane.Result) (*db.
 	if a.CancelRequested && status != controlplane.TaskCompleted {
 		status = controlplane.TaskCancelled
 	}
+	reason := ""
+	switch {
+	case a.isStuck() && !a.CancelRequested && status != controlplane.TaskCompleted:
+		status, reason, res = controlplane.TaskFailed, "no_progress", a.noProgress(res)
+	case status == controlplane.TaskFailed && res.Permanent:
+		reason = "permanent"
+	}
 	switch {
 	case status == controlplane.TaskPending:
 		a.node.polled = time.Time{} // it is about to stop: nothing more, unless it polls again
@@ -145,10 +160,10 @@ func (st *state) ending(g *db.Group, a *attempt, res *controlplane.Result) (*db.
 			wait = st.s.policy(a.RetryPolicy).backoff(a.FailedAttempts, st.s.opts.Jitter())
 		}
 		st.retries.add(retry{seq: a.Seq, stream: a.Stream, due: st.now().Add(wait)})
-		return db.RequeueOp(a.Held, db.Requeue{Attempt: db.AttemptFailed, Reason: "retry", Result: *res,
+		return db.RequeueOp(a.Held, db.Requeue{Attempt: db.AttemptFailed, Reason: cmp.Or(reason, "retry"), Result: *res,
 			RetryMs: g.Now + wait.Milliseconds()}, g.Now), controlplane.TaskPending
 	}
-	return db.EndOp(a.Held, status, res, g.Now), status
+	return db.EndOp(a.Held, status, res, reason, g.Now), status
 }
 
 // late answers a result that is not for a present attempt: as the first time if

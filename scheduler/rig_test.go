@@ -13,6 +13,7 @@ import (
 	"github.com/raft-control-plane/control-plane"
 	"github.com/raft-control-plane/control-plane/db"
 	"github.com/raft-control-plane/control-plane/db/raftdb"
+	"github.com/raft-control-plane/control-plane/migrations"
 )
 
 // testTimeout bounds what a test waits for; nothing should come near it.
@@ -31,8 +32,10 @@ type rig struct {
 	plan   *observer
 	hooks  hooks
 	wrap   func(db.Engine) db.Engine // nil: as it is
-	stop   context.CancelFunc
-	ran    chan error
+	// migrations are those that this release knows; nil for all.
+	migrations []migrations.Migration
+	stop       context.CancelFunc
+	ran        chan error
 
 	mu    sync.Mutex
 	clock time.Time
@@ -98,6 +101,7 @@ func (r *rig) lead() {
 	}
 	r.tasks = db.NewTaskManifest(engine)
 	r.tasks.SetLogger(r.cfg.Logger)
+	r.tasks.SetMigrations(r.migrations)
 	r.tasks.SetClock(r.now)
 	r.s = NewWithOptions(r.tasks, r.cfg.Logger, r.opts)
 	r.plan = &observer{Scheduler: r.s, hooks: r.hooks, led: make(chan struct{}, 100), next: make(chan struct{})}

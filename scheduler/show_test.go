@@ -82,6 +82,12 @@ func taskText(t *controlplane.Task) string {
 			out += fmt.Sprintf(" %s=%d", n.name, n.count)
 		}
 	}
+	if p := t.Progress; p != nil {
+		out += fmt.Sprintf(" progress=%d/%d", p.Done, p.Total)
+		if p.Message != "" {
+			out += ":" + p.Message
+		}
+	}
 	if t.CancelRequested {
 		out += " cancelling"
 	}
@@ -185,6 +191,7 @@ func (c *command) polling() func() string {
 // attempts lists the attempts of a task.
 func (c *command) attempts() func() string {
 	rows := c.s.rows(`SELECT attempt || ' ' || node_id || ' ' || status || coalesce(' exit=' || exit_code, '') || coalesce(' error="' || error || '"', '')
+		|| coalesce(' ' || progress_percent || '%', '') || coalesce(' after ' || ((progress_time_ms - start_time_ms) / 1000) || 's', '')
 		FROM attempts WHERE task_id = ?1 ORDER BY attempt`, db.Str(c.word(0)))
 	return func() string { return strings.Join(append(rows, ""), "\n") }
 }

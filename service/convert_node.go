@@ -20,7 +20,7 @@ var memberRoleToProto = map[controlplane.MemberRole]v1.MemberRole{
 }
 
 func heartbeatFromProto(r *v1.HeartbeatRequest) controlplane.Heartbeat {
-	hb := controlplane.Heartbeat{NodeID: r.GetNodeId(), SessionID: r.GetSessionId(), Held: heldFromProto(r.GetHeld())}
+	hb := controlplane.Heartbeat{NodeID: r.GetNodeId(), SessionID: r.GetSessionId(), Held: heldFromProto(r.GetHeld()), Progress: progressOfHeld(r.GetHeld())}
 	if t := r.GetTerminatingTime(); t != nil {
 		hb.TerminatingTime = t.AsTime()
 	}
@@ -39,6 +39,34 @@ func heldFromProto(held []*v1.HeldAttempt) []controlplane.Attempt {
 		out[i] = controlplane.Attempt{TaskID: h.GetTaskId(), Attempt: h.GetAttempt()}
 	}
 	return out
+}
+
+// progressOfHeld is how far the attempts have come of which that is said.
+func progressOfHeld(held []*v1.HeldAttempt) map[controlplane.Attempt]controlplane.Progress {
+	var out map[controlplane.Attempt]controlplane.Progress
+	for _, h := range held {
+		if p := progressFromProto(h.GetProgress()); p != nil {
+			if out == nil {
+				out = map[controlplane.Attempt]controlplane.Progress{}
+			}
+			out[controlplane.Attempt{TaskID: h.GetTaskId(), Attempt: h.GetAttempt()}] = *p
+		}
+	}
+	return out
+}
+
+func progressFromProto(p *v1.Progress) *controlplane.Progress {
+	if p == nil {
+		return nil
+	}
+	return &controlplane.Progress{Done: p.GetDone(), Total: p.GetTotal(), Message: p.GetMessage()}
+}
+
+func progressToProto(p *controlplane.Progress) *v1.Progress {
+	if p == nil {
+		return nil
+	}
+	return &v1.Progress{Done: p.Done, Total: p.Total, Message: p.Message}
 }
 
 func nodeSpecFromProto(s *v1.NodeSpec) *controlplane.NodeSpec {
@@ -91,6 +119,6 @@ func resultFromProto(r *v1.TaskResult) controlplane.Result {
 	return controlplane.Result{
 		TaskID: r.GetTaskId(), Attempt: r.GetAttempt(), Status: taskStatusFromProto[r.GetStatus()],
 		Result: r.GetResult(), Error: r.GetError(), ExitCode: r.ExitCode, LogTail: r.GetLogTail(),
-		Permanent: r.GetPermanent(), RetryAfter: r.GetRetryAfter().AsDuration(),
+		Permanent: r.GetPermanent(), RetryAfter: r.GetRetryAfter().AsDuration(), Progress: progressFromProto(r.GetProgress()),
 	}
 }

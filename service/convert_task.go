@@ -46,7 +46,8 @@ func taskFromProto(t *v1.Task, requestID string) *controlplane.Task {
 	out := &controlplane.Task{
 		ID: t.GetId(), RequestID: requestID, Name: t.GetName(), Queue: t.GetQueue(), Priority: t.GetPriority(), Labels: t.GetLabels(),
 		Resources: resourcesFromProto(t.GetResources()), Constraints: constraintsFromProto(t.GetConstraints()), Timeout: t.GetTimeout().AsDuration(),
-		MaxAttempts: t.GetMaxAttempts(), MaxLostAttempts: t.GetMaxLostAttempts(),
+		NoProgressTimeout: t.GetNoProgressTimeout().AsDuration(),
+		MaxAttempts:       t.GetMaxAttempts(), MaxLostAttempts: t.GetMaxLostAttempts(),
 		StartDelay: t.GetStartDelay().AsDuration(), QueueTimeout: t.GetQueueTimeout().AsDuration(), Retry: retryFromProto(t.GetRetryPolicy()),
 		ConcurrencyKey: t.GetConcurrencyKey(), MaxConcurrency: t.GetMaxConcurrency(),
 	}
@@ -70,6 +71,7 @@ func taskToProto(t *controlplane.Task) *v1.Task {
 	out := &v1.Task{
 		Id: t.ID, Name: t.Name, Queue: t.Queue, Priority: t.Priority, Labels: t.Labels,
 		Resources: resourcesToProto(t.Resources), Constraints: constraintsToProto(t.Constraints), Timeout: durationToProto(t.Timeout),
+		NoProgressTimeout: durationToProto(t.NoProgressTimeout), Progress: progressToProto(t.Progress), ProgressTime: timeToProto(t.ProgressTime),
 		MaxAttempts: t.MaxAttempts, MaxLostAttempts: t.MaxLostAttempts,
 		EarliestStartTime: timeToProto(t.EarliestStart), QueueTimeout: durationToProto(t.QueueTimeout), RetryPolicy: retryToProto(t.Retry),
 		ConcurrencyKey: t.ConcurrencyKey, MaxConcurrency: t.MaxConcurrency, Traceparent: t.Trace.Parent, Tracestate: t.Trace.State,

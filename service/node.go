@@ -46,7 +46,7 @@ func (s *server) PollTask(ctx context.Context, req *connect.Request[v1.PollTaskR
 		here: func(ctx context.Context) (*v1.PollTaskResponse, error) {
 			work, err := s.Scheduler.Poll(ctx, controlplane.Poll{
 				NodeID: req.Msg.GetNodeId(), SessionID: req.Msg.GetSessionId(), MaxTasks: max(int(req.Msg.GetMaxTasks()), 1), Wait: left(),
-				Held: heldFromProto(req.Msg.GetHeld()), HeldComplete: req.Msg.GetHeldComplete()})
+				Held: heldFromProto(req.Msg.GetHeld()), Progress: progressOfHeld(req.Msg.GetHeld()), HeldComplete: req.Msg.GetHeldComplete()})
 			if err != nil {
 				return nil, err
 			}
@@ -79,7 +79,7 @@ func (s *server) ReportTaskResult(ctx context.Context, req *connect.Request[v1.R
 			outcomes, err := s.Scheduler.Report(ctx, m.GetNodeId(), m.GetSessionId(), []controlplane.Result{{
 				TaskID: m.GetTaskId(), Attempt: m.GetAttempt(), Status: taskStatusFromProto[m.GetStatus()],
 				Result: m.GetResult(), Error: m.GetError(), ExitCode: m.ExitCode, LogTail: m.GetLogTail(),
-				Permanent: m.GetPermanent(), RetryAfter: m.GetRetryAfter().AsDuration()}})
+				Permanent: m.GetPermanent(), RetryAfter: m.GetRetryAfter().AsDuration(), Progress: progressFromProto(m.GetProgress())}})
 			if err != nil {
 				return nil, err
 			}

@@ -31,39 +31,49 @@ var defaultWatchTimes = watchTimes{heartbeat: 5 * time.Second, slow: 10 * time.S
 func (s *server) WatchTasks(ctx context.Context, req *connect.Request[v1.WatchTasksRequest], stream *connect.ServerStream[v1.WatchTasksResponse]) error {
 	filter := newEventFilter(req.Msg)
 	filter.tasksOnly = true
-	return s.watch(ctx, req.Msg.GetCursor(), filter, func(cursor string, e *controlplane.Event) error {
+	w := &watch{s: s, filter: filter, send: func(cursor string, e *controlplane.Event) error {
 		msg := &v1.WatchTasksResponse{Cursor: cursor}
 		if e != nil {
 			msg.Event = taskEventToProto(e)
 		}
 		return stream.Send(msg)
-	})
+	}}
+	if req.Msg.GetProgress() {
+		if len(req.Msg.GetTaskIds()) == 0 {
+			return controlplane.FieldErrorf("progress", "is true without task_ids: name the tasks, at most 100")
+		}
+		w.progress = &progressWatch{ids: req.Msg.GetTaskIds(), sent: map[string]db.TaskProgress{}, send: func(cursor string, p *v1.TaskProgress) error {
+			return stream.Send(&v1.WatchTasksResponse{Cursor: cursor, Progress: p})
+		}}
+	}
+	return w.watch(ctx, req.Msg.GetCursor())
 }
 
 // WatchEvents implements EventService.
 func (s *server) WatchEvents(ctx context.Context, req *connect.Request[v1.WatchEventsRequest], stream *connect.ServerStream[v1.WatchEventsResponse]) error {
 	filter := newEventFilter(req.Msg)
 	filter.setTypes(req.Msg.GetTypes())
-	return s.watch(ctx, req.Msg.GetCursor(), filter, func(cursor string, e *controlplane.Event) error {
+	w := &watch{s: s, filter: filter, send: func(cursor string, e *controlplane.Event) error {
 		msg := &v1.WatchEventsResponse{Cursor: cursor}
 		if e != nil {
 			msg.Event = eventToProto(e, cursor)
 		}
 		return stream.Send(msg)
-	})
+	}}
+	return w.watch(ctx, req.Msg.GetCursor())
 }
 
 // watch sends changes until ctx ends. It reads this member's own state, in which
 // all changes stand in the order of the log, and waits for the next entry when it
 // has sent them all: what is not sent yet is kept nowhere else.
-func (s *server) watch(ctx context.Context, cursor string, filter eventFilter, send func(string, *controlplane.Event) error) error {
+func (w *watch) watch(ctx context.Context, cursor string) error {
 	ctx, cancel := untilClosing(ctx)
 	defer cancel()
-	from, err := s.eventStart(ctx, cursor, db.ReadOptions{})
+	from, err := w.s.eventStart(ctx, cursor, db.ReadOptions{})
 	if err != nil {
 		return err
 	}
-	w := &watch{s: s, send: send, filter: filter, cursor: from}
+	w.cursor = from
 	defer w.release(ctx)
 	err = w.run(ctx)
 	if isClosing(ctx) {
@@ -80,6 +90,7 @@ type watch struct {
 	s        *server
 	send     func(cursor string, e *controlplane.Event) error
 	filter   eventFilter
+	progress *progressWatch // nil if it is not asked for
 	cursor   db.EventCursor
 	sent     time.Time // when something was last sent
 	deadline time.Time // of writing to the connection
@@ -102,6 +113,9 @@ func (w *watch) run(ctx context.Context) error {
 		}
 		if len(events) > 0 {
 			continue
+		}
+		if err := w.sendProgress(ctx); err != nil {
+			return err
 		}
 		w.cursor = after(w.cursor, applied)
 		if err := w.await(ctx, applied+1); err != nil {
@@ -135,7 +149,11 @@ func (w *watch) sendAll(ctx context.Context, events []controlplane.Event) error 
 // await waits until this member has applied an index, with signs of life.
 func (w *watch) await(ctx context.Context, index uint64) error {
 	for {
-		step, cancel := context.WithDeadline(ctx, w.sent.Add(w.s.watchTimes.heartbeat))
+		until := w.sent.Add(w.s.watchTimes.heartbeat)
+		if p := w.progress; p != nil && p.pending && p.due.Before(until) {
+			until = p.due
+		}
+		step, cancel := context.WithDeadline(ctx, until)
 		err := w.s.engine.AwaitApplied(step, index)
 		timeout := step.Err() != nil
 		cancel()
@@ -145,7 +163,7 @@ func (w *watch) await(ctx context.Context, index uint64) error {
 		if err != nil && !timeout {
 			return err
 		}
-		if failed := w.beat(ctx); failed != nil || err == nil {
+		if failed := w.beat(ctx); failed != nil || err == nil || w.progress.isDue() {
 			return failed
 		}
 	}
@@ -162,9 +180,13 @@ func (w *watch) beat(ctx context.Context) error {
 // message sends one message. The connection's own buffers are all that stands
 // between this and the reader, so a reader that is behind holds the call up.
 func (w *watch) message(ctx context.Context, e *controlplane.Event) error {
+	return w.deliver(ctx, func(cursor string) error { return w.send(cursor, e) })
+}
+
+func (w *watch) deliver(ctx context.Context, send func(cursor string) error) error {
 	begun := time.Now()
 	w.extend(ctx, begun)
-	if err := w.send(w.s.cursorText(w.cursor), e); err != nil {
+	if err := send(w.s.cursorText(w.cursor)); err != nil {
 		return err
 	}
 	w.sent = time.Now()

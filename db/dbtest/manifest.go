@@ -135,7 +135,7 @@ func requeue(t *testing.T, m *db.TaskManifest, h db.Held, r db.Requeue) db.OpRes
 
 func end(t *testing.T, m *db.TaskManifest, h db.Held, status controlplane.TaskStatus, res controlplane.Result) db.OpResult {
 	t.Helper()
-	return do(t, m, func(now int64) *db.Op { return db.EndOp(h, status, &res, now) })
+	return do(t, m, func(now int64) *db.Op { return db.EndOp(h, status, &res, "", now) })
 }
 
 func wantChanged(t *testing.T, what string, r db.OpResult, changed int64) {

@@ -92,7 +92,7 @@ func testTaskRetention(t *testing.T, m *db.TaskManifest) {
 func testPrunedWhole(t *testing.T, m *db.TaskManifest) {
 	pruneAll(t, m)
 	before := map[string]string{}
-	tables := []string{"tasks", "task_inputs", "task_outputs", "past_attempts", "task_ends"}
+	tables := []string{"tasks", "task_inputs", "task_outputs", "past_attempts", "attempt_progress", "task_ends"}
 	for _, table := range tables {
 		before[table] = count(t, m, table)
 	}
@@ -101,6 +101,8 @@ func testPrunedWhole(t *testing.T, m *db.TaskManifest) {
 	h := assign(t, m, "whole", "whole-node")
 	requeue(t, m, h, db.Requeue{Attempt: db.AttemptFailed, Result: controlplane.Result{LogTail: "tail"}})
 	h = assign(t, m, "whole", "whole-node")
+	wantChanged(t, "deliver", do(t, m, func(now int64) *db.Op { return db.DeliverOp(h, now) }), 1)
+	wantChanged(t, "progress", do(t, m, func(now int64) *db.Op { return db.ProgressOp(h, controlplane.Progress{Done: 1}, now) }), 1)
 	wantChanged(t, "end", end(t, m, h, controlplane.TaskCompleted, controlplane.Result{Result: []byte("result")}), 1)
 	for _, table := range tables {
 		if count(t, m, table) == before[table] {

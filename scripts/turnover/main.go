@@ -180,7 +180,7 @@ func (r *turnover) complete(ctx context.Context, tasks []*controlplane.Task) err
 		for _, t := range tasks {
 			h := db.Held{Seq: t.Seq, TaskID: t.ID, NodeID: node, Attempt: 1}
 			g.Add(db.AssignOp(h, "session", controlplane.TaskRunning, g.Now), nil)
-			g.Add(db.EndOp(h, controlplane.TaskCompleted, &result, g.Now), func(res db.OpResult) { ended += int(res.Changed) })
+			g.Add(db.EndOp(h, controlplane.TaskCompleted, &result, "", g.Now), func(res db.OpResult) { ended += int(res.Changed) })
 		}
 	})
 	if err == nil && ended != len(tasks) {

@@ -150,7 +150,7 @@ func (g *generator) operation(nowMs int64) *db.Op {
 	case 4:
 		return db.DeliverOp(h, nowMs)
 	case 5:
-		return db.EndOp(h, final, &res, nowMs)
+		return db.EndOp(h, final, &res, "", nowMs)
 	case 6:
 		return db.RequeueOp(h, requeue, nowMs)
 	case 7:

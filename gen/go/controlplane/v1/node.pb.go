@@ -895,7 +895,11 @@ type HeldAttempt struct {
 	// The task.
 	TaskId string `protobuf:"bytes,1,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
 	// The attempt.
-	Attempt       int32 `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Attempt int32 `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	// How far it has come, if that has changed since the last heartbeat that was
+	// answered; saying it again changes nothing. That of an attempt which is not this
+	// node's is left out of account.
+	Progress      *Progress `protobuf:"bytes,3,opt,name=progress,proto3" json:"progress,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -944,6 +948,13 @@ func (x *HeldAttempt) GetAttempt() int32 {
 	return 0
 }
 
+func (x *HeldAttempt) GetProgress() *Progress {
+	if x != nil {
+		return x.Progress
+	}
+	return nil
+}
+
 // StopAttempt tells a node to stop an attempt that it holds.
 type StopAttempt struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -952,8 +963,9 @@ type StopAttempt struct {
 	// The attempt.
 	Attempt int32 `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	// "cancelled": stop it and report CANCELLED. "drained": stop it and report
-	// PENDING, it is to run elsewhere. "not_yours": stop it and drop it, the state no
-	// longer gives it to this node.
+	// PENDING, it is to run elsewhere. "no_progress": stop it and report FAILED, it is
+	// over its no_progress_timeout. "not_yours": stop it and drop it, the state no
+	// longer gives it to this node. Treat any other like "not_yours".
 	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1341,7 +1353,9 @@ type TaskResult struct {
 	Permanent bool `protobuf:"varint,8,opt,name=permanent,proto3" json:"permanent,omitempty"`
 	// With FAILED: how long to wait before the next attempt in place of the wait that
 	// the control plane would choose, 1 ms to 24 h.
-	RetryAfter    *durationpb.Duration `protobuf:"bytes,9,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`
+	RetryAfter *durationpb.Duration `protobuf:"bytes,9,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`
+	// How far it came, if no heartbeat has said so yet. It stays with the attempt.
+	Progress      *Progress `protobuf:"bytes,10,opt,name=progress,proto3" json:"progress,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1439,6 +1453,13 @@ func (x *TaskResult) GetRetryAfter() *durationpb.Duration {
 	return nil
 }
 
+func (x *TaskResult) GetProgress() *Progress {
+	if x != nil {
+		return x.Progress
+	}
+	return nil
+}
+
 // ReportTaskResultRequest reports one attempt.
 type ReportTaskResultRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1466,7 +1487,9 @@ type ReportTaskResultRequest struct {
 	Permanent bool `protobuf:"varint,10,opt,name=permanent,proto3" json:"permanent,omitempty"`
 	// With FAILED: how long to wait before the next attempt in place of the wait that
 	// the control plane would choose, 1 ms to 24 h.
-	RetryAfter    *durationpb.Duration `protobuf:"bytes,11,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`
+	RetryAfter *durationpb.Duration `protobuf:"bytes,11,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`
+	// How far it came, if no heartbeat has said so yet. It stays with the attempt.
+	Progress      *Progress `protobuf:"bytes,12,opt,name=progress,proto3" json:"progress,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1574,6 +1597,13 @@ func (x *ReportTaskResultRequest) GetPermanent() bool {
 func (x *ReportTaskResultRequest) GetRetryAfter() *durationpb.Duration {
 	if x != nil {
 		return x.RetryAfter
+	}
+	return nil
+}
+
+func (x *ReportTaskResultRequest) GetProgress() *Progress {
+	if x != nil {
+		return x.Progress
 	}
 	return nil
 }
@@ -2211,10 +2241,11 @@ const file_controlplane_v1_node_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04 \x01(?R\x02id\x12F\n" +
 	"\bdeadline\x18\x02 \x01(\v2\x19.google.protobuf.DurationB\x0f\xbaH\f\xaa\x01\t\"\x05\b\x80\x9a\x9e\x012\x00R\bdeadline\">\n" +
 	"\x11DrainNodeResponse\x12)\n" +
-	"\x04node\x18\x01 \x01(\v2\x15.controlplane.v1.NodeR\x04node\"T\n" +
+	"\x04node\x18\x01 \x01(\v2\x15.controlplane.v1.NodeR\x04node\"\x8b\x01\n" +
 	"\vHeldAttempt\x12\"\n" +
 	"\atask_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04 \x01(@R\x06taskId\x12!\n" +
-	"\aattempt\x18\x02 \x01(\x05B\a\xbaH\x04\x1a\x02(\x01R\aattempt\"X\n" +
+	"\aattempt\x18\x02 \x01(\x05B\a\xbaH\x04\x1a\x02(\x01R\aattempt\x125\n" +
+	"\bprogress\x18\x03 \x01(\v2\x19.controlplane.v1.ProgressR\bprogress\"X\n" +
 	"\vStopAttempt\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\x05R\aattempt\x12\x16\n" +
@@ -2243,7 +2274,7 @@ const file_controlplane_v1_node_proto_rawDesc = "" +
 	"\x10PollTaskResponse\x12+\n" +
 	"\x05tasks\x18\x01 \x03(\v2\x15.controlplane.v1.TaskR\x05tasks\x120\n" +
 	"\x04stop\x18\x02 \x03(\v2\x1c.controlplane.v1.StopAttemptR\x04stop\x12/\n" +
-	"\x05lease\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x05lease\"\x9f\x03\n" +
+	"\x05lease\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x05lease\"\xd6\x03\n" +
 	"\n" +
 	"TaskResult\x12\"\n" +
 	"\atask_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04 \x01(@R\x06taskId\x12!\n" +
@@ -2255,9 +2286,11 @@ const file_controlplane_v1_node_proto_rawDesc = "" +
 	"\blog_tail\x18\a \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x04R\alogTail\x12\x1c\n" +
 	"\tpermanent\x18\b \x01(\bR\tpermanent\x12N\n" +
 	"\vretry_after\x18\t \x01(\v2\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\f\"\x04\b\x80\xa3\x052\x04\x10\xc0\x84=R\n" +
-	"retryAfterB\f\n" +
+	"retryAfter\x125\n" +
+	"\bprogress\x18\n" +
+	" \x01(\v2\x19.controlplane.v1.ProgressR\bprogressB\f\n" +
 	"\n" +
-	"_exit_code\"\x99\x04\n" +
+	"_exit_code\"\xd0\x04\n" +
 	"\x17ReportTaskResultRequest\x12\"\n" +
 	"\atask_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04 \x01(@R\x06taskId\x12!\n" +
 	"\aattempt\x18\x02 \x01(\x05B\a\xbaH\x04\x1a\x02(\x01R\aattempt\x12A\n" +
@@ -2272,7 +2305,8 @@ const file_controlplane_v1_node_proto_rawDesc = "" +
 	"\tpermanent\x18\n" +
 	" \x01(\bR\tpermanent\x12N\n" +
 	"\vretry_after\x18\v \x01(\v2\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\f\"\x04\b\x80\xa3\x052\x04\x10\xc0\x84=R\n" +
-	"retryAfterB\f\n" +
+	"retryAfter\x125\n" +
+	"\bprogress\x18\f \x01(\v2\x19.controlplane.v1.ProgressR\bprogressB\f\n" +
 	"\n" +
 	"_exit_code\"O\n" +
 	"\x18ReportTaskResultResponse\x123\n" +
@@ -2381,10 +2415,11 @@ var file_controlplane_v1_node_proto_goTypes = []any{
 	(*Resources)(nil),                 // 29: controlplane.v1.Resources
 	(*timestamppb.Timestamp)(nil),     // 30: google.protobuf.Timestamp
 	(*durationpb.Duration)(nil),       // 31: google.protobuf.Duration
-	(*Task)(nil),                      // 32: controlplane.v1.Task
-	(TaskStatus)(0),                   // 33: controlplane.v1.TaskStatus
-	(*ItemError)(nil),                 // 34: controlplane.v1.ItemError
-	(Consistency)(0),                  // 35: controlplane.v1.Consistency
+	(*Progress)(nil),                  // 32: controlplane.v1.Progress
+	(*Task)(nil),                      // 33: controlplane.v1.Task
+	(TaskStatus)(0),                   // 34: controlplane.v1.TaskStatus
+	(*ItemError)(nil),                 // 35: controlplane.v1.ItemError
+	(Consistency)(0),                  // 36: controlplane.v1.Consistency
 }
 var file_controlplane_v1_node_proto_depIdxs = []int32{
 	29, // 0: controlplane.v1.NodeSpec.capacity:type_name -> controlplane.v1.Resources
@@ -2405,60 +2440,63 @@ var file_controlplane_v1_node_proto_depIdxs = []int32{
 	4,  // 15: controlplane.v1.UncordonNodeResponse.node:type_name -> controlplane.v1.Node
 	31, // 16: controlplane.v1.DrainNodeRequest.deadline:type_name -> google.protobuf.Duration
 	4,  // 17: controlplane.v1.DrainNodeResponse.node:type_name -> controlplane.v1.Node
-	1,  // 18: controlplane.v1.HeartbeatRequest.spec:type_name -> controlplane.v1.NodeSpec
-	3,  // 19: controlplane.v1.HeartbeatRequest.usage:type_name -> controlplane.v1.NodeUsage
-	12, // 20: controlplane.v1.HeartbeatRequest.held:type_name -> controlplane.v1.HeldAttempt
-	30, // 21: controlplane.v1.HeartbeatRequest.terminating_time:type_name -> google.protobuf.Timestamp
-	31, // 22: controlplane.v1.HeartbeatResponse.lease:type_name -> google.protobuf.Duration
-	13, // 23: controlplane.v1.HeartbeatResponse.stop:type_name -> controlplane.v1.StopAttempt
-	31, // 24: controlplane.v1.PollTaskRequest.wait:type_name -> google.protobuf.Duration
-	12, // 25: controlplane.v1.PollTaskRequest.held:type_name -> controlplane.v1.HeldAttempt
-	32, // 26: controlplane.v1.PollTaskResponse.tasks:type_name -> controlplane.v1.Task
-	13, // 27: controlplane.v1.PollTaskResponse.stop:type_name -> controlplane.v1.StopAttempt
-	31, // 28: controlplane.v1.PollTaskResponse.lease:type_name -> google.protobuf.Duration
-	33, // 29: controlplane.v1.TaskResult.status:type_name -> controlplane.v1.TaskStatus
-	31, // 30: controlplane.v1.TaskResult.retry_after:type_name -> google.protobuf.Duration
-	33, // 31: controlplane.v1.ReportTaskResultRequest.status:type_name -> controlplane.v1.TaskStatus
-	31, // 32: controlplane.v1.ReportTaskResultRequest.retry_after:type_name -> google.protobuf.Duration
-	33, // 33: controlplane.v1.ReportTaskResultResponse.status:type_name -> controlplane.v1.TaskStatus
-	18, // 34: controlplane.v1.ReportTaskResultsRequest.results:type_name -> controlplane.v1.TaskResult
-	31, // 35: controlplane.v1.ReportTaskResultsRequest.wait:type_name -> google.protobuf.Duration
-	23, // 36: controlplane.v1.ReportTaskResultsResponse.outcomes:type_name -> controlplane.v1.ReportOutcome
-	32, // 37: controlplane.v1.ReportTaskResultsResponse.tasks:type_name -> controlplane.v1.Task
-	13, // 38: controlplane.v1.ReportTaskResultsResponse.stop:type_name -> controlplane.v1.StopAttempt
-	31, // 39: controlplane.v1.ReportTaskResultsResponse.lease:type_name -> google.protobuf.Duration
-	33, // 40: controlplane.v1.ReportOutcome.status:type_name -> controlplane.v1.TaskStatus
-	34, // 41: controlplane.v1.ReportOutcome.error:type_name -> controlplane.v1.ItemError
-	0,  // 42: controlplane.v1.ListNodesRequest.statuses:type_name -> controlplane.v1.NodeStatus
-	35, // 43: controlplane.v1.ListNodesRequest.consistency:type_name -> controlplane.v1.Consistency
-	31, // 44: controlplane.v1.ListNodesRequest.max_staleness:type_name -> google.protobuf.Duration
-	4,  // 45: controlplane.v1.ListNodesResponse.nodes:type_name -> controlplane.v1.Node
-	35, // 46: controlplane.v1.GetNodeRequest.consistency:type_name -> controlplane.v1.Consistency
-	31, // 47: controlplane.v1.GetNodeRequest.max_staleness:type_name -> google.protobuf.Duration
-	4,  // 48: controlplane.v1.GetNodeResponse.node:type_name -> controlplane.v1.Node
-	14, // 49: controlplane.v1.NodeService.Heartbeat:input_type -> controlplane.v1.HeartbeatRequest
-	16, // 50: controlplane.v1.NodeService.PollTask:input_type -> controlplane.v1.PollTaskRequest
-	19, // 51: controlplane.v1.NodeService.ReportTaskResult:input_type -> controlplane.v1.ReportTaskResultRequest
-	21, // 52: controlplane.v1.NodeService.ReportTaskResults:input_type -> controlplane.v1.ReportTaskResultsRequest
-	24, // 53: controlplane.v1.NodeService.ListNodes:input_type -> controlplane.v1.ListNodesRequest
-	26, // 54: controlplane.v1.NodeService.GetNode:input_type -> controlplane.v1.GetNodeRequest
-	6,  // 55: controlplane.v1.NodeService.CordonNode:input_type -> controlplane.v1.CordonNodeRequest
-	8,  // 56: controlplane.v1.NodeService.UncordonNode:input_type -> controlplane.v1.UncordonNodeRequest
-	10, // 57: controlplane.v1.NodeService.DrainNode:input_type -> controlplane.v1.DrainNodeRequest
-	15, // 58: controlplane.v1.NodeService.Heartbeat:output_type -> controlplane.v1.HeartbeatResponse
-	17, // 59: controlplane.v1.NodeService.PollTask:output_type -> controlplane.v1.PollTaskResponse
-	20, // 60: controlplane.v1.NodeService.ReportTaskResult:output_type -> controlplane.v1.ReportTaskResultResponse
-	22, // 61: controlplane.v1.NodeService.ReportTaskResults:output_type -> controlplane.v1.ReportTaskResultsResponse
-	25, // 62: controlplane.v1.NodeService.ListNodes:output_type -> controlplane.v1.ListNodesResponse
-	27, // 63: controlplane.v1.NodeService.GetNode:output_type -> controlplane.v1.GetNodeResponse
-	7,  // 64: controlplane.v1.NodeService.CordonNode:output_type -> controlplane.v1.CordonNodeResponse
-	9,  // 65: controlplane.v1.NodeService.UncordonNode:output_type -> controlplane.v1.UncordonNodeResponse
-	11, // 66: controlplane.v1.NodeService.DrainNode:output_type -> controlplane.v1.DrainNodeResponse
-	58, // [58:67] is the sub-list for method output_type
-	49, // [49:58] is the sub-list for method input_type
-	49, // [49:49] is the sub-list for extension type_name
-	49, // [49:49] is the sub-list for extension extendee
-	0,  // [0:49] is the sub-list for field type_name
+	32, // 18: controlplane.v1.HeldAttempt.progress:type_name -> controlplane.v1.Progress
+	1,  // 19: controlplane.v1.HeartbeatRequest.spec:type_name -> controlplane.v1.NodeSpec
+	3,  // 20: controlplane.v1.HeartbeatRequest.usage:type_name -> controlplane.v1.NodeUsage
+	12, // 21: controlplane.v1.HeartbeatRequest.held:type_name -> controlplane.v1.HeldAttempt
+	30, // 22: controlplane.v1.HeartbeatRequest.terminating_time:type_name -> google.protobuf.Timestamp
+	31, // 23: controlplane.v1.HeartbeatResponse.lease:type_name -> google.protobuf.Duration
+	13, // 24: controlplane.v1.HeartbeatResponse.stop:type_name -> controlplane.v1.StopAttempt
+	31, // 25: controlplane.v1.PollTaskRequest.wait:type_name -> google.protobuf.Duration
+	12, // 26: controlplane.v1.PollTaskRequest.held:type_name -> controlplane.v1.HeldAttempt
+	33, // 27: controlplane.v1.PollTaskResponse.tasks:type_name -> controlplane.v1.Task
+	13, // 28: controlplane.v1.PollTaskResponse.stop:type_name -> controlplane.v1.StopAttempt
+	31, // 29: controlplane.v1.PollTaskResponse.lease:type_name -> google.protobuf.Duration
+	34, // 30: controlplane.v1.TaskResult.status:type_name -> controlplane.v1.TaskStatus
+	31, // 31: controlplane.v1.TaskResult.retry_after:type_name -> google.protobuf.Duration
+	32, // 32: controlplane.v1.TaskResult.progress:type_name -> controlplane.v1.Progress
+	34, // 33: controlplane.v1.ReportTaskResultRequest.status:type_name -> controlplane.v1.TaskStatus
+	31, // 34: controlplane.v1.ReportTaskResultRequest.retry_after:type_name -> google.protobuf.Duration
+	32, // 35: controlplane.v1.ReportTaskResultRequest.progress:type_name -> controlplane.v1.Progress
+	34, // 36: controlplane.v1.ReportTaskResultResponse.status:type_name -> controlplane.v1.TaskStatus
+	18, // 37: controlplane.v1.ReportTaskResultsRequest.results:type_name -> controlplane.v1.TaskResult
+	31, // 38: controlplane.v1.ReportTaskResultsRequest.wait:type_name -> google.protobuf.Duration
+	23, // 39: controlplane.v1.ReportTaskResultsResponse.outcomes:type_name -> controlplane.v1.ReportOutcome
+	33, // 40: controlplane.v1.ReportTaskResultsResponse.tasks:type_name -> controlplane.v1.Task
+	13, // 41: controlplane.v1.ReportTaskResultsResponse.stop:type_name -> controlplane.v1.StopAttempt
+	31, // 42: controlplane.v1.ReportTaskResultsResponse.lease:type_name -> google.protobuf.Duration
+	34, // 43: controlplane.v1.ReportOutcome.status:type_name -> controlplane.v1.TaskStatus
+	35, // 44: controlplane.v1.ReportOutcome.error:type_name -> controlplane.v1.ItemError
+	0,  // 45: controlplane.v1.ListNodesRequest.statuses:type_name -> controlplane.v1.NodeStatus
+	36, // 46: controlplane.v1.ListNodesRequest.consistency:type_name -> controlplane.v1.Consistency
+	31, // 47: controlplane.v1.ListNodesRequest.max_staleness:type_name -> google.protobuf.Duration
+	4,  // 48: controlplane.v1.ListNodesResponse.nodes:type_name -> controlplane.v1.Node
+	36, // 49: controlplane.v1.GetNodeRequest.consistency:type_name -> controlplane.v1.Consistency
+	31, // 50: controlplane.v1.GetNodeRequest.max_staleness:type_name -> google.protobuf.Duration
+	4,  // 51: controlplane.v1.GetNodeResponse.node:type_name -> controlplane.v1.Node
+	14, // 52: controlplane.v1.NodeService.Heartbeat:input_type -> controlplane.v1.HeartbeatRequest
+	16, // 53: controlplane.v1.NodeService.PollTask:input_type -> controlplane.v1.PollTaskRequest
+	19, // 54: controlplane.v1.NodeService.ReportTaskResult:input_type -> controlplane.v1.ReportTaskResultRequest
+	21, // 55: controlplane.v1.NodeService.ReportTaskResults:input_type -> controlplane.v1.ReportTaskResultsRequest
+	24, // 56: controlplane.v1.NodeService.ListNodes:input_type -> controlplane.v1.ListNodesRequest
+	26, // 57: controlplane.v1.NodeService.GetNode:input_type -> controlplane.v1.GetNodeRequest
+	6,  // 58: controlplane.v1.NodeService.CordonNode:input_type -> controlplane.v1.CordonNodeRequest
+	8,  // 59: controlplane.v1.NodeService.UncordonNode:input_type -> controlplane.v1.UncordonNodeRequest
+	10, // 60: controlplane.v1.NodeService.DrainNode:input_type -> controlplane.v1.DrainNodeRequest
+	15, // 61: controlplane.v1.NodeService.Heartbeat:output_type -> controlplane.v1.HeartbeatResponse
+	17, // 62: controlplane.v1.NodeService.PollTask:output_type -> controlplane.v1.PollTaskResponse
+	20, // 63: controlplane.v1.NodeService.ReportTaskResult:output_type -> controlplane.v1.ReportTaskResultResponse
+	22, // 64: controlplane.v1.NodeService.ReportTaskResults:output_type -> controlplane.v1.ReportTaskResultsResponse
+	25, // 65: controlplane.v1.NodeService.ListNodes:output_type -> controlplane.v1.ListNodesResponse
+	27, // 66: controlplane.v1.NodeService.GetNode:output_type -> controlplane.v1.GetNodeResponse
+	7,  // 67: controlplane.v1.NodeService.CordonNode:output_type -> controlplane.v1.CordonNodeResponse
+	9,  // 68: controlplane.v1.NodeService.UncordonNode:output_type -> controlplane.v1.UncordonNodeResponse
+	11, // 69: controlplane.v1.NodeService.DrainNode:output_type -> controlplane.v1.DrainNodeResponse
+	61, // [61:70] is the sub-list for method output_type
+	52, // [52:61] is the sub-list for method input_type
+	52, // [52:52] is the sub-list for extension type_name
+	52, // [52:52] is the sub-list for extension extendee
+	0,  // [0:52] is the sub-list for field type_name
 }
 
 func init() { file_controlplane_v1_node_proto_init() }

@@ -335,6 +335,12 @@ type Task struct {
 	// How many tasks of its concurrency_key may hold nodes, itself included, for it
 	// to be placed, 1 to 10,000; 1 when 0. Only with a concurrency_key.
 	MaxConcurrency int32 `protobuf:"varint,45,opt,name=max_concurrency,json=maxConcurrency,proto3" json:"max_concurrency,omitempty"`
+	// An attempt that has reported no progress for so long, since it was handed out or
+	// since its last progress, is stopped and fails with an error that begins with
+	// NO_PROGRESS; 1 s to 365 days, never when not set. It is looked at when the node
+	// is heard, every 5 s, and time during which the node is not heard is the lease's
+	// matter. FAILED_PRECONDITION while members of an older release are in the cluster.
+	NoProgressTimeout *durationpb.Duration `protobuf:"bytes,48,opt,name=no_progress_timeout,json=noProgressTimeout,proto3" json:"no_progress_timeout,omitempty"`
 	// The span that submitted it, as the header traceparent of W3C Trace Context has
 	// it: version 00, lower case, no id all zeros. It is handed to whoever runs the
 	// task, and ListTasks leaves it out. None when empty. A repeat of a submission may
@@ -377,7 +383,12 @@ type Task struct {
 	// placed.
 	RetryTime *timestamppb.Timestamp `protobuf:"bytes,34,opt,name=retry_time,json=retryTime,proto3" json:"retry_time,omitempty"`
 	// Output only. Indexes of the node's GPUs that the attempt holds.
-	GpuDevices    []int32 `protobuf:"varint,35,rep,packed,name=gpu_devices,json=gpuDevices,proto3" json:"gpu_devices,omitempty"`
+	GpuDevices []int32 `protobuf:"varint,35,rep,packed,name=gpu_devices,json=gpuDevices,proto3" json:"gpu_devices,omitempty"`
+	// Output only. How far the present or last attempt has come, as it last said; not
+	// set if it has said nothing. A running attempt's is up to 5 s old.
+	Progress *Progress `protobuf:"bytes,36,opt,name=progress,proto3" json:"progress,omitempty"`
+	// Output only. When `progress` became known.
+	ProgressTime  *timestamppb.Timestamp `protobuf:"bytes,37,opt,name=progress_time,json=progressTime,proto3" json:"progress_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -549,6 +560,13 @@ func (x *Task) GetMaxConcurrency() int32 {
 	return 0
 }
 
+func (x *Task) GetNoProgressTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.NoProgressTimeout
+	}
+	return nil
+}
+
 func (x *Task) GetTraceparent() string {
 	if x != nil {
 		return x.Traceparent
@@ -675,6 +693,20 @@ func (x *Task) GetGpuDevices() []int32 {
 	return nil
 }
 
+func (x *Task) GetProgress() *Progress {
+	if x != nil {
+		return x.Progress
+	}
+	return nil
+}
+
+func (x *Task) GetProgressTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ProgressTime
+	}
+	return nil
+}
+
 type isTask_Work interface {
 	isTask_Work()
 }
@@ -692,6 +724,72 @@ type Task_Function struct {
 func (*Task_Exec) isTask_Work() {}
 
 func (*Task_Function) isTask_Work() {}
+
+// Progress is how far an attempt has come. Whatever differs from the report before,
+// a count that rises or another text, counts as progress.
+type Progress struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How much is done, in a unit of the task's own, such as steps; 0 to 10^15.
+	Done int64 `protobuf:"varint,1,opt,name=done,proto3" json:"done,omitempty"`
+	// Of how much, 0 to 10^15; 0 if that is not known. Whoever knows only a part of
+	// the whole says it in millionths: of 1000000.
+	Total int64 `protobuf:"varint,2,opt,name=total,proto3" json:"total,omitempty"`
+	// What it is at, for people, such as "epoch 3, loss 0.12"; at most 256 bytes.
+	Message       string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Progress) Reset() {
+	*x = Progress{}
+	mi := &file_controlplane_v1_task_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Progress) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Progress) ProtoMessage() {}
+
+func (x *Progress) ProtoReflect() protoreflect.Message {
+	mi := &file_controlplane_v1_task_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Progress.ProtoReflect.Descriptor instead.
+func (*Progress) Descriptor() ([]byte, []int) {
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Progress) GetDone() int64 {
+	if x != nil {
+		return x.Done
+	}
+	return 0
+}
+
+func (x *Progress) GetTotal() int64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
+func (x *Progress) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
 
 // RetryPolicy is how a task is tried again after failures. The wait before the
 // first retry is initial_backoff; each next one is longer by multiplier, up to
@@ -717,7 +815,7 @@ type RetryPolicy struct {
 
 func (x *RetryPolicy) Reset() {
 	*x = RetryPolicy{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[1]
+	mi := &file_controlplane_v1_task_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -729,7 +827,7 @@ func (x *RetryPolicy) String() string {
 func (*RetryPolicy) ProtoMessage() {}
 
 func (x *RetryPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[1]
+	mi := &file_controlplane_v1_task_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -742,7 +840,7 @@ func (x *RetryPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryPolicy.ProtoReflect.Descriptor instead.
 func (*RetryPolicy) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{1}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *RetryPolicy) GetInitialBackoff() *durationpb.Duration {
@@ -800,7 +898,7 @@ type ExecTask struct {
 
 func (x *ExecTask) Reset() {
 	*x = ExecTask{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[2]
+	mi := &file_controlplane_v1_task_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -812,7 +910,7 @@ func (x *ExecTask) String() string {
 func (*ExecTask) ProtoMessage() {}
 
 func (x *ExecTask) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[2]
+	mi := &file_controlplane_v1_task_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -825,7 +923,7 @@ func (x *ExecTask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecTask.ProtoReflect.Descriptor instead.
 func (*ExecTask) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{2}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *ExecTask) GetCommand() []string {
@@ -862,7 +960,7 @@ type FunctionTask struct {
 
 func (x *FunctionTask) Reset() {
 	*x = FunctionTask{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[3]
+	mi := &file_controlplane_v1_task_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -874,7 +972,7 @@ func (x *FunctionTask) String() string {
 func (*FunctionTask) ProtoMessage() {}
 
 func (x *FunctionTask) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[3]
+	mi := &file_controlplane_v1_task_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -887,7 +985,7 @@ func (x *FunctionTask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FunctionTask.ProtoReflect.Descriptor instead.
 func (*FunctionTask) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{3}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *FunctionTask) GetName() string {
@@ -924,7 +1022,7 @@ type Resources struct {
 
 func (x *Resources) Reset() {
 	*x = Resources{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[4]
+	mi := &file_controlplane_v1_task_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -936,7 +1034,7 @@ func (x *Resources) String() string {
 func (*Resources) ProtoMessage() {}
 
 func (x *Resources) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[4]
+	mi := &file_controlplane_v1_task_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -949,7 +1047,7 @@ func (x *Resources) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resources.ProtoReflect.Descriptor instead.
 func (*Resources) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{4}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Resources) GetCpuMillis() int64 {
@@ -1022,7 +1120,7 @@ type Constraints struct {
 
 func (x *Constraints) Reset() {
 	*x = Constraints{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[5]
+	mi := &file_controlplane_v1_task_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1034,7 +1132,7 @@ func (x *Constraints) String() string {
 func (*Constraints) ProtoMessage() {}
 
 func (x *Constraints) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[5]
+	mi := &file_controlplane_v1_task_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1047,7 +1145,7 @@ func (x *Constraints) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Constraints.ProtoReflect.Descriptor instead.
 func (*Constraints) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{5}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Constraints) GetProviders() []string {
@@ -1143,7 +1241,7 @@ type LabelSelector struct {
 
 func (x *LabelSelector) Reset() {
 	*x = LabelSelector{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[6]
+	mi := &file_controlplane_v1_task_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1155,7 +1253,7 @@ func (x *LabelSelector) String() string {
 func (*LabelSelector) ProtoMessage() {}
 
 func (x *LabelSelector) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[6]
+	mi := &file_controlplane_v1_task_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1168,7 +1266,7 @@ func (x *LabelSelector) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LabelSelector.ProtoReflect.Descriptor instead.
 func (*LabelSelector) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{6}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *LabelSelector) GetKey() string {
@@ -1207,7 +1305,7 @@ type SubmitTaskRequest struct {
 
 func (x *SubmitTaskRequest) Reset() {
 	*x = SubmitTaskRequest{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[7]
+	mi := &file_controlplane_v1_task_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1219,7 +1317,7 @@ func (x *SubmitTaskRequest) String() string {
 func (*SubmitTaskRequest) ProtoMessage() {}
 
 func (x *SubmitTaskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[7]
+	mi := &file_controlplane_v1_task_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1232,7 +1330,7 @@ func (x *SubmitTaskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitTaskRequest.ProtoReflect.Descriptor instead.
 func (*SubmitTaskRequest) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{7}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *SubmitTaskRequest) GetTask() *Task {
@@ -1260,7 +1358,7 @@ type SubmitTaskResponse struct {
 
 func (x *SubmitTaskResponse) Reset() {
 	*x = SubmitTaskResponse{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[8]
+	mi := &file_controlplane_v1_task_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1272,7 +1370,7 @@ func (x *SubmitTaskResponse) String() string {
 func (*SubmitTaskResponse) ProtoMessage() {}
 
 func (x *SubmitTaskResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[8]
+	mi := &file_controlplane_v1_task_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1285,7 +1383,7 @@ func (x *SubmitTaskResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitTaskResponse.ProtoReflect.Descriptor instead.
 func (*SubmitTaskResponse) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{8}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *SubmitTaskResponse) GetTask() *Task {
@@ -1306,7 +1404,7 @@ type SubmitTasksRequest struct {
 
 func (x *SubmitTasksRequest) Reset() {
 	*x = SubmitTasksRequest{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[9]
+	mi := &file_controlplane_v1_task_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1318,7 +1416,7 @@ func (x *SubmitTasksRequest) String() string {
 func (*SubmitTasksRequest) ProtoMessage() {}
 
 func (x *SubmitTasksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[9]
+	mi := &file_controlplane_v1_task_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1331,7 +1429,7 @@ func (x *SubmitTasksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitTasksRequest.ProtoReflect.Descriptor instead.
 func (*SubmitTasksRequest) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{9}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *SubmitTasksRequest) GetRequests() []*SubmitTaskRequest {
@@ -1352,7 +1450,7 @@ type SubmitTasksResponse struct {
 
 func (x *SubmitTasksResponse) Reset() {
 	*x = SubmitTasksResponse{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[10]
+	mi := &file_controlplane_v1_task_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1364,7 +1462,7 @@ func (x *SubmitTasksResponse) String() string {
 func (*SubmitTasksResponse) ProtoMessage() {}
 
 func (x *SubmitTasksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[10]
+	mi := &file_controlplane_v1_task_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1377,7 +1475,7 @@ func (x *SubmitTasksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitTasksResponse.ProtoReflect.Descriptor instead.
 func (*SubmitTasksResponse) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{10}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *SubmitTasksResponse) GetOutcomes() []*SubmitTaskOutcome {
@@ -1403,7 +1501,7 @@ type SubmitTaskOutcome struct {
 
 func (x *SubmitTaskOutcome) Reset() {
 	*x = SubmitTaskOutcome{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[11]
+	mi := &file_controlplane_v1_task_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1415,7 +1513,7 @@ func (x *SubmitTaskOutcome) String() string {
 func (*SubmitTaskOutcome) ProtoMessage() {}
 
 func (x *SubmitTaskOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[11]
+	mi := &file_controlplane_v1_task_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1428,7 +1526,7 @@ func (x *SubmitTaskOutcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitTaskOutcome.ProtoReflect.Descriptor instead.
 func (*SubmitTaskOutcome) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{11}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *SubmitTaskOutcome) GetOutcome() isSubmitTaskOutcome_Outcome {
@@ -1487,7 +1585,7 @@ type ItemError struct {
 
 func (x *ItemError) Reset() {
 	*x = ItemError{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[12]
+	mi := &file_controlplane_v1_task_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1499,7 +1597,7 @@ func (x *ItemError) String() string {
 func (*ItemError) ProtoMessage() {}
 
 func (x *ItemError) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[12]
+	mi := &file_controlplane_v1_task_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1512,7 +1610,7 @@ func (x *ItemError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ItemError.ProtoReflect.Descriptor instead.
 func (*ItemError) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{12}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ItemError) GetCode() string {
@@ -1549,7 +1647,7 @@ type GetTaskRequest struct {
 
 func (x *GetTaskRequest) Reset() {
 	*x = GetTaskRequest{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[13]
+	mi := &file_controlplane_v1_task_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1561,7 +1659,7 @@ func (x *GetTaskRequest) String() string {
 func (*GetTaskRequest) ProtoMessage() {}
 
 func (x *GetTaskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[13]
+	mi := &file_controlplane_v1_task_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1574,7 +1672,7 @@ func (x *GetTaskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTaskRequest.ProtoReflect.Descriptor instead.
 func (*GetTaskRequest) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{13}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GetTaskRequest) GetId() string {
@@ -1616,7 +1714,7 @@ type GetTaskResponse struct {
 
 func (x *GetTaskResponse) Reset() {
 	*x = GetTaskResponse{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[14]
+	mi := &file_controlplane_v1_task_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1628,7 +1726,7 @@ func (x *GetTaskResponse) String() string {
 func (*GetTaskResponse) ProtoMessage() {}
 
 func (x *GetTaskResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[14]
+	mi := &file_controlplane_v1_task_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1641,7 +1739,7 @@ func (x *GetTaskResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTaskResponse.ProtoReflect.Descriptor instead.
 func (*GetTaskResponse) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{14}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *GetTaskResponse) GetTask() *Task {
@@ -1683,7 +1781,7 @@ type ListTasksRequest struct {
 
 func (x *ListTasksRequest) Reset() {
 	*x = ListTasksRequest{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[15]
+	mi := &file_controlplane_v1_task_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1695,7 +1793,7 @@ func (x *ListTasksRequest) String() string {
 func (*ListTasksRequest) ProtoMessage() {}
 
 func (x *ListTasksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[15]
+	mi := &file_controlplane_v1_task_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1708,7 +1806,7 @@ func (x *ListTasksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTasksRequest.ProtoReflect.Descriptor instead.
 func (*ListTasksRequest) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{15}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListTasksRequest) GetStatuses() []TaskStatus {
@@ -1794,7 +1892,7 @@ type ListTasksResponse struct {
 
 func (x *ListTasksResponse) Reset() {
 	*x = ListTasksResponse{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[16]
+	mi := &file_controlplane_v1_task_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1806,7 +1904,7 @@ func (x *ListTasksResponse) String() string {
 func (*ListTasksResponse) ProtoMessage() {}
 
 func (x *ListTasksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[16]
+	mi := &file_controlplane_v1_task_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1819,7 +1917,7 @@ func (x *ListTasksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTasksResponse.ProtoReflect.Descriptor instead.
 func (*ListTasksResponse) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{16}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListTasksResponse) GetTasks() []*Task {
@@ -1847,7 +1945,7 @@ type ExplainTaskRequest struct {
 
 func (x *ExplainTaskRequest) Reset() {
 	*x = ExplainTaskRequest{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[17]
+	mi := &file_controlplane_v1_task_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1859,7 +1957,7 @@ func (x *ExplainTaskRequest) String() string {
 func (*ExplainTaskRequest) ProtoMessage() {}
 
 func (x *ExplainTaskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[17]
+	mi := &file_controlplane_v1_task_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1872,7 +1970,7 @@ func (x *ExplainTaskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainTaskRequest.ProtoReflect.Descriptor instead.
 func (*ExplainTaskRequest) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{17}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ExplainTaskRequest) GetId() string {
@@ -1910,7 +2008,7 @@ type ExplainTaskResponse struct {
 
 func (x *ExplainTaskResponse) Reset() {
 	*x = ExplainTaskResponse{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[18]
+	mi := &file_controlplane_v1_task_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1922,7 +2020,7 @@ func (x *ExplainTaskResponse) String() string {
 func (*ExplainTaskResponse) ProtoMessage() {}
 
 func (x *ExplainTaskResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[18]
+	mi := &file_controlplane_v1_task_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1935,7 +2033,7 @@ func (x *ExplainTaskResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainTaskResponse.ProtoReflect.Descriptor instead.
 func (*ExplainTaskResponse) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{18}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ExplainTaskResponse) GetStatus() TaskStatus {
@@ -2019,7 +2117,7 @@ type NodeRejection struct {
 
 func (x *NodeRejection) Reset() {
 	*x = NodeRejection{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[19]
+	mi := &file_controlplane_v1_task_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2031,7 +2129,7 @@ func (x *NodeRejection) String() string {
 func (*NodeRejection) ProtoMessage() {}
 
 func (x *NodeRejection) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[19]
+	mi := &file_controlplane_v1_task_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2044,7 +2142,7 @@ func (x *NodeRejection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeRejection.ProtoReflect.Descriptor instead.
 func (*NodeRejection) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{19}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *NodeRejection) GetReason() string {
@@ -2088,7 +2186,7 @@ type NearestMiss struct {
 
 func (x *NearestMiss) Reset() {
 	*x = NearestMiss{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[20]
+	mi := &file_controlplane_v1_task_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2100,7 +2198,7 @@ func (x *NearestMiss) String() string {
 func (*NearestMiss) ProtoMessage() {}
 
 func (x *NearestMiss) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[20]
+	mi := &file_controlplane_v1_task_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2113,7 +2211,7 @@ func (x *NearestMiss) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NearestMiss.ProtoReflect.Descriptor instead.
 func (*NearestMiss) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{20}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *NearestMiss) GetNodeId() string {
@@ -2141,7 +2239,7 @@ type CancelTaskRequest struct {
 
 func (x *CancelTaskRequest) Reset() {
 	*x = CancelTaskRequest{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[21]
+	mi := &file_controlplane_v1_task_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2153,7 +2251,7 @@ func (x *CancelTaskRequest) String() string {
 func (*CancelTaskRequest) ProtoMessage() {}
 
 func (x *CancelTaskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[21]
+	mi := &file_controlplane_v1_task_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2166,7 +2264,7 @@ func (x *CancelTaskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelTaskRequest.ProtoReflect.Descriptor instead.
 func (*CancelTaskRequest) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{21}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *CancelTaskRequest) GetId() string {
@@ -2187,7 +2285,7 @@ type CancelTaskResponse struct {
 
 func (x *CancelTaskResponse) Reset() {
 	*x = CancelTaskResponse{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[22]
+	mi := &file_controlplane_v1_task_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2199,7 +2297,7 @@ func (x *CancelTaskResponse) String() string {
 func (*CancelTaskResponse) ProtoMessage() {}
 
 func (x *CancelTaskResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[22]
+	mi := &file_controlplane_v1_task_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2212,7 +2310,7 @@ func (x *CancelTaskResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelTaskResponse.ProtoReflect.Descriptor instead.
 func (*CancelTaskResponse) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{22}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *CancelTaskResponse) GetTask() *Task {
@@ -2247,7 +2345,7 @@ type CancelTasksRequest struct {
 
 func (x *CancelTasksRequest) Reset() {
 	*x = CancelTasksRequest{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[23]
+	mi := &file_controlplane_v1_task_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2259,7 +2357,7 @@ func (x *CancelTasksRequest) String() string {
 func (*CancelTasksRequest) ProtoMessage() {}
 
 func (x *CancelTasksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[23]
+	mi := &file_controlplane_v1_task_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2272,7 +2370,7 @@ func (x *CancelTasksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelTasksRequest.ProtoReflect.Descriptor instead.
 func (*CancelTasksRequest) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{23}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *CancelTasksRequest) GetStatuses() []TaskStatus {
@@ -2347,7 +2445,7 @@ type CancelTasksResponse struct {
 
 func (x *CancelTasksResponse) Reset() {
 	*x = CancelTasksResponse{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[24]
+	mi := &file_controlplane_v1_task_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2359,7 +2457,7 @@ func (x *CancelTasksResponse) String() string {
 func (*CancelTasksResponse) ProtoMessage() {}
 
 func (x *CancelTasksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[24]
+	mi := &file_controlplane_v1_task_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2372,7 +2470,7 @@ func (x *CancelTasksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelTasksResponse.ProtoReflect.Descriptor instead.
 func (*CancelTasksResponse) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{24}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *CancelTasksResponse) GetCancelled() int32 {
@@ -2407,7 +2505,7 @@ type RetryTaskRequest struct {
 
 func (x *RetryTaskRequest) Reset() {
 	*x = RetryTaskRequest{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[25]
+	mi := &file_controlplane_v1_task_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2419,7 +2517,7 @@ func (x *RetryTaskRequest) String() string {
 func (*RetryTaskRequest) ProtoMessage() {}
 
 func (x *RetryTaskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[25]
+	mi := &file_controlplane_v1_task_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2432,7 +2530,7 @@ func (x *RetryTaskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryTaskRequest.ProtoReflect.Descriptor instead.
 func (*RetryTaskRequest) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{25}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *RetryTaskRequest) GetId() string {
@@ -2453,7 +2551,7 @@ type RetryTaskResponse struct {
 
 func (x *RetryTaskResponse) Reset() {
 	*x = RetryTaskResponse{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[26]
+	mi := &file_controlplane_v1_task_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2465,7 +2563,7 @@ func (x *RetryTaskResponse) String() string {
 func (*RetryTaskResponse) ProtoMessage() {}
 
 func (x *RetryTaskResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[26]
+	mi := &file_controlplane_v1_task_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2478,7 +2576,7 @@ func (x *RetryTaskResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryTaskResponse.ProtoReflect.Descriptor instead.
 func (*RetryTaskResponse) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{26}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *RetryTaskResponse) GetTask() *Task {
@@ -2499,14 +2597,18 @@ type WatchTasksRequest struct {
 	// Only this queue.
 	Queue string `protobuf:"bytes,3,opt,name=queue,proto3" json:"queue,omitempty"`
 	// Only this node.
-	NodeId        string `protobuf:"bytes,4,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	NodeId string `protobuf:"bytes,4,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	// Also send how far these tasks come; needs task_ids. Progress is no change of state:
+	// it stands in no log of changes and moves no cursor. What is known comes at the
+	// beginning, then each change of it, at most one a second for each task.
+	Progress      bool `protobuf:"varint,5,opt,name=progress,proto3" json:"progress,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *WatchTasksRequest) Reset() {
 	*x = WatchTasksRequest{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[27]
+	mi := &file_controlplane_v1_task_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2518,7 +2620,7 @@ func (x *WatchTasksRequest) String() string {
 func (*WatchTasksRequest) ProtoMessage() {}
 
 func (x *WatchTasksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[27]
+	mi := &file_controlplane_v1_task_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2531,7 +2633,7 @@ func (x *WatchTasksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchTasksRequest.ProtoReflect.Descriptor instead.
 func (*WatchTasksRequest) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{27}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *WatchTasksRequest) GetCursor() string {
@@ -2562,21 +2664,30 @@ func (x *WatchTasksRequest) GetNodeId() string {
 	return ""
 }
 
-// WatchTasksResponse is one change, or a sign of life when `event` is not set
-// (at least every 10 s).
+func (x *WatchTasksRequest) GetProgress() bool {
+	if x != nil {
+		return x.Progress
+	}
+	return false
+}
+
+// WatchTasksResponse is one change, or the progress of a task, or a sign of life when
+// neither is set (at least every 10 s).
 type WatchTasksResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Resume here.
 	Cursor string `protobuf:"bytes,1,opt,name=cursor,proto3" json:"cursor,omitempty"`
 	// The change.
-	Event         *TaskEvent `protobuf:"bytes,2,opt,name=event,proto3" json:"event,omitempty"`
+	Event *TaskEvent `protobuf:"bytes,2,opt,name=event,proto3" json:"event,omitempty"`
+	// How far a task has come. Only if the request asks for it.
+	Progress      *TaskProgress `protobuf:"bytes,3,opt,name=progress,proto3" json:"progress,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *WatchTasksResponse) Reset() {
 	*x = WatchTasksResponse{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[28]
+	mi := &file_controlplane_v1_task_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2588,7 +2699,7 @@ func (x *WatchTasksResponse) String() string {
 func (*WatchTasksResponse) ProtoMessage() {}
 
 func (x *WatchTasksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[28]
+	mi := &file_controlplane_v1_task_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2601,7 +2712,7 @@ func (x *WatchTasksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchTasksResponse.ProtoReflect.Descriptor instead.
 func (*WatchTasksResponse) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{28}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *WatchTasksResponse) GetCursor() string {
@@ -2614,6 +2725,86 @@ func (x *WatchTasksResponse) GetCursor() string {
 func (x *WatchTasksResponse) GetEvent() *TaskEvent {
 	if x != nil {
 		return x.Event
+	}
+	return nil
+}
+
+func (x *WatchTasksResponse) GetProgress() *TaskProgress {
+	if x != nil {
+		return x.Progress
+	}
+	return nil
+}
+
+// TaskProgress is how far the present or last attempt of a task has come.
+type TaskProgress struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The task.
+	TaskId string `protobuf:"bytes,1,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
+	// The attempt.
+	Attempt int32 `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	// How far it has come.
+	Progress *Progress `protobuf:"bytes,3,opt,name=progress,proto3" json:"progress,omitempty"`
+	// When that became known, by the leader's clock.
+	Time          *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=time,proto3" json:"time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TaskProgress) Reset() {
+	*x = TaskProgress{}
+	mi := &file_controlplane_v1_task_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TaskProgress) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TaskProgress) ProtoMessage() {}
+
+func (x *TaskProgress) ProtoReflect() protoreflect.Message {
+	mi := &file_controlplane_v1_task_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TaskProgress.ProtoReflect.Descriptor instead.
+func (*TaskProgress) Descriptor() ([]byte, []int) {
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *TaskProgress) GetTaskId() string {
+	if x != nil {
+		return x.TaskId
+	}
+	return ""
+}
+
+func (x *TaskProgress) GetAttempt() int32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *TaskProgress) GetProgress() *Progress {
+	if x != nil {
+		return x.Progress
+	}
+	return nil
+}
+
+func (x *TaskProgress) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
 	}
 	return nil
 }
@@ -2633,7 +2824,7 @@ type TaskEvent struct {
 	Time *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=time,proto3" json:"time,omitempty"`
 	// Why, where the status alone does not tell: "retry", "lease_lost",
 	// "released", "session_replaced", "cancel_requested", "permanent",
-	// "queue_timeout", "retry_requested".
+	// "queue_timeout", "no_progress", "retry_requested".
 	Reason string `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
 	// The task as it stands when the message is sent, without payload, result and
 	// log tail; not set if it has been deleted meanwhile.
@@ -2644,7 +2835,7 @@ type TaskEvent struct {
 
 func (x *TaskEvent) Reset() {
 	*x = TaskEvent{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[29]
+	mi := &file_controlplane_v1_task_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2656,7 +2847,7 @@ func (x *TaskEvent) String() string {
 func (*TaskEvent) ProtoMessage() {}
 
 func (x *TaskEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[29]
+	mi := &file_controlplane_v1_task_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2669,7 +2860,7 @@ func (x *TaskEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskEvent.ProtoReflect.Descriptor instead.
 func (*TaskEvent) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{29}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *TaskEvent) GetTaskId() string {
@@ -2725,7 +2916,7 @@ var File_controlplane_v1_task_proto protoreflect.FileDescriptor
 
 const file_controlplane_v1_task_proto_rawDesc = "" +
 	"\n" +
-	"\x1acontrolplane/v1/task.proto\x12\x0fcontrolplane.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe8\x0f\n" +
+	"\x1acontrolplane/v1/task.proto\x12\x0fcontrolplane.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbe\x11\n" +
 	"\x04Task\x12;\n" +
 	"\x02id\x18\x01 \x01(\tB+\xbaH(r&2$^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$R\x02id\x12\x1c\n" +
 	"\x04name\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80\x01R\x04name\x12A\n" +
@@ -2748,7 +2939,8 @@ const file_controlplane_v1_task_proto_rawDesc = "" +
 	"\fretry_policy\x18+ \x01(\v2\x1c.controlplane.v1.RetryPolicyR\vretryPolicy\x121\n" +
 	"\x0fconcurrency_key\x18, \x01(\tB\b\xbaH\x05r\x03(\x80\x01R\x0econcurrencyKey\x123\n" +
 	"\x0fmax_concurrency\x18- \x01(\x05B\n" +
-	"\xbaH\a\x1a\x05\x18\x90N(\x00R\x0emaxConcurrency\x12V\n" +
+	"\xbaH\a\x1a\x05\x18\x90N(\x00R\x0emaxConcurrency\x12\\\n" +
+	"\x13no_progress_timeout\x180 \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x05\b\x80\xe7\x84\x0f2\x02\b\x01R\x11noProgressTimeout\x12V\n" +
 	"\vtraceparent\x182 \x01(\tB4\xbaH1r/2-^(00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2})?$R\vtraceparent\x125\n" +
 	"\n" +
 	"tracestate\x183 \x01(\tB\x15\xbaH\x12r\x102\x0e^[ -~]{0,512}$R\n" +
@@ -2773,13 +2965,19 @@ const file_controlplane_v1_task_proto_rawDesc = "" +
 	"\n" +
 	"retry_time\x18\" \x01(\v2\x1a.google.protobuf.TimestampR\tretryTime\x12\x1f\n" +
 	"\vgpu_devices\x18# \x03(\x05R\n" +
-	"gpuDevices\x1a9\n" +
+	"gpuDevices\x125\n" +
+	"\bprogress\x18$ \x01(\v2\x19.controlplane.v1.ProgressR\bprogress\x12?\n" +
+	"\rprogress_time\x18% \x01(\v2\x1a.google.protobuf.TimestampR\fprogressTime\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\r\n" +
 	"\x04work\x12\x05\xbaH\x02\b\x01B\f\n" +
 	"\n" +
-	"_exit_code\"\xf7\x02\n" +
+	"_exit_code\"|\n" +
+	"\bProgress\x12$\n" +
+	"\x04done\x18\x01 \x01(\x03B\x10\xbaH\r\"\v\x18\x80\x80\x9a\xa6\xea\xaf\xe3\x01(\x00R\x04done\x12&\n" +
+	"\x05total\x18\x02 \x01(\x03B\x10\xbaH\r\"\v\x18\x80\x80\x9a\xa6\xea\xaf\xe3\x01(\x00R\x05total\x12\"\n" +
+	"\amessage\x18\x03 \x01(\tB\b\xbaH\x05r\x03(\x80\x02R\amessage\"\xf7\x02\n" +
 	"\vRetryPolicy\x12V\n" +
 	"\x0finitial_backoff\x18\x01 \x01(\v2\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\f\"\x04\b\x80\xa3\x052\x04\x10\xc0\x84=R\x0einitialBackoff\x12N\n" +
 	"\vmax_backoff\x18\x02 \x01(\v2\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\f\"\x04\b\x80\xa3\x052\x04\x10\xc0\x84=R\n" +
@@ -2930,15 +3128,22 @@ const file_controlplane_v1_task_proto_rawDesc = "" +
 	"\x10RetryTaskRequest\x12\x19\n" +
 	"\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04 \x01(@R\x02id\">\n" +
 	"\x11RetryTaskResponse\x12)\n" +
-	"\x04task\x18\x01 \x01(\v2\x15.controlplane.v1.TaskR\x04task\"\xa0\x01\n" +
+	"\x04task\x18\x01 \x01(\v2\x15.controlplane.v1.TaskR\x04task\"\xbc\x01\n" +
 	"\x11WatchTasksRequest\x12\x1f\n" +
 	"\x06cursor\x18\x01 \x01(\tB\a\xbaH\x04r\x02(@R\x06cursor\x12)\n" +
 	"\btask_ids\x18\x02 \x03(\tB\x0e\xbaH\v\x92\x01\b\x10d\"\x04r\x02(@R\ataskIds\x12\x1d\n" +
 	"\x05queue\x18\x03 \x01(\tB\a\xbaH\x04r\x02(@R\x05queue\x12 \n" +
-	"\anode_id\x18\x04 \x01(\tB\a\xbaH\x04r\x02(@R\x06nodeId\"^\n" +
+	"\anode_id\x18\x04 \x01(\tB\a\xbaH\x04r\x02(@R\x06nodeId\x12\x1a\n" +
+	"\bprogress\x18\x05 \x01(\bR\bprogress\"\x99\x01\n" +
 	"\x12WatchTasksResponse\x12\x16\n" +
 	"\x06cursor\x18\x01 \x01(\tR\x06cursor\x120\n" +
-	"\x05event\x18\x02 \x01(\v2\x1a.controlplane.v1.TaskEventR\x05event\"\xff\x01\n" +
+	"\x05event\x18\x02 \x01(\v2\x1a.controlplane.v1.TaskEventR\x05event\x129\n" +
+	"\bprogress\x18\x03 \x01(\v2\x1d.controlplane.v1.TaskProgressR\bprogress\"\xa8\x01\n" +
+	"\fTaskProgress\x12\x17\n" +
+	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x18\n" +
+	"\aattempt\x18\x02 \x01(\x05R\aattempt\x125\n" +
+	"\bprogress\x18\x03 \x01(\v2\x19.controlplane.v1.ProgressR\bprogress\x12.\n" +
+	"\x04time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xff\x01\n" +
 	"\tTaskEvent\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x123\n" +
 	"\x06status\x18\x02 \x01(\x0e2\x1b.controlplane.v1.TaskStatusR\x06status\x12\x18\n" +
@@ -3000,122 +3205,130 @@ func file_controlplane_v1_task_proto_rawDescGZIP() []byte {
 }
 
 var file_controlplane_v1_task_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_controlplane_v1_task_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
+var file_controlplane_v1_task_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
 var file_controlplane_v1_task_proto_goTypes = []any{
 	(TaskStatus)(0),               // 0: controlplane.v1.TaskStatus
 	(Consistency)(0),              // 1: controlplane.v1.Consistency
 	(LabelOperator)(0),            // 2: controlplane.v1.LabelOperator
 	(SpotUse)(0),                  // 3: controlplane.v1.SpotUse
 	(*Task)(nil),                  // 4: controlplane.v1.Task
-	(*RetryPolicy)(nil),           // 5: controlplane.v1.RetryPolicy
-	(*ExecTask)(nil),              // 6: controlplane.v1.ExecTask
-	(*FunctionTask)(nil),          // 7: controlplane.v1.FunctionTask
-	(*Resources)(nil),             // 8: controlplane.v1.Resources
-	(*Constraints)(nil),           // 9: controlplane.v1.Constraints
-	(*LabelSelector)(nil),         // 10: controlplane.v1.LabelSelector
-	(*SubmitTaskRequest)(nil),     // 11: controlplane.v1.SubmitTaskRequest
-	(*SubmitTaskResponse)(nil),    // 12: controlplane.v1.SubmitTaskResponse
-	(*SubmitTasksRequest)(nil),    // 13: controlplane.v1.SubmitTasksRequest
-	(*SubmitTasksResponse)(nil),   // 14: controlplane.v1.SubmitTasksResponse
-	(*SubmitTaskOutcome)(nil),     // 15: controlplane.v1.SubmitTaskOutcome
-	(*ItemError)(nil),             // 16: controlplane.v1.ItemError
-	(*GetTaskRequest)(nil),        // 17: controlplane.v1.GetTaskRequest
-	(*GetTaskResponse)(nil),       // 18: controlplane.v1.GetTaskResponse
-	(*ListTasksRequest)(nil),      // 19: controlplane.v1.ListTasksRequest
-	(*ListTasksResponse)(nil),     // 20: controlplane.v1.ListTasksResponse
-	(*ExplainTaskRequest)(nil),    // 21: controlplane.v1.ExplainTaskRequest
-	(*ExplainTaskResponse)(nil),   // 22: controlplane.v1.ExplainTaskResponse
-	(*NodeRejection)(nil),         // 23: controlplane.v1.NodeRejection
-	(*NearestMiss)(nil),           // 24: controlplane.v1.NearestMiss
-	(*CancelTaskRequest)(nil),     // 25: controlplane.v1.CancelTaskRequest
-	(*CancelTaskResponse)(nil),    // 26: controlplane.v1.CancelTaskResponse
-	(*CancelTasksRequest)(nil),    // 27: controlplane.v1.CancelTasksRequest
-	(*CancelTasksResponse)(nil),   // 28: controlplane.v1.CancelTasksResponse
-	(*RetryTaskRequest)(nil),      // 29: controlplane.v1.RetryTaskRequest
-	(*RetryTaskResponse)(nil),     // 30: controlplane.v1.RetryTaskResponse
-	(*WatchTasksRequest)(nil),     // 31: controlplane.v1.WatchTasksRequest
-	(*WatchTasksResponse)(nil),    // 32: controlplane.v1.WatchTasksResponse
-	(*TaskEvent)(nil),             // 33: controlplane.v1.TaskEvent
-	nil,                           // 34: controlplane.v1.Task.LabelsEntry
-	nil,                           // 35: controlplane.v1.ExecTask.EnvEntry
-	nil,                           // 36: controlplane.v1.Resources.CustomEntry
-	nil,                           // 37: controlplane.v1.ListTasksRequest.LabelsEntry
-	nil,                           // 38: controlplane.v1.CancelTasksRequest.LabelsEntry
-	(*durationpb.Duration)(nil),   // 39: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 40: google.protobuf.Timestamp
+	(*Progress)(nil),              // 5: controlplane.v1.Progress
+	(*RetryPolicy)(nil),           // 6: controlplane.v1.RetryPolicy
+	(*ExecTask)(nil),              // 7: controlplane.v1.ExecTask
+	(*FunctionTask)(nil),          // 8: controlplane.v1.FunctionTask
+	(*Resources)(nil),             // 9: controlplane.v1.Resources
+	(*Constraints)(nil),           // 10: controlplane.v1.Constraints
+	(*LabelSelector)(nil),         // 11: controlplane.v1.LabelSelector
+	(*SubmitTaskRequest)(nil),     // 12: controlplane.v1.SubmitTaskRequest
+	(*SubmitTaskResponse)(nil),    // 13: controlplane.v1.SubmitTaskResponse
+	(*SubmitTasksRequest)(nil),    // 14: controlplane.v1.SubmitTasksRequest
+	(*SubmitTasksResponse)(nil),   // 15: controlplane.v1.SubmitTasksResponse
+	(*SubmitTaskOutcome)(nil),     // 16: controlplane.v1.SubmitTaskOutcome
+	(*ItemError)(nil),             // 17: controlplane.v1.ItemError
+	(*GetTaskRequest)(nil),        // 18: controlplane.v1.GetTaskRequest
+	(*GetTaskResponse)(nil),       // 19: controlplane.v1.GetTaskResponse
+	(*ListTasksRequest)(nil),      // 20: controlplane.v1.ListTasksRequest
+	(*ListTasksResponse)(nil),     // 21: controlplane.v1.ListTasksResponse
+	(*ExplainTaskRequest)(nil),    // 22: controlplane.v1.ExplainTaskRequest
+	(*ExplainTaskResponse)(nil),   // 23: controlplane.v1.ExplainTaskResponse
+	(*NodeRejection)(nil),         // 24: controlplane.v1.NodeRejection
+	(*NearestMiss)(nil),           // 25: controlplane.v1.NearestMiss
+	(*CancelTaskRequest)(nil),     // 26: controlplane.v1.CancelTaskRequest
+	(*CancelTaskResponse)(nil),    // 27: controlplane.v1.CancelTaskResponse
+	(*CancelTasksRequest)(nil),    // 28: controlplane.v1.CancelTasksRequest
+	(*CancelTasksResponse)(nil),   // 29: controlplane.v1.CancelTasksResponse
+	(*RetryTaskRequest)(nil),      // 30: controlplane.v1.RetryTaskRequest
+	(*RetryTaskResponse)(nil),     // 31: controlplane.v1.RetryTaskResponse
+	(*WatchTasksRequest)(nil),     // 32: controlplane.v1.WatchTasksRequest
+	(*WatchTasksResponse)(nil),    // 33: controlplane.v1.WatchTasksResponse
+	(*TaskProgress)(nil),          // 34: controlplane.v1.TaskProgress
+	(*TaskEvent)(nil),             // 35: controlplane.v1.TaskEvent
+	nil,                           // 36: controlplane.v1.Task.LabelsEntry
+	nil,                           // 37: controlplane.v1.ExecTask.EnvEntry
+	nil,                           // 38: controlplane.v1.Resources.CustomEntry
+	nil,                           // 39: controlplane.v1.ListTasksRequest.LabelsEntry
+	nil,                           // 40: controlplane.v1.CancelTasksRequest.LabelsEntry
+	(*durationpb.Duration)(nil),   // 41: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 42: google.protobuf.Timestamp
 }
 var file_controlplane_v1_task_proto_depIdxs = []int32{
-	34, // 0: controlplane.v1.Task.labels:type_name -> controlplane.v1.Task.LabelsEntry
-	6,  // 1: controlplane.v1.Task.exec:type_name -> controlplane.v1.ExecTask
-	7,  // 2: controlplane.v1.Task.function:type_name -> controlplane.v1.FunctionTask
-	8,  // 3: controlplane.v1.Task.resources:type_name -> controlplane.v1.Resources
-	39, // 4: controlplane.v1.Task.timeout:type_name -> google.protobuf.Duration
-	9,  // 5: controlplane.v1.Task.constraints:type_name -> controlplane.v1.Constraints
-	40, // 6: controlplane.v1.Task.earliest_start_time:type_name -> google.protobuf.Timestamp
-	39, // 7: controlplane.v1.Task.start_delay:type_name -> google.protobuf.Duration
-	39, // 8: controlplane.v1.Task.queue_timeout:type_name -> google.protobuf.Duration
-	5,  // 9: controlplane.v1.Task.retry_policy:type_name -> controlplane.v1.RetryPolicy
-	0,  // 10: controlplane.v1.Task.status:type_name -> controlplane.v1.TaskStatus
-	40, // 11: controlplane.v1.Task.create_time:type_name -> google.protobuf.Timestamp
-	40, // 12: controlplane.v1.Task.assign_time:type_name -> google.protobuf.Timestamp
-	40, // 13: controlplane.v1.Task.start_time:type_name -> google.protobuf.Timestamp
-	40, // 14: controlplane.v1.Task.end_time:type_name -> google.protobuf.Timestamp
-	40, // 15: controlplane.v1.Task.retry_time:type_name -> google.protobuf.Timestamp
-	39, // 16: controlplane.v1.RetryPolicy.initial_backoff:type_name -> google.protobuf.Duration
-	39, // 17: controlplane.v1.RetryPolicy.max_backoff:type_name -> google.protobuf.Duration
-	35, // 18: controlplane.v1.ExecTask.env:type_name -> controlplane.v1.ExecTask.EnvEntry
-	36, // 19: controlplane.v1.Resources.custom:type_name -> controlplane.v1.Resources.CustomEntry
-	10, // 20: controlplane.v1.Constraints.labels:type_name -> controlplane.v1.LabelSelector
-	3,  // 21: controlplane.v1.Constraints.spot:type_name -> controlplane.v1.SpotUse
-	2,  // 22: controlplane.v1.LabelSelector.operator:type_name -> controlplane.v1.LabelOperator
-	4,  // 23: controlplane.v1.SubmitTaskRequest.task:type_name -> controlplane.v1.Task
-	4,  // 24: controlplane.v1.SubmitTaskResponse.task:type_name -> controlplane.v1.Task
-	11, // 25: controlplane.v1.SubmitTasksRequest.requests:type_name -> controlplane.v1.SubmitTaskRequest
-	15, // 26: controlplane.v1.SubmitTasksResponse.outcomes:type_name -> controlplane.v1.SubmitTaskOutcome
-	4,  // 27: controlplane.v1.SubmitTaskOutcome.task:type_name -> controlplane.v1.Task
-	16, // 28: controlplane.v1.SubmitTaskOutcome.error:type_name -> controlplane.v1.ItemError
-	1,  // 29: controlplane.v1.GetTaskRequest.consistency:type_name -> controlplane.v1.Consistency
-	39, // 30: controlplane.v1.GetTaskRequest.max_staleness:type_name -> google.protobuf.Duration
-	4,  // 31: controlplane.v1.GetTaskResponse.task:type_name -> controlplane.v1.Task
-	0,  // 32: controlplane.v1.ListTasksRequest.statuses:type_name -> controlplane.v1.TaskStatus
-	37, // 33: controlplane.v1.ListTasksRequest.labels:type_name -> controlplane.v1.ListTasksRequest.LabelsEntry
-	1,  // 34: controlplane.v1.ListTasksRequest.consistency:type_name -> controlplane.v1.Consistency
-	39, // 35: controlplane.v1.ListTasksRequest.max_staleness:type_name -> google.protobuf.Duration
-	4,  // 36: controlplane.v1.ListTasksResponse.tasks:type_name -> controlplane.v1.Task
-	0,  // 37: controlplane.v1.ExplainTaskResponse.status:type_name -> controlplane.v1.TaskStatus
-	23, // 38: controlplane.v1.ExplainTaskResponse.rejections:type_name -> controlplane.v1.NodeRejection
-	24, // 39: controlplane.v1.ExplainTaskResponse.nearest_miss:type_name -> controlplane.v1.NearestMiss
-	4,  // 40: controlplane.v1.CancelTaskResponse.task:type_name -> controlplane.v1.Task
-	0,  // 41: controlplane.v1.CancelTasksRequest.statuses:type_name -> controlplane.v1.TaskStatus
-	38, // 42: controlplane.v1.CancelTasksRequest.labels:type_name -> controlplane.v1.CancelTasksRequest.LabelsEntry
-	4,  // 43: controlplane.v1.RetryTaskResponse.task:type_name -> controlplane.v1.Task
-	33, // 44: controlplane.v1.WatchTasksResponse.event:type_name -> controlplane.v1.TaskEvent
-	0,  // 45: controlplane.v1.TaskEvent.status:type_name -> controlplane.v1.TaskStatus
-	40, // 46: controlplane.v1.TaskEvent.time:type_name -> google.protobuf.Timestamp
-	4,  // 47: controlplane.v1.TaskEvent.task:type_name -> controlplane.v1.Task
-	11, // 48: controlplane.v1.TaskService.SubmitTask:input_type -> controlplane.v1.SubmitTaskRequest
-	13, // 49: controlplane.v1.TaskService.SubmitTasks:input_type -> controlplane.v1.SubmitTasksRequest
-	17, // 50: controlplane.v1.TaskService.GetTask:input_type -> controlplane.v1.GetTaskRequest
-	19, // 51: controlplane.v1.TaskService.ListTasks:input_type -> controlplane.v1.ListTasksRequest
-	25, // 52: controlplane.v1.TaskService.CancelTask:input_type -> controlplane.v1.CancelTaskRequest
-	27, // 53: controlplane.v1.TaskService.CancelTasks:input_type -> controlplane.v1.CancelTasksRequest
-	29, // 54: controlplane.v1.TaskService.RetryTask:input_type -> controlplane.v1.RetryTaskRequest
-	21, // 55: controlplane.v1.TaskService.ExplainTask:input_type -> controlplane.v1.ExplainTaskRequest
-	31, // 56: controlplane.v1.TaskService.WatchTasks:input_type -> controlplane.v1.WatchTasksRequest
-	12, // 57: controlplane.v1.TaskService.SubmitTask:output_type -> controlplane.v1.SubmitTaskResponse
-	14, // 58: controlplane.v1.TaskService.SubmitTasks:output_type -> controlplane.v1.SubmitTasksResponse
-	18, // 59: controlplane.v1.TaskService.GetTask:output_type -> controlplane.v1.GetTaskResponse
-	20, // 60: controlplane.v1.TaskService.ListTasks:output_type -> controlplane.v1.ListTasksResponse
-	26, // 61: controlplane.v1.TaskService.CancelTask:output_type -> controlplane.v1.CancelTaskResponse
-	28, // 62: controlplane.v1.TaskService.CancelTasks:output_type -> controlplane.v1.CancelTasksResponse
-	30, // 63: controlplane.v1.TaskService.RetryTask:output_type -> controlplane.v1.RetryTaskResponse
-	22, // 64: controlplane.v1.TaskService.ExplainTask:output_type -> controlplane.v1.ExplainTaskResponse
-	32, // 65: controlplane.v1.TaskService.WatchTasks:output_type -> controlplane.v1.WatchTasksResponse
-	57, // [57:66] is the sub-list for method output_type
-	48, // [48:57] is the sub-list for method input_type
-	48, // [48:48] is the sub-list for extension type_name
-	48, // [48:48] is the sub-list for extension extendee
-	0,  // [0:48] is the sub-list for field type_name
+	36, // 0: controlplane.v1.Task.labels:type_name -> controlplane.v1.Task.LabelsEntry
+	7,  // 1: controlplane.v1.Task.exec:type_name -> controlplane.v1.ExecTask
+	8,  // 2: controlplane.v1.Task.function:type_name -> controlplane.v1.FunctionTask
+	9,  // 3: controlplane.v1.Task.resources:type_name -> controlplane.v1.Resources
+	41, // 4: controlplane.v1.Task.timeout:type_name -> google.protobuf.Duration
+	10, // 5: controlplane.v1.Task.constraints:type_name -> controlplane.v1.Constraints
+	42, // 6: controlplane.v1.Task.earliest_start_time:type_name -> google.protobuf.Timestamp
+	41, // 7: controlplane.v1.Task.start_delay:type_name -> google.protobuf.Duration
+	41, // 8: controlplane.v1.Task.queue_timeout:type_name -> google.protobuf.Duration
+	6,  // 9: controlplane.v1.Task.retry_policy:type_name -> controlplane.v1.RetryPolicy
+	41, // 10: controlplane.v1.Task.no_progress_timeout:type_name -> google.protobuf.Duration
+	0,  // 11: controlplane.v1.Task.status:type_name -> controlplane.v1.TaskStatus
+	42, // 12: controlplane.v1.Task.create_time:type_name -> google.protobuf.Timestamp
+	42, // 13: controlplane.v1.Task.assign_time:type_name -> google.protobuf.Timestamp
+	42, // 14: controlplane.v1.Task.start_time:type_name -> google.protobuf.Timestamp
+	42, // 15: controlplane.v1.Task.end_time:type_name -> google.protobuf.Timestamp
+	42, // 16: controlplane.v1.Task.retry_time:type_name -> google.protobuf.Timestamp
+	5,  // 17: controlplane.v1.Task.progress:type_name -> controlplane.v1.Progress
+	42, // 18: controlplane.v1.Task.progress_time:type_name -> google.protobuf.Timestamp
+	41, // 19: controlplane.v1.RetryPolicy.initial_backoff:type_name -> google.protobuf.Duration
+	41, // 20: controlplane.v1.RetryPolicy.max_backoff:type_name -> google.protobuf.Duration
+	37, // 21: controlplane.v1.ExecTask.env:type_name -> controlplane.v1.ExecTask.EnvEntry
+	38, // 22: controlplane.v1.Resources.custom:type_name -> controlplane.v1.Resources.CustomEntry
+	11, // 23: controlplane.v1.Constraints.labels:type_name -> controlplane.v1.LabelSelector
+	3,  // 24: controlplane.v1.Constraints.spot:type_name -> controlplane.v1.SpotUse
+	2,  // 25: controlplane.v1.LabelSelector.operator:type_name -> controlplane.v1.LabelOperator
+	4,  // 26: controlplane.v1.SubmitTaskRequest.task:type_name -> controlplane.v1.Task
+	4,  // 27: controlplane.v1.SubmitTaskResponse.task:type_name -> controlplane.v1.Task
+	12, // 28: controlplane.v1.SubmitTasksRequest.requests:type_name -> controlplane.v1.SubmitTaskRequest
+	16, // 29: controlplane.v1.SubmitTasksResponse.outcomes:type_name -> controlplane.v1.SubmitTaskOutcome
+	4,  // 30: controlplane.v1.SubmitTaskOutcome.task:type_name -> controlplane.v1.Task
+	17, // 31: controlplane.v1.SubmitTaskOutcome.error:type_name -> controlplane.v1.ItemError
+	1,  // 32: controlplane.v1.GetTaskRequest.consistency:type_name -> controlplane.v1.Consistency
+	41, // 33: controlplane.v1.GetTaskRequest.max_staleness:type_name -> google.protobuf.Duration
+	4,  // 34: controlplane.v1.GetTaskResponse.task:type_name -> controlplane.v1.Task
+	0,  // 35: controlplane.v1.ListTasksRequest.statuses:type_name -> controlplane.v1.TaskStatus
+	39, // 36: controlplane.v1.ListTasksRequest.labels:type_name -> controlplane.v1.ListTasksRequest.LabelsEntry
+	1,  // 37: controlplane.v1.ListTasksRequest.consistency:type_name -> controlplane.v1.Consistency
+	41, // 38: controlplane.v1.ListTasksRequest.max_staleness:type_name -> google.protobuf.Duration
+	4,  // 39: controlplane.v1.ListTasksResponse.tasks:type_name -> controlplane.v1.Task
+	0,  // 40: controlplane.v1.ExplainTaskResponse.status:type_name -> controlplane.v1.TaskStatus
+	24, // 41: controlplane.v1.ExplainTaskResponse.rejections:type_name -> controlplane.v1.NodeRejection
+	25, // 42: controlplane.v1.ExplainTaskResponse.nearest_miss:type_name -> controlplane.v1.NearestMiss
+	4,  // 43: controlplane.v1.CancelTaskResponse.task:type_name -> controlplane.v1.Task
+	0,  // 44: controlplane.v1.CancelTasksRequest.statuses:type_name -> controlplane.v1.TaskStatus
+	40, // 45: controlplane.v1.CancelTasksRequest.labels:type_name -> controlplane.v1.CancelTasksRequest.LabelsEntry
+	4,  // 46: controlplane.v1.RetryTaskResponse.task:type_name -> controlplane.v1.Task
+	35, // 47: controlplane.v1.WatchTasksResponse.event:type_name -> controlplane.v1.TaskEvent
+	34, // 48: controlplane.v1.WatchTasksResponse.progress:type_name -> controlplane.v1.TaskProgress
+	5,  // 49: controlplane.v1.TaskProgress.progress:type_name -> controlplane.v1.Progress
+	42, // 50: controlplane.v1.TaskProgress.time:type_name -> google.protobuf.Timestamp
+	0,  // 51: controlplane.v1.TaskEvent.status:type_name -> controlplane.v1.TaskStatus
+	42, // 52: controlplane.v1.TaskEvent.time:type_name -> google.protobuf.Timestamp
+	4,  // 53: controlplane.v1.TaskEvent.task:type_name -> controlplane.v1.Task
+	12, // 54: controlplane.v1.TaskService.SubmitTask:input_type -> controlplane.v1.SubmitTaskRequest
+	14, // 55: controlplane.v1.TaskService.SubmitTasks:input_type -> controlplane.v1.SubmitTasksRequest
+	18, // 56: controlplane.v1.TaskService.GetTask:input_type -> controlplane.v1.GetTaskRequest
+	20, // 57: controlplane.v1.TaskService.ListTasks:input_type -> controlplane.v1.ListTasksRequest
+	26, // 58: controlplane.v1.TaskService.CancelTask:input_type -> controlplane.v1.CancelTaskRequest
+	28, // 59: controlplane.v1.TaskService.CancelTasks:input_type -> controlplane.v1.CancelTasksRequest
+	30, // 60: controlplane.v1.TaskService.RetryTask:input_type -> controlplane.v1.RetryTaskRequest
+	22, // 61: controlplane.v1.TaskService.ExplainTask:input_type -> controlplane.v1.ExplainTaskRequest
+	32, // 62: controlplane.v1.TaskService.WatchTasks:input_type -> controlplane.v1.WatchTasksRequest
+	13, // 63: controlplane.v1.TaskService.SubmitTask:output_type -> controlplane.v1.SubmitTaskResponse
+	15, // 64: controlplane.v1.TaskService.SubmitTasks:output_type -> controlplane.v1.SubmitTasksResponse
+	19, // 65: controlplane.v1.TaskService.GetTask:output_type -> controlplane.v1.GetTaskResponse
+	21, // 66: controlplane.v1.TaskService.ListTasks:output_type -> controlplane.v1.ListTasksResponse
+	27, // 67: controlplane.v1.TaskService.CancelTask:output_type -> controlplane.v1.CancelTaskResponse
+	29, // 68: controlplane.v1.TaskService.CancelTasks:output_type -> controlplane.v1.CancelTasksResponse
+	31, // 69: controlplane.v1.TaskService.RetryTask:output_type -> controlplane.v1.RetryTaskResponse
+	23, // 70: controlplane.v1.TaskService.ExplainTask:output_type -> controlplane.v1.ExplainTaskResponse
+	33, // 71: controlplane.v1.TaskService.WatchTasks:output_type -> controlplane.v1.WatchTasksResponse
+	63, // [63:72] is the sub-list for method output_type
+	54, // [54:63] is the sub-list for method input_type
+	54, // [54:54] is the sub-list for extension type_name
+	54, // [54:54] is the sub-list for extension extendee
+	0,  // [0:54] is the sub-list for field type_name
 }
 
 func init() { file_controlplane_v1_task_proto_init() }
@@ -3127,8 +3340,8 @@ func file_controlplane_v1_task_proto_init() {
 		(*Task_Exec)(nil),
 		(*Task_Function)(nil),
 	}
-	file_controlplane_v1_task_proto_msgTypes[1].OneofWrappers = []any{}
-	file_controlplane_v1_task_proto_msgTypes[11].OneofWrappers = []any{
+	file_controlplane_v1_task_proto_msgTypes[2].OneofWrappers = []any{}
+	file_controlplane_v1_task_proto_msgTypes[12].OneofWrappers = []any{
 		(*SubmitTaskOutcome_Task)(nil),
 		(*SubmitTaskOutcome_Error)(nil),
 	}
@@ -3138,7 +3351,7 @@ func file_controlplane_v1_task_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_controlplane_v1_task_proto_rawDesc), len(file_controlplane_v1_task_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   35,
+			NumMessages:   37,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

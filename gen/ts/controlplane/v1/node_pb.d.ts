@@ -4,7 +4,7 @@
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { Consistency, ItemError, Resources, Task, TaskStatus } from "./task_pb.js";
+import type { Consistency, ItemError, Progress, Resources, Task, TaskStatus } from "./task_pb.js";
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 
 /**
@@ -487,6 +487,15 @@ export declare type HeldAttempt = Message<"controlplane.v1.HeldAttempt"> & {
    * @generated from field: int32 attempt = 2;
    */
   attempt: number;
+
+  /**
+   * How far it has come, if that has changed since the last heartbeat that was
+   * answered; saying it again changes nothing. That of an attempt which is not this
+   * node's is left out of account.
+   *
+   * @generated from field: controlplane.v1.Progress progress = 3;
+   */
+  progress?: Progress | undefined;
 };
 
 /**
@@ -517,8 +526,9 @@ export declare type StopAttempt = Message<"controlplane.v1.StopAttempt"> & {
 
   /**
    * "cancelled": stop it and report CANCELLED. "drained": stop it and report
-   * PENDING, it is to run elsewhere. "not_yours": stop it and drop it, the state no
-   * longer gives it to this node.
+   * PENDING, it is to run elsewhere. "no_progress": stop it and report FAILED, it is
+   * over its no_progress_timeout. "not_yours": stop it and drop it, the state no
+   * longer gives it to this node. Treat any other like "not_yours".
    *
    * @generated from field: string reason = 3;
    */
@@ -780,6 +790,13 @@ export declare type TaskResult = Message<"controlplane.v1.TaskResult"> & {
    * @generated from field: google.protobuf.Duration retry_after = 9;
    */
   retryAfter?: Duration | undefined;
+
+  /**
+   * How far it came, if no heartbeat has said so yet. It stays with the attempt.
+   *
+   * @generated from field: controlplane.v1.Progress progress = 10;
+   */
+  progress?: Progress | undefined;
 };
 
 /**
@@ -873,6 +890,13 @@ export declare type ReportTaskResultRequest = Message<"controlplane.v1.ReportTas
    * @generated from field: google.protobuf.Duration retry_after = 11;
    */
   retryAfter?: Duration | undefined;
+
+  /**
+   * How far it came, if no heartbeat has said so yet. It stays with the attempt.
+   *
+   * @generated from field: controlplane.v1.Progress progress = 12;
+   */
+  progress?: Progress | undefined;
 };
 
 /**

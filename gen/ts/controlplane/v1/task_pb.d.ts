@@ -178,6 +178,17 @@ export declare type Task = Message<"controlplane.v1.Task"> & {
   maxConcurrency: number;
 
   /**
+   * An attempt that has reported no progress for so long, since it was handed out or
+   * since its last progress, is stopped and fails with an error that begins with
+   * NO_PROGRESS; 1 s to 365 days, never when not set. It is looked at when the node
+   * is heard, every 5 s, and time during which the node is not heard is the lease's
+   * matter. FAILED_PRECONDITION while members of an older release are in the cluster.
+   *
+   * @generated from field: google.protobuf.Duration no_progress_timeout = 48;
+   */
+  noProgressTimeout?: Duration | undefined;
+
+  /**
    * The span that submitted it, as the header traceparent of W3C Trace Context has
    * it: version 00, lower case, no id all zeros. It is handed to whoever runs the
    * task, and ListTasks leaves it out. None when empty. A repeat of a submission may
@@ -309,6 +320,21 @@ export declare type Task = Message<"controlplane.v1.Task"> & {
    * @generated from field: repeated int32 gpu_devices = 35;
    */
   gpuDevices: number[];
+
+  /**
+   * Output only. How far the present or last attempt has come, as it last said; not
+   * set if it has said nothing. A running attempt's is up to 5 s old.
+   *
+   * @generated from field: controlplane.v1.Progress progress = 36;
+   */
+  progress?: Progress | undefined;
+
+  /**
+   * Output only. When `progress` became known.
+   *
+   * @generated from field: google.protobuf.Timestamp progress_time = 37;
+   */
+  progressTime?: Timestamp | undefined;
 };
 
 /**
@@ -316,6 +342,42 @@ export declare type Task = Message<"controlplane.v1.Task"> & {
  * Use `create(TaskSchema)` to create a new message.
  */
 export declare const TaskSchema: GenMessage<Task>;
+
+/**
+ * Progress is how far an attempt has come. Whatever differs from the report before,
+ * a count that rises or another text, counts as progress.
+ *
+ * @generated from message controlplane.v1.Progress
+ */
+export declare type Progress = Message<"controlplane.v1.Progress"> & {
+  /**
+   * How much is done, in a unit of the task's own, such as steps; 0 to 10^15.
+   *
+   * @generated from field: int64 done = 1;
+   */
+  done: bigint;
+
+  /**
+   * Of how much, 0 to 10^15; 0 if that is not known. Whoever knows only a part of
+   * the whole says it in millionths: of 1000000.
+   *
+   * @generated from field: int64 total = 2;
+   */
+  total: bigint;
+
+  /**
+   * What it is at, for people, such as "epoch 3, loss 0.12"; at most 256 bytes.
+   *
+   * @generated from field: string message = 3;
+   */
+  message: string;
+};
+
+/**
+ * Describes the message controlplane.v1.Progress.
+ * Use `create(ProgressSchema)` to create a new message.
+ */
+export declare const ProgressSchema: GenMessage<Progress>;
 
 /**
  * RetryPolicy is how a task is tried again after failures. The wait before the
@@ -1327,6 +1389,15 @@ export declare type WatchTasksRequest = Message<"controlplane.v1.WatchTasksReque
    * @generated from field: string node_id = 4;
    */
   nodeId: string;
+
+  /**
+   * Also send how far these tasks come; needs task_ids. Progress is no change of state:
+   * it stands in no log of changes and moves no cursor. What is known comes at the
+   * beginning, then each change of it, at most one a second for each task.
+   *
+   * @generated from field: bool progress = 5;
+   */
+  progress: boolean;
 };
 
 /**
@@ -1336,8 +1407,8 @@ export declare type WatchTasksRequest = Message<"controlplane.v1.WatchTasksReque
 export declare const WatchTasksRequestSchema: GenMessage<WatchTasksRequest>;
 
 /**
- * WatchTasksResponse is one change, or a sign of life when `event` is not set
- * (at least every 10 s).
+ * WatchTasksResponse is one change, or the progress of a task, or a sign of life when
+ * neither is set (at least every 10 s).
  *
  * @generated from message controlplane.v1.WatchTasksResponse
  */
@@ -1355,6 +1426,13 @@ export declare type WatchTasksResponse = Message<"controlplane.v1.WatchTasksResp
    * @generated from field: controlplane.v1.TaskEvent event = 2;
    */
   event?: TaskEvent | undefined;
+
+  /**
+   * How far a task has come. Only if the request asks for it.
+   *
+   * @generated from field: controlplane.v1.TaskProgress progress = 3;
+   */
+  progress?: TaskProgress | undefined;
 };
 
 /**
@@ -1362,6 +1440,47 @@ export declare type WatchTasksResponse = Message<"controlplane.v1.WatchTasksResp
  * Use `create(WatchTasksResponseSchema)` to create a new message.
  */
 export declare const WatchTasksResponseSchema: GenMessage<WatchTasksResponse>;
+
+/**
+ * TaskProgress is how far the present or last attempt of a task has come.
+ *
+ * @generated from message controlplane.v1.TaskProgress
+ */
+export declare type TaskProgress = Message<"controlplane.v1.TaskProgress"> & {
+  /**
+   * The task.
+   *
+   * @generated from field: string task_id = 1;
+   */
+  taskId: string;
+
+  /**
+   * The attempt.
+   *
+   * @generated from field: int32 attempt = 2;
+   */
+  attempt: number;
+
+  /**
+   * How far it has come.
+   *
+   * @generated from field: controlplane.v1.Progress progress = 3;
+   */
+  progress?: Progress | undefined;
+
+  /**
+   * When that became known, by the leader's clock.
+   *
+   * @generated from field: google.protobuf.Timestamp time = 4;
+   */
+  time?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message controlplane.v1.TaskProgress.
+ * Use `create(TaskProgressSchema)` to create a new message.
+ */
+export declare const TaskProgressSchema: GenMessage<TaskProgress>;
 
 /**
  * TaskEvent is one change of a task's state.
@@ -1407,7 +1526,7 @@ export declare type TaskEvent = Message<"controlplane.v1.TaskEvent"> & {
   /**
    * Why, where the status alone does not tell: "retry", "lease_lost",
    * "released", "session_replaced", "cancel_requested", "permanent",
-   * "queue_timeout", "retry_requested".
+   * "queue_timeout", "no_progress", "retry_requested".
    *
    * @generated from field: string reason = 6;
    */

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from protobuf.wkt.google.protobuf.timestamp_pb import Timestamp
 
 
-_TaskFields: TypeAlias = Literal["id", "name", "queue", "priority", "labels", "exec", "function", "resources", "timeout", "max_attempts", "max_lost_attempts", "constraints", "earliest_start_time", "start_delay", "queue_timeout", "retry_policy", "concurrency_key", "max_concurrency", "traceparent", "tracestate", "status", "node_id", "attempt", "create_time", "assign_time", "start_time", "end_time", "result", "error", "exit_code", "log_tail", "cancel_requested", "failed_attempts", "lost_attempts", "retry_time", "gpu_devices"]
+_TaskFields: TypeAlias = Literal["id", "name", "queue", "priority", "labels", "exec", "function", "resources", "timeout", "max_attempts", "max_lost_attempts", "constraints", "earliest_start_time", "start_delay", "queue_timeout", "retry_policy", "concurrency_key", "max_concurrency", "no_progress_timeout", "traceparent", "tracestate", "status", "node_id", "attempt", "create_time", "assign_time", "start_time", "end_time", "result", "error", "exit_code", "log_tail", "cancel_requested", "failed_attempts", "lost_attempts", "retry_time", "gpu_devices", "progress", "progress_time"]
 
 class Task(Message[_TaskFields]):
     """
@@ -150,6 +150,16 @@ class Task(Message[_TaskFields]):
             ```proto
             int32 max_concurrency = 45;
             ```
+        no_progress_timeout:
+            An attempt that has reported no progress for so long, since it was handed out or
+            since its last progress, is stopped and fails with an error that begins with
+            NO_PROGRESS; 1 s to 365 days, never when not set. It is looked at when the node
+            is heard, every 5 s, and time during which the node is not heard is the lease's
+            matter. FAILED_PRECONDITION while members of an older release are in the cluster.
+
+            ```proto
+            optional google.protobuf.Duration no_progress_timeout = 48;
+            ```
         traceparent:
             The span that submitted it, as the header traceparent of W3C Trace Context has
             it: version 00, lower case, no id all zeros. It is handed to whoever runs the
@@ -265,9 +275,22 @@ class Task(Message[_TaskFields]):
             ```proto
             repeated int32 gpu_devices = 35 [packed = true];
             ```
+        progress:
+            Output only. How far the present or last attempt has come, as it last said; not
+            set if it has said nothing. A running attempt's is up to 5 s old.
+
+            ```proto
+            optional controlplane.v1.Progress progress = 36;
+            ```
+        progress_time:
+            Output only. When `progress` became known.
+
+            ```proto
+            optional google.protobuf.Timestamp progress_time = 37;
+            ```
     """
 
-    __slots__ = ("id", "name", "queue", "priority", "labels", "resources", "timeout", "max_attempts", "max_lost_attempts", "constraints", "earliest_start_time", "start_delay", "queue_timeout", "retry_policy", "concurrency_key", "max_concurrency", "traceparent", "tracestate", "status", "node_id", "attempt", "create_time", "assign_time", "start_time", "end_time", "result", "error", "exit_code", "log_tail", "cancel_requested", "failed_attempts", "lost_attempts", "retry_time", "gpu_devices", "work")
+    __slots__ = ("id", "name", "queue", "priority", "labels", "resources", "timeout", "max_attempts", "max_lost_attempts", "constraints", "earliest_start_time", "start_delay", "queue_timeout", "retry_policy", "concurrency_key", "max_concurrency", "no_progress_timeout", "traceparent", "tracestate", "status", "node_id", "attempt", "create_time", "assign_time", "start_time", "end_time", "result", "error", "exit_code", "log_tail", "cancel_requested", "failed_attempts", "lost_attempts", "retry_time", "gpu_devices", "progress", "progress_time", "work")
 
     if TYPE_CHECKING:
 
@@ -291,6 +314,7 @@ class Task(Message[_TaskFields]):
             retry_policy: RetryPolicy | None = None,
             concurrency_key: str = "",
             max_concurrency: int = 0,
+            no_progress_timeout: Duration | None = None,
             traceparent: str = "",
             tracestate: str = "",
             status: TaskStatus | None = None,
@@ -309,6 +333,8 @@ class Task(Message[_TaskFields]):
             lost_attempts: int = 0,
             retry_time: Timestamp | None = None,
             gpu_devices: list[int] | None = None,
+            progress: Progress | None = None,
+            progress_time: Timestamp | None = None,
         ) -> None:
             pass
 
@@ -329,6 +355,7 @@ class Task(Message[_TaskFields]):
         retry_policy: RetryPolicy | None
         concurrency_key: str
         max_concurrency: int
+        no_progress_timeout: Duration | None
         traceparent: str
         tracestate: str
         status: TaskStatus
@@ -347,6 +374,58 @@ class Task(Message[_TaskFields]):
         lost_attempts: int
         retry_time: Timestamp | None
         gpu_devices: list[int]
+        progress: Progress | None
+        progress_time: Timestamp | None
+
+_ProgressFields: TypeAlias = Literal["done", "total", "message"]
+
+class Progress(Message[_ProgressFields]):
+    """
+    Progress is how far an attempt has come. Whatever differs from the report before,
+    a count that rises or another text, counts as progress.
+
+    ```proto
+    message controlplane.v1.Progress
+    ```
+
+    Attributes:
+        done:
+            How much is done, in a unit of the task's own, such as steps; 0 to 10^15.
+
+            ```proto
+            int64 done = 1;
+            ```
+        total:
+            Of how much, 0 to 10^15; 0 if that is not known. Whoever knows only a part of
+            the whole says it in millionths: of 1000000.
+
+            ```proto
+            int64 total = 2;
+            ```
+        message:
+            What it is at, for people, such as "epoch 3, loss 0.12"; at most 256 bytes.
+
+            ```proto
+            string message = 3;
+            ```
+    """
+
+    __slots__ = ("done", "total", "message")
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            done: int = 0,
+            total: int = 0,
+            message: str = "",
+        ) -> None:
+            pass
+
+        done: int
+        total: int
+        message: str
 
 _RetryPolicyFields: TypeAlias = Literal["initial_backoff", "max_backoff", "multiplier", "jitter", "exit_codes"]
 
@@ -1679,7 +1758,7 @@ class RetryTaskResponse(Message[_RetryTaskResponseFields]):
 
         task: Task | None
 
-_WatchTasksRequestFields: TypeAlias = Literal["cursor", "task_ids", "queue", "node_id"]
+_WatchTasksRequestFields: TypeAlias = Literal["cursor", "task_ids", "queue", "node_id", "progress"]
 
 class WatchTasksRequest(Message[_WatchTasksRequestFields]):
     """
@@ -1715,9 +1794,17 @@ class WatchTasksRequest(Message[_WatchTasksRequestFields]):
             ```proto
             string node_id = 4;
             ```
+        progress:
+            Also send how far these tasks come; needs task_ids. Progress is no change of state:
+            it stands in no log of changes and moves no cursor. What is known comes at the
+            beginning, then each change of it, at most one a second for each task.
+
+            ```proto
+            bool progress = 5;
+            ```
     """
 
-    __slots__ = ("cursor", "task_ids", "queue", "node_id")
+    __slots__ = ("cursor", "task_ids", "queue", "node_id", "progress")
 
     if TYPE_CHECKING:
 
@@ -1728,6 +1815,7 @@ class WatchTasksRequest(Message[_WatchTasksRequestFields]):
             task_ids: list[str] | None = None,
             queue: str = "",
             node_id: str = "",
+            progress: bool = False,
         ) -> None:
             pass
 
@@ -1735,13 +1823,14 @@ class WatchTasksRequest(Message[_WatchTasksRequestFields]):
         task_ids: list[str]
         queue: str
         node_id: str
+        progress: bool
 
-_WatchTasksResponseFields: TypeAlias = Literal["cursor", "event"]
+_WatchTasksResponseFields: TypeAlias = Literal["cursor", "event", "progress"]
 
 class WatchTasksResponse(Message[_WatchTasksResponseFields]):
     """
-    WatchTasksResponse is one change, or a sign of life when `event` is not set
-    (at least every 10 s).
+    WatchTasksResponse is one change, or the progress of a task, or a sign of life when
+    neither is set (at least every 10 s).
 
     ```proto
     message controlplane.v1.WatchTasksResponse
@@ -1760,9 +1849,15 @@ class WatchTasksResponse(Message[_WatchTasksResponseFields]):
             ```proto
             optional controlplane.v1.TaskEvent event = 2;
             ```
+        progress:
+            How far a task has come. Only if the request asks for it.
+
+            ```proto
+            optional controlplane.v1.TaskProgress progress = 3;
+            ```
     """
 
-    __slots__ = ("cursor", "event")
+    __slots__ = ("cursor", "event", "progress")
 
     if TYPE_CHECKING:
 
@@ -1771,11 +1866,69 @@ class WatchTasksResponse(Message[_WatchTasksResponseFields]):
             *,
             cursor: str = "",
             event: TaskEvent | None = None,
+            progress: TaskProgress | None = None,
         ) -> None:
             pass
 
         cursor: str
         event: TaskEvent | None
+        progress: TaskProgress | None
+
+_TaskProgressFields: TypeAlias = Literal["task_id", "attempt", "progress", "time"]
+
+class TaskProgress(Message[_TaskProgressFields]):
+    """
+    TaskProgress is how far the present or last attempt of a task has come.
+
+    ```proto
+    message controlplane.v1.TaskProgress
+    ```
+
+    Attributes:
+        task_id:
+            The task.
+
+            ```proto
+            string task_id = 1;
+            ```
+        attempt:
+            The attempt.
+
+            ```proto
+            int32 attempt = 2;
+            ```
+        progress:
+            How far it has come.
+
+            ```proto
+            optional controlplane.v1.Progress progress = 3;
+            ```
+        time:
+            When that became known, by the leader's clock.
+
+            ```proto
+            optional google.protobuf.Timestamp time = 4;
+            ```
+    """
+
+    __slots__ = ("task_id", "attempt", "progress", "time")
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            task_id: str = "",
+            attempt: int = 0,
+            progress: Progress | None = None,
+            time: Timestamp | None = None,
+        ) -> None:
+            pass
+
+        task_id: str
+        attempt: int
+        progress: Progress | None
+        time: Timestamp | None
 
 _TaskEventFields: TypeAlias = Literal["task_id", "status", "attempt", "node_id", "time", "reason", "task"]
 
@@ -1821,7 +1974,7 @@ class TaskEvent(Message[_TaskEventFields]):
         reason:
             Why, where the status alone does not tell: "retry", "lease_lost",
             "released", "session_replaced", "cancel_requested", "permanent",
-            "queue_timeout", "retry_requested".
+            "queue_timeout", "no_progress", "retry_requested".
 
             ```proto
             string reason = 6;
@@ -2050,7 +2203,7 @@ class SpotUse(Enum):
 
 
 _DESC = file_desc(
-    b'\n\x1acontrolplane/v1/task.proto\x12\x0fcontrolplane.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto"\xe8\x0f\n\x04Task\x12;\n\x02id\x18\x01 \x01(\tR\x02idB+\xbaH(r&2$^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$\x12\x1c\n\x04name\x18\x02 \x01(\tR\x04nameB\x08\xbaH\x05r\x03(\x80\x01\x12A\n\x05queue\x18\x03 \x01(\tR\x05queueB+\xbaH(r&2$^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$\x12/\n\x08priority\x18\x04 \x01(\x05R\x08priorityB\x13\xbaH\x10\x1a\x0e\x18\xe8\x07(\x98\xf8\xff\xff\xff\xff\xff\xff\xff\x01\x12R\n\x06labels\x18\x05 \x03(\x0b2!.controlplane.v1.Task.LabelsEntryR\x06labelsB\x17\xbaH\x14\x9a\x01\x11\x10 "\x06r\x04 \x01(?*\x05r\x03(\x80\x02\x12/\n\x04exec\x18\x06 \x01(\x0b2\x19.controlplane.v1.ExecTaskH\x00R\x04exec\x12;\n\x08function\x18\x07 \x01(\x0b2\x1d.controlplane.v1.FunctionTaskH\x00R\x08function\x128\n\tresources\x18\x08 \x01(\x0b2\x1a.controlplane.v1.ResourcesR\tresources\x12H\n\x07timeout\x18\t \x01(\x0b2\x19.google.protobuf.DurationR\x07timeoutB\x13\xbaH\x10\xaa\x01\r"\x05\x08\x80\xe7\x84\x0f2\x04\x10\xc0\x84=\x12,\n\x0cmax_attempts\x18\n \x01(\x05R\x0bmaxAttemptsB\t\xbaH\x06\x1a\x04\x18d(\x00\x125\n\x11max_lost_attempts\x18\x0b \x01(\x05R\x0fmaxLostAttemptsB\t\xbaH\x06\x1a\x04\x18d(\x00\x12>\n\x0bconstraints\x18\x13 \x01(\x0b2\x1c.controlplane.v1.ConstraintsR\x0bconstraints\x12\\\n\x13earliest_start_time\x18( \x01(\x0b2\x1a.google.protobuf.TimestampR\x11earliestStartTimeB\x10\xbaH\r\xb2\x01\n\x1a\x06\x08\x80\xae\x99\xa4\x0f2\x00\x12O\n\x0bstart_delay\x18) \x01(\x0b2\x19.google.protobuf.DurationR\nstartDelayB\x13\xbaH\x10\xaa\x01\r"\x05\x08\x80\xe7\x84\x0f2\x04\x10\xc0\x84=\x12S\n\rqueue_timeout\x18* \x01(\x0b2\x19.google.protobuf.DurationR\x0cqueueTimeoutB\x13\xbaH\x10\xaa\x01\r"\x05\x08\x80\xe7\x84\x0f2\x04\x10\xc0\x84=\x12?\n\x0cretry_policy\x18+ \x01(\x0b2\x1c.controlplane.v1.RetryPolicyR\x0bretryPolicy\x121\n\x0fconcurrency_key\x18, \x01(\tR\x0econcurrencyKeyB\x08\xbaH\x05r\x03(\x80\x01\x123\n\x0fmax_concurrency\x18- \x01(\x05R\x0emaxConcurrencyB\n\xbaH\x07\x1a\x05\x18\x90N(\x00\x12V\n\x0btraceparent\x182 \x01(\tR\x0btraceparentB4\xbaH1r/2-^(00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2})?$\x125\n\ntracestate\x183 \x01(\tR\ntracestateB\x15\xbaH\x12r\x102\x0e^[ -~]{0,512}$\x123\n\x06status\x18\x14 \x01(\x0e2\x1b.controlplane.v1.TaskStatusR\x06status\x12\x17\n\x07node_id\x18\x15 \x01(\tR\x06nodeId\x12\x18\n\x07attempt\x18\x16 \x01(\x05R\x07attempt\x12;\n\x0bcreate_time\x18\x17 \x01(\x0b2\x1a.google.protobuf.TimestampR\ncreateTime\x12;\n\x0bassign_time\x18\x18 \x01(\x0b2\x1a.google.protobuf.TimestampR\nassignTime\x129\n\nstart_time\x18\x19 \x01(\x0b2\x1a.google.protobuf.TimestampR\tstartTime\x125\n\x08end_time\x18\x1a \x01(\x0b2\x1a.google.protobuf.TimestampR\x07endTime\x12\x16\n\x06result\x18\x1b \x01(\x0cR\x06result\x12\x14\n\x05error\x18\x1c \x01(\tR\x05error\x12 \n\texit_code\x18\x1d \x01(\x05H\x01R\x08exitCode\x88\x01\x01\x12\x19\n\x08log_tail\x18\x1e \x01(\tR\x07logTail\x12)\n\x10cancel_requested\x18\x1f \x01(\x08R\x0fcancelRequested\x12\'\n\x0ffailed_attempts\x18  \x01(\x05R\x0efailedAttempts\x12#\n\rlost_attempts\x18! \x01(\x05R\x0clostAttempts\x129\n\nretry_time\x18" \x01(\x0b2\x1a.google.protobuf.TimestampR\tretryTime\x12\x1f\n\x0bgpu_devices\x18# \x03(\x05R\ngpuDevices\x1a9\n\x0bLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\r\n\x04work\x12\x05\xbaH\x02\x08\x01B\x0c\n\n_exit_code"\xf7\x02\n\x0bRetryPolicy\x12V\n\x0finitial_backoff\x18\x01 \x01(\x0b2\x19.google.protobuf.DurationR\x0einitialBackoffB\x12\xbaH\x0f\xaa\x01\x0c"\x04\x08\x80\xa3\x052\x04\x10\xc0\x84=\x12N\n\x0bmax_backoff\x18\x02 \x01(\x0b2\x19.google.protobuf.DurationR\nmaxBackoffB\x12\xbaH\x0f\xaa\x01\x0c"\x04\x08\x80\xa3\x052\x04\x10\xc0\x84=\x12<\n\nmultiplier\x18\x03 \x01(\x01H\x00R\nmultiplierB\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00Y@)\x00\x00\x00\x00\x00\x00\xf0?\x88\x01\x01\x124\n\x06jitter\x18\x04 \x01(\x01H\x01R\x06jitterB\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\x00\x00\x00\x00\x88\x01\x01\x122\n\nexit_codes\x18\x05 \x03(\x05R\texitCodesB\x13\xbaH\x10\x92\x01\r\x10@\x18\x01"\x07\x1a\x05\x18\xff\x01(\x00B\r\n\x0b_multiplierB\t\n\x07_jitter"\xee\x01\n\x08ExecTask\x12-\n\x07command\x18\x01 \x03(\tR\x07commandB\x13\xbaH\x10\x92\x01\r\x08\x01\x10\x80\x02"\x06r\x04(\x80\x80\x04\x12P\n\x03env\x18\x02 \x03(\x0b2".controlplane.v1.ExecTask.EnvEntryR\x03envB\x1a\xbaH\x17\x9a\x01\x14\x10\x80\x02"\x07r\x05 \x01(\x80\x02*\x06r\x04(\x80\x80\x04\x12)\n\x0bworking_dir\x18\x03 \x01(\tR\nworkingDirB\x08\xbaH\x05r\x03(\x80 \x1a6\n\x08EnvEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x028\x01"t\n\x0cFunctionTask\x12?\n\x04name\x18\x01 \x01(\tR\x04nameB+\xbaH(r&2$^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$\x12#\n\x07payload\x18\x02 \x01(\x0cR\x07payloadB\t\xbaH\x06z\x04\x18\x80\x80@"\xf9\x02\n\tResources\x12,\n\ncpu_millis\x18\x01 \x01(\x03R\tcpuMillisB\r\xbaH\n"\x08\x18\x80\x94\xeb\xdc\x03(\x00\x124\n\x0cmemory_bytes\x18\x02 \x01(\x03R\x0bmemoryBytesB\x11\xbaH\x0e"\x0c\x18\x80\x80\x80\x80\x80\x80\x80\x80\x10(\x00\x12\x1e\n\x04gpus\x18\x03 \x01(\x05R\x04gpusB\n\xbaH\x07\x1a\x05\x18\x80\x08(\x00\x120\n\ndisk_bytes\x18\x04 \x01(\x03R\tdiskBytesB\x11\xbaH\x0e"\x0c\x18\x80\x80\x80\x80\x80\x80\x80\x80\x10(\x00\x12{\n\x06custom\x18\x05 \x03(\x0b2&.controlplane.v1.Resources.CustomEntryR\x06customB;\xbaH8\x9a\x015\x10 "%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$*\n"\x08\x18\x80\x94\xeb\xdc\x03(\x01\x1a9\n\x0bCustomEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01"\x95\x05\n\x0bConstraints\x120\n\tproviders\x18\x01 \x03(\tR\tprovidersB\x12\xbaH\x0f\x92\x01\x0c\x10 \x18\x01"\x06r\x04 \x01(?\x12,\n\x07regions\x18\x02 \x03(\tR\x07regionsB\x12\xbaH\x0f\x92\x01\x0c\x10 \x18\x01"\x06r\x04 \x01(?\x12(\n\x05zones\x18\x03 \x03(\tR\x05zonesB\x12\xbaH\x0f\x92\x01\x0c\x10 \x18\x01"\x06r\x04 \x01(?\x129\n\x0einstance_types\x18\x04 \x03(\tR\rinstanceTypesB\x12\xbaH\x0f\x92\x01\x0c\x10 \x18\x01"\x06r\x04 \x01(?\x12@\n\x06labels\x18\x05 \x03(\x0b2\x1e.controlplane.v1.LabelSelectorR\x06labelsB\x08\xbaH\x05\x92\x01\x02\x10 \x126\n\x04spot\x18\x06 \x01(\x0e2\x18.controlplane.v1.SpotUseR\x04spotB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12H\n\x19max_price_micros_per_hour\x18\x07 \x01(\x03R\x15maxPriceMicrosPerHourB\x0e\xbaH\x0b"\t\x18\x80\xa0\x94\xa5\x8d\x1d(\x00\x12D\n\x07node_id\x18\x08 \x01(\tR\x06nodeIdB+\xbaH(r&2$^([A-Za-z0-9][A-Za-z0-9._-]{0,62})?$\x122\n\ngpu_models\x18\t \x03(\tR\tgpuModelsB\x13\xbaH\x10\x92\x01\r\x10\x10\x18\x01"\x07r\x05 \x01(\x80\x01\x12B\n\x14min_gpu_memory_bytes\x18\n \x01(\x03R\x11minGpuMemoryBytesB\x11\xbaH\x0e"\x0c\x18\x80\x80\x80\x80\x80\x80\x80\x80\x10(\x00\x12?\n\x11preferred_regions\x18\x0b \x03(\tR\x10preferredRegionsB\x12\xbaH\x0f\x92\x01\x0c\x10 \x18\x01"\x06r\x04 \x01(?"\x9f\x01\n\rLabelSelector\x12\x1b\n\x03key\x18\x01 \x01(\tR\x03keyB\t\xbaH\x06r\x04 \x01(?\x12F\n\x08operator\x18\x02 \x01(\x0e2\x1e.controlplane.v1.LabelOperatorR\x08operatorB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12)\n\x06values\x18\x03 \x03(\tR\x06valuesB\x11\xbaH\x0e\x92\x01\x0b\x10 \x18\x01"\x05r\x03(\x80\x02"o\n\x11SubmitTaskRequest\x121\n\x04task\x18\x01 \x01(\x0b2\x15.controlplane.v1.TaskR\x04taskB\x06\xbaH\x03\xc8\x01\x01\x12\'\n\nrequest_id\x18\x02 \x01(\tR\trequestIdB\x08\xbaH\x05r\x03(\x80\x01"?\n\x12SubmitTaskResponse\x12)\n\x04task\x18\x01 \x01(\x0b2\x15.controlplane.v1.TaskR\x04task"a\n\x12SubmitTasksRequest\x12K\n\x08requests\x18\x01 \x03(\x0b2".controlplane.v1.SubmitTaskRequestR\x08requestsB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07"U\n\x13SubmitTasksResponse\x12>\n\x08outcomes\x18\x01 \x03(\x0b2".controlplane.v1.SubmitTaskOutcomeR\x08outcomes"\x7f\n\x11SubmitTaskOutcome\x12+\n\x04task\x18\x01 \x01(\x0b2\x15.controlplane.v1.TaskH\x00R\x04task\x122\n\x05error\x18\x02 \x01(\x0b2\x1a.controlplane.v1.ItemErrorH\x00R\x05errorB\t\n\x07outcome"9\n\tItemError\x12\x12\n\x04code\x18\x01 \x01(\tR\x04code\x12\x18\n\x07message\x18\x02 \x01(\tR\x07message"\xf6\x01\n\x0eGetTaskRequest\x12\x19\n\x02id\x18\x01 \x01(\tR\x02idB\t\xbaH\x06r\x04 \x01(@\x12H\n\x0bconsistency\x18\x02 \x01(\x0e2\x1c.controlplane.v1.ConsistencyR\x0bconsistencyB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12,\n\tmin_index\x18\x03 \x01(\x04R\x08minIndexB\x0f\xbaH\x0c2\n\x18\xff\xff\xff\xff\xff\xff\xff\xff\x7f\x12Q\n\rmax_staleness\x18\x04 \x01(\x0b2\x19.google.protobuf.DurationR\x0cmaxStalenessB\x11\xbaH\x0e\xaa\x01\x0b"\x03\x08\x90\x1c2\x04\x10\xc0\x84="<\n\x0fGetTaskResponse\x12)\n\x04task\x18\x01 \x01(\x0b2\x15.controlplane.v1.TaskR\x04task"\xe6\x04\n\x10ListTasksRequest\x12J\n\x08statuses\x18\x01 \x03(\x0e2\x1b.controlplane.v1.TaskStatusR\x08statusesB\x11\xbaH\x0e\x92\x01\x0b\x10\x06"\x07\x82\x01\x04\x10\x01 \x00\x12\x1d\n\x05queue\x18\x02 \x01(\tR\x05queueB\x07\xbaH\x04r\x02(@\x12 \n\x07node_id\x18\x03 \x01(\tR\x06nodeIdB\x07\xbaH\x04r\x02(@\x12\x1c\n\x04name\x18\x04 \x01(\tR\x04nameB\x08\xbaH\x05r\x03(\x80\x01\x12O\n\x06labels\x18\x05 \x03(\x0b2-.controlplane.v1.ListTasksRequest.LabelsEntryR\x06labelsB\x08\xbaH\x05\x9a\x01\x02\x10 \x12\'\n\tpage_size\x18\x06 \x01(\x05R\x08pageSizeB\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\'\n\npage_token\x18\x07 \x01(\tR\tpageTokenB\x08\xbaH\x05r\x03(\x80\x04\x12H\n\x0bconsistency\x18\x08 \x01(\x0e2\x1c.controlplane.v1.ConsistencyR\x0bconsistencyB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12,\n\tmin_index\x18\t \x01(\x04R\x08minIndexB\x0f\xbaH\x0c2\n\x18\xff\xff\xff\xff\xff\xff\xff\xff\x7f\x12Q\n\rmax_staleness\x18\n \x01(\x0b2\x19.google.protobuf.DurationR\x0cmaxStalenessB\x11\xbaH\x0e\xaa\x01\x0b"\x03\x08\x90\x1c2\x04\x10\xc0\x84=\x1a9\n\x0bLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x028\x01"h\n\x11ListTasksResponse\x12+\n\x05tasks\x18\x01 \x03(\x0b2\x15.controlplane.v1.TaskR\x05tasks\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken"/\n\x12ExplainTaskRequest\x12\x19\n\x02id\x18\x01 \x01(\tR\x02idB\t\xbaH\x06r\x04 \x01(@"\xe7\x02\n\x13ExplainTaskResponse\x123\n\x06status\x18\x01 \x01(\x0e2\x1b.controlplane.v1.TaskStatusR\x06status\x12\x18\n\x07summary\x18\x02 \x01(\tR\x07summary\x12\x1c\n\tplaceable\x18\x03 \x01(\x08R\tplaceable\x12\x17\n\x07node_id\x18\x04 \x01(\tR\x06nodeId\x12\x12\n\x04hold\x18\x05 \x01(\tR\x04hold\x12\x1f\n\x0btasks_ahead\x18\x06 \x01(\x05R\ntasksAhead\x12\x14\n\x05nodes\x18\x07 \x01(\x05R\x05nodes\x12>\n\nrejections\x18\x08 \x03(\x0b2\x1e.controlplane.v1.NodeRejectionR\nrejections\x12?\n\x0cnearest_miss\x18\t \x01(\x0b2\x1c.controlplane.v1.NearestMissR\x0bnearestMiss"r\n\rNodeRejection\x12\x16\n\x06reason\x18\x01 \x01(\tR\x06reason\x12\x18\n\x07message\x18\x02 \x01(\tR\x07message\x12\x14\n\x05nodes\x18\x03 \x01(\x05R\x05nodes\x12\x19\n\x08node_ids\x18\x04 \x03(\tR\x07nodeIds"@\n\x0bNearestMiss\x12\x17\n\x07node_id\x18\x01 \x01(\tR\x06nodeId\x12\x18\n\x07message\x18\x02 \x01(\tR\x07message".\n\x11CancelTaskRequest\x12\x19\n\x02id\x18\x01 \x01(\tR\x02idB\t\xbaH\x06r\x04 \x01(@"?\n\x12CancelTaskResponse\x12)\n\x04task\x18\x01 \x01(\x0b2\x15.controlplane.v1.TaskR\x04task"\xb3\x03\n\x12CancelTasksRequest\x12L\n\x08statuses\x18\x01 \x03(\x0e2\x1b.controlplane.v1.TaskStatusR\x08statusesB\x13\xbaH\x10\x92\x01\r\x10\x03"\t\x82\x01\x06\x18\x01\x18\x02\x18\x03\x12\x1d\n\x05queue\x18\x02 \x01(\tR\x05queueB\x07\xbaH\x04r\x02(@\x12 \n\x07node_id\x18\x03 \x01(\tR\x06nodeIdB\x07\xbaH\x04r\x02(@\x12\x1c\n\x04name\x18\x04 \x01(\tR\x04nameB\x08\xbaH\x05r\x03(\x80\x01\x12Q\n\x06labels\x18\x05 \x03(\x0b2/.controlplane.v1.CancelTasksRequest.LabelsEntryR\x06labelsB\x08\xbaH\x05\x9a\x01\x02\x10 \x12\x10\n\x03all\x18\x06 \x01(\x08R\x03all\x12\'\n\tpage_size\x18\x07 \x01(\x05R\x08pageSizeB\n\xbaH\x07\x1a\x05\x18\x90N(\x00\x12\'\n\npage_token\x18\x08 \x01(\tR\tpageTokenB\x08\xbaH\x05r\x03(\x80\x04\x1a9\n\x0bLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x028\x01"w\n\x13CancelTasksResponse\x12\x1c\n\tcancelled\x18\x01 \x01(\x05R\tcancelled\x12\x1a\n\x08stopping\x18\x02 \x01(\x05R\x08stopping\x12&\n\x0fnext_page_token\x18\x03 \x01(\tR\rnextPageToken"-\n\x10RetryTaskRequest\x12\x19\n\x02id\x18\x01 \x01(\tR\x02idB\t\xbaH\x06r\x04 \x01(@">\n\x11RetryTaskResponse\x12)\n\x04task\x18\x01 \x01(\x0b2\x15.controlplane.v1.TaskR\x04task"\xa0\x01\n\x11WatchTasksRequest\x12\x1f\n\x06cursor\x18\x01 \x01(\tR\x06cursorB\x07\xbaH\x04r\x02(@\x12)\n\x08task_ids\x18\x02 \x03(\tR\x07taskIdsB\x0e\xbaH\x0b\x92\x01\x08\x10d"\x04r\x02(@\x12\x1d\n\x05queue\x18\x03 \x01(\tR\x05queueB\x07\xbaH\x04r\x02(@\x12 \n\x07node_id\x18\x04 \x01(\tR\x06nodeIdB\x07\xbaH\x04r\x02(@"^\n\x12WatchTasksResponse\x12\x16\n\x06cursor\x18\x01 \x01(\tR\x06cursor\x120\n\x05event\x18\x02 \x01(\x0b2\x1a.controlplane.v1.TaskEventR\x05event"\xff\x01\n\tTaskEvent\x12\x17\n\x07task_id\x18\x01 \x01(\tR\x06taskId\x123\n\x06status\x18\x02 \x01(\x0e2\x1b.controlplane.v1.TaskStatusR\x06status\x12\x18\n\x07attempt\x18\x03 \x01(\x05R\x07attempt\x12\x17\n\x07node_id\x18\x04 \x01(\tR\x06nodeId\x12.\n\x04time\x18\x05 \x01(\x0b2\x1a.google.protobuf.TimestampR\x04time\x12\x16\n\x06reason\x18\x06 \x01(\tR\x06reason\x12)\n\x04task\x18\x07 \x01(\x0b2\x15.controlplane.v1.TaskR\x04task*\xc3\x01\n\nTaskStatus\x12\x1b\n\x17TASK_STATUS_UNSPECIFIED\x10\x00\x12\x17\n\x13TASK_STATUS_PENDING\x10\x01\x12\x18\n\x14TASK_STATUS_ASSIGNED\x10\x02\x12\x17\n\x13TASK_STATUS_RUNNING\x10\x03\x12\x19\n\x15TASK_STATUS_COMPLETED\x10\x04\x12\x16\n\x12TASK_STATUS_FAILED\x10\x05\x12\x19\n\x15TASK_STATUS_CANCELLED\x10\x06*_\n\x0bConsistency\x12\x1b\n\x17CONSISTENCY_UNSPECIFIED\x10\x00\x12\x1c\n\x18CONSISTENCY_LINEARIZABLE\x10\x01\x12\x15\n\x11CONSISTENCY_STALE\x10\x02*\xc0\x01\n\rLabelOperator\x12\x1e\n\x1aLABEL_OPERATOR_UNSPECIFIED\x10\x00\x12\x15\n\x11LABEL_OPERATOR_IN\x10\x01\x12\x19\n\x15LABEL_OPERATOR_NOT_IN\x10\x02\x12\x19\n\x15LABEL_OPERATOR_EXISTS\x10\x03\x12!\n\x1dLABEL_OPERATOR_DOES_NOT_EXIST\x10\x04\x12\x1f\n\x1bLABEL_OPERATOR_GREATER_THAN\x10\x05*`\n\x07SpotUse\x12\x18\n\x14SPOT_USE_UNSPECIFIED\x10\x00\x12\x14\n\x10SPOT_USE_ALLOWED\x10\x01\x12\x11\n\rSPOT_USE_ONLY\x10\x02\x12\x12\n\x0eSPOT_USE_NEVER\x10\x032\xa2\x06\n\x0bTaskService\x12U\n\nSubmitTask\x12".controlplane.v1.SubmitTaskRequest\x1a#.controlplane.v1.SubmitTaskResponse\x12X\n\x0bSubmitTasks\x12#.controlplane.v1.SubmitTasksRequest\x1a$.controlplane.v1.SubmitTasksResponse\x12Q\n\x07GetTask\x12\x1f.controlplane.v1.GetTaskRequest\x1a .controlplane.v1.GetTaskResponse"\x03\x90\x02\x01\x12W\n\tListTasks\x12!.controlplane.v1.ListTasksRequest\x1a".controlplane.v1.ListTasksResponse"\x03\x90\x02\x01\x12U\n\nCancelTask\x12".controlplane.v1.CancelTaskRequest\x1a#.controlplane.v1.CancelTaskResponse\x12X\n\x0bCancelTasks\x12#.controlplane.v1.CancelTasksRequest\x1a$.controlplane.v1.CancelTasksResponse\x12R\n\tRetryTask\x12!.controlplane.v1.RetryTaskRequest\x1a".controlplane.v1.RetryTaskResponse\x12X\n\x0bExplainTask\x12#.controlplane.v1.ExplainTaskRequest\x1a$.controlplane.v1.ExplainTaskResponse\x12W\n\nWatchTasks\x12".controlplane.v1.WatchTasksRequest\x1a#.controlplane.v1.WatchTasksResponse0\x01B\xd0\x01\n\x13com.controlplane.v1B\tTaskProtoP\x01ZQgithub.com/raft-control-plane/control-plane/gen/go/controlplane/v1;controlplanev1\xa2\x02\x03CXX\xaa\x02\x0fControlplane.V1\xca\x02\x0fControlplane\\V1\xe2\x02\x1bControlplane\\V1\\GPBMetadata\xea\x02\x10Controlplane::V1b\x06proto3',
+    b'\n\x1acontrolplane/v1/task.proto\x12\x0fcontrolplane.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto"\xbe\x11\n\x04Task\x12;\n\x02id\x18\x01 \x01(\tR\x02idB+\xbaH(r&2$^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$\x12\x1c\n\x04name\x18\x02 \x01(\tR\x04nameB\x08\xbaH\x05r\x03(\x80\x01\x12A\n\x05queue\x18\x03 \x01(\tR\x05queueB+\xbaH(r&2$^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$\x12/\n\x08priority\x18\x04 \x01(\x05R\x08priorityB\x13\xbaH\x10\x1a\x0e\x18\xe8\x07(\x98\xf8\xff\xff\xff\xff\xff\xff\xff\x01\x12R\n\x06labels\x18\x05 \x03(\x0b2!.controlplane.v1.Task.LabelsEntryR\x06labelsB\x17\xbaH\x14\x9a\x01\x11\x10 "\x06r\x04 \x01(?*\x05r\x03(\x80\x02\x12/\n\x04exec\x18\x06 \x01(\x0b2\x19.controlplane.v1.ExecTaskH\x00R\x04exec\x12;\n\x08function\x18\x07 \x01(\x0b2\x1d.controlplane.v1.FunctionTaskH\x00R\x08function\x128\n\tresources\x18\x08 \x01(\x0b2\x1a.controlplane.v1.ResourcesR\tresources\x12H\n\x07timeout\x18\t \x01(\x0b2\x19.google.protobuf.DurationR\x07timeoutB\x13\xbaH\x10\xaa\x01\r"\x05\x08\x80\xe7\x84\x0f2\x04\x10\xc0\x84=\x12,\n\x0cmax_attempts\x18\n \x01(\x05R\x0bmaxAttemptsB\t\xbaH\x06\x1a\x04\x18d(\x00\x125\n\x11max_lost_attempts\x18\x0b \x01(\x05R\x0fmaxLostAttemptsB\t\xbaH\x06\x1a\x04\x18d(\x00\x12>\n\x0bconstraints\x18\x13 \x01(\x0b2\x1c.controlplane.v1.ConstraintsR\x0bconstraints\x12\\\n\x13earliest_start_time\x18( \x01(\x0b2\x1a.google.protobuf.TimestampR\x11earliestStartTimeB\x10\xbaH\r\xb2\x01\n\x1a\x06\x08\x80\xae\x99\xa4\x0f2\x00\x12O\n\x0bstart_delay\x18) \x01(\x0b2\x19.google.protobuf.DurationR\nstartDelayB\x13\xbaH\x10\xaa\x01\r"\x05\x08\x80\xe7\x84\x0f2\x04\x10\xc0\x84=\x12S\n\rqueue_timeout\x18* \x01(\x0b2\x19.google.protobuf.DurationR\x0cqueueTimeoutB\x13\xbaH\x10\xaa\x01\r"\x05\x08\x80\xe7\x84\x0f2\x04\x10\xc0\x84=\x12?\n\x0cretry_policy\x18+ \x01(\x0b2\x1c.controlplane.v1.RetryPolicyR\x0bretryPolicy\x121\n\x0fconcurrency_key\x18, \x01(\tR\x0econcurrencyKeyB\x08\xbaH\x05r\x03(\x80\x01\x123\n\x0fmax_concurrency\x18- \x01(\x05R\x0emaxConcurrencyB\n\xbaH\x07\x1a\x05\x18\x90N(\x00\x12\\\n\x13no_progress_timeout\x180 \x01(\x0b2\x19.google.protobuf.DurationR\x11noProgressTimeoutB\x11\xbaH\x0e\xaa\x01\x0b"\x05\x08\x80\xe7\x84\x0f2\x02\x08\x01\x12V\n\x0btraceparent\x182 \x01(\tR\x0btraceparentB4\xbaH1r/2-^(00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2})?$\x125\n\ntracestate\x183 \x01(\tR\ntracestateB\x15\xbaH\x12r\x102\x0e^[ -~]{0,512}$\x123\n\x06status\x18\x14 \x01(\x0e2\x1b.controlplane.v1.TaskStatusR\x06status\x12\x17\n\x07node_id\x18\x15 \x01(\tR\x06nodeId\x12\x18\n\x07attempt\x18\x16 \x01(\x05R\x07attempt\x12;\n\x0bcreate_time\x18\x17 \x01(\x0b2\x1a.google.protobuf.TimestampR\ncreateTime\x12;\n\x0bassign_time\x18\x18 \x01(\x0b2\x1a.google.protobuf.TimestampR\nassignTime\x129\n\nstart_time\x18\x19 \x01(\x0b2\x1a.google.protobuf.TimestampR\tstartTime\x125\n\x08end_time\x18\x1a \x01(\x0b2\x1a.google.protobuf.TimestampR\x07endTime\x12\x16\n\x06result\x18\x1b \x01(\x0cR\x06result\x12\x14\n\x05error\x18\x1c \x01(\tR\x05error\x12 \n\texit_code\x18\x1d \x01(\x05H\x01R\x08exitCode\x88\x01\x01\x12\x19\n\x08log_tail\x18\x1e \x01(\tR\x07logTail\x12)\n\x10cancel_requested\x18\x1f \x01(\x08R\x0fcancelRequested\x12\'\n\x0ffailed_attempts\x18  \x01(\x05R\x0efailedAttempts\x12#\n\rlost_attempts\x18! \x01(\x05R\x0clostAttempts\x129\n\nretry_time\x18" \x01(\x0b2\x1a.google.protobuf.TimestampR\tretryTime\x12\x1f\n\x0bgpu_devices\x18# \x03(\x05R\ngpuDevices\x125\n\x08progress\x18$ \x01(\x0b2\x19.controlplane.v1.ProgressR\x08progress\x12?\n\rprogress_time\x18% \x01(\x0b2\x1a.google.protobuf.TimestampR\x0cprogressTime\x1a9\n\x0bLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\r\n\x04work\x12\x05\xbaH\x02\x08\x01B\x0c\n\n_exit_code"|\n\x08Progress\x12$\n\x04done\x18\x01 \x01(\x03R\x04doneB\x10\xbaH\r"\x0b\x18\x80\x80\x9a\xa6\xea\xaf\xe3\x01(\x00\x12&\n\x05total\x18\x02 \x01(\x03R\x05totalB\x10\xbaH\r"\x0b\x18\x80\x80\x9a\xa6\xea\xaf\xe3\x01(\x00\x12"\n\x07message\x18\x03 \x01(\tR\x07messageB\x08\xbaH\x05r\x03(\x80\x02"\xf7\x02\n\x0bRetryPolicy\x12V\n\x0finitial_backoff\x18\x01 \x01(\x0b2\x19.google.protobuf.DurationR\x0einitialBackoffB\x12\xbaH\x0f\xaa\x01\x0c"\x04\x08\x80\xa3\x052\x04\x10\xc0\x84=\x12N\n\x0bmax_backoff\x18\x02 \x01(\x0b2\x19.google.protobuf.DurationR\nmaxBackoffB\x12\xbaH\x0f\xaa\x01\x0c"\x04\x08\x80\xa3\x052\x04\x10\xc0\x84=\x12<\n\nmultiplier\x18\x03 \x01(\x01H\x00R\nmultiplierB\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00Y@)\x00\x00\x00\x00\x00\x00\xf0?\x88\x01\x01\x124\n\x06jitter\x18\x04 \x01(\x01H\x01R\x06jitterB\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\x00\x00\x00\x00\x88\x01\x01\x122\n\nexit_codes\x18\x05 \x03(\x05R\texitCodesB\x13\xbaH\x10\x92\x01\r\x10@\x18\x01"\x07\x1a\x05\x18\xff\x01(\x00B\r\n\x0b_multiplierB\t\n\x07_jitter"\xee\x01\n\x08ExecTask\x12-\n\x07command\x18\x01 \x03(\tR\x07commandB\x13\xbaH\x10\x92\x01\r\x08\x01\x10\x80\x02"\x06r\x04(\x80\x80\x04\x12P\n\x03env\x18\x02 \x03(\x0b2".controlplane.v1.ExecTask.EnvEntryR\x03envB\x1a\xbaH\x17\x9a\x01\x14\x10\x80\x02"\x07r\x05 \x01(\x80\x02*\x06r\x04(\x80\x80\x04\x12)\n\x0bworking_dir\x18\x03 \x01(\tR\nworkingDirB\x08\xbaH\x05r\x03(\x80 \x1a6\n\x08EnvEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x028\x01"t\n\x0cFunctionTask\x12?\n\x04name\x18\x01 \x01(\tR\x04nameB+\xbaH(r&2$^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$\x12#\n\x07payload\x18\x02 \x01(\x0cR\x07payloadB\t\xbaH\x06z\x04\x18\x80\x80@"\xf9\x02\n\tResources\x12,\n\ncpu_millis\x18\x01 \x01(\x03R\tcpuMillisB\r\xbaH\n"\x08\x18\x80\x94\xeb\xdc\x03(\x00\x124\n\x0cmemory_bytes\x18\x02 \x01(\x03R\x0bmemoryBytesB\x11\xbaH\x0e"\x0c\x18\x80\x80\x80\x80\x80\x80\x80\x80\x10(\x00\x12\x1e\n\x04gpus\x18\x03 \x01(\x05R\x04gpusB\n\xbaH\x07\x1a\x05\x18\x80\x08(\x00\x120\n\ndisk_bytes\x18\x04 \x01(\x03R\tdiskBytesB\x11\xbaH\x0e"\x0c\x18\x80\x80\x80\x80\x80\x80\x80\x80\x10(\x00\x12{\n\x06custom\x18\x05 \x03(\x0b2&.controlplane.v1.Resources.CustomEntryR\x06customB;\xbaH8\x9a\x015\x10 "%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$*\n"\x08\x18\x80\x94\xeb\xdc\x03(\x01\x1a9\n\x0bCustomEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01"\x95\x05\n\x0bConstraints\x120\n\tproviders\x18\x01 \x03(\tR\tprovidersB\x12\xbaH\x0f\x92\x01\x0c\x10 \x18\x01"\x06r\x04 \x01(?\x12,\n\x07regions\x18\x02 \x03(\tR\x07regionsB\x12\xbaH\x0f\x92\x01\x0c\x10 \x18\x01"\x06r\x04 \x01(?\x12(\n\x05zones\x18\x03 \x03(\tR\x05zonesB\x12\xbaH\x0f\x92\x01\x0c\x10 \x18\x01"\x06r\x04 \x01(?\x129\n\x0einstance_types\x18\x04 \x03(\tR\rinstanceTypesB\x12\xbaH\x0f\x92\x01\x0c\x10 \x18\x01"\x06r\x04 \x01(?\x12@\n\x06labels\x18\x05 \x03(\x0b2\x1e.controlplane.v1.LabelSelectorR\x06labelsB\x08\xbaH\x05\x92\x01\x02\x10 \x126\n\x04spot\x18\x06 \x01(\x0e2\x18.controlplane.v1.SpotUseR\x04spotB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12H\n\x19max_price_micros_per_hour\x18\x07 \x01(\x03R\x15maxPriceMicrosPerHourB\x0e\xbaH\x0b"\t\x18\x80\xa0\x94\xa5\x8d\x1d(\x00\x12D\n\x07node_id\x18\x08 \x01(\tR\x06nodeIdB+\xbaH(r&2$^([A-Za-z0-9][A-Za-z0-9._-]{0,62})?$\x122\n\ngpu_models\x18\t \x03(\tR\tgpuModelsB\x13\xbaH\x10\x92\x01\r\x10\x10\x18\x01"\x07r\x05 \x01(\x80\x01\x12B\n\x14min_gpu_memory_bytes\x18\n \x01(\x03R\x11minGpuMemoryBytesB\x11\xbaH\x0e"\x0c\x18\x80\x80\x80\x80\x80\x80\x80\x80\x10(\x00\x12?\n\x11preferred_regions\x18\x0b \x03(\tR\x10preferredRegionsB\x12\xbaH\x0f\x92\x01\x0c\x10 \x18\x01"\x06r\x04 \x01(?"\x9f\x01\n\rLabelSelector\x12\x1b\n\x03key\x18\x01 \x01(\tR\x03keyB\t\xbaH\x06r\x04 \x01(?\x12F\n\x08operator\x18\x02 \x01(\x0e2\x1e.controlplane.v1.LabelOperatorR\x08operatorB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12)\n\x06values\x18\x03 \x03(\tR\x06valuesB\x11\xbaH\x0e\x92\x01\x0b\x10 \x18\x01"\x05r\x03(\x80\x02"o\n\x11SubmitTaskRequest\x121\n\x04task\x18\x01 \x01(\x0b2\x15.controlplane.v1.TaskR\x04taskB\x06\xbaH\x03\xc8\x01\x01\x12\'\n\nrequest_id\x18\x02 \x01(\tR\trequestIdB\x08\xbaH\x05r\x03(\x80\x01"?\n\x12SubmitTaskResponse\x12)\n\x04task\x18\x01 \x01(\x0b2\x15.controlplane.v1.TaskR\x04task"a\n\x12SubmitTasksRequest\x12K\n\x08requests\x18\x01 \x03(\x0b2".controlplane.v1.SubmitTaskRequestR\x08requestsB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07"U\n\x13SubmitTasksResponse\x12>\n\x08outcomes\x18\x01 \x03(\x0b2".controlplane.v1.SubmitTaskOutcomeR\x08outcomes"\x7f\n\x11SubmitTaskOutcome\x12+\n\x04task\x18\x01 \x01(\x0b2\x15.controlplane.v1.TaskH\x00R\x04task\x122\n\x05error\x18\x02 \x01(\x0b2\x1a.controlplane.v1.ItemErrorH\x00R\x05errorB\t\n\x07outcome"9\n\tItemError\x12\x12\n\x04code\x18\x01 \x01(\tR\x04code\x12\x18\n\x07message\x18\x02 \x01(\tR\x07message"\xf6\x01\n\x0eGetTaskRequest\x12\x19\n\x02id\x18\x01 \x01(\tR\x02idB\t\xbaH\x06r\x04 \x01(@\x12H\n\x0bconsistency\x18\x02 \x01(\x0e2\x1c.controlplane.v1.ConsistencyR\x0bconsistencyB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12,\n\tmin_index\x18\x03 \x01(\x04R\x08minIndexB\x0f\xbaH\x0c2\n\x18\xff\xff\xff\xff\xff\xff\xff\xff\x7f\x12Q\n\rmax_staleness\x18\x04 \x01(\x0b2\x19.google.protobuf.DurationR\x0cmaxStalenessB\x11\xbaH\x0e\xaa\x01\x0b"\x03\x08\x90\x1c2\x04\x10\xc0\x84="<\n\x0fGetTaskResponse\x12)\n\x04task\x18\x01 \x01(\x0b2\x15.controlplane.v1.TaskR\x04task"\xe6\x04\n\x10ListTasksRequest\x12J\n\x08statuses\x18\x01 \x03(\x0e2\x1b.controlplane.v1.TaskStatusR\x08statusesB\x11\xbaH\x0e\x92\x01\x0b\x10\x06"\x07\x82\x01\x04\x10\x01 \x00\x12\x1d\n\x05queue\x18\x02 \x01(\tR\x05queueB\x07\xbaH\x04r\x02(@\x12 \n\x07node_id\x18\x03 \x01(\tR\x06nodeIdB\x07\xbaH\x04r\x02(@\x12\x1c\n\x04name\x18\x04 \x01(\tR\x04nameB\x08\xbaH\x05r\x03(\x80\x01\x12O\n\x06labels\x18\x05 \x03(\x0b2-.controlplane.v1.ListTasksRequest.LabelsEntryR\x06labelsB\x08\xbaH\x05\x9a\x01\x02\x10 \x12\'\n\tpage_size\x18\x06 \x01(\x05R\x08pageSizeB\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\'\n\npage_token\x18\x07 \x01(\tR\tpageTokenB\x08\xbaH\x05r\x03(\x80\x04\x12H\n\x0bconsistency\x18\x08 \x01(\x0e2\x1c.controlplane.v1.ConsistencyR\x0bconsistencyB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12,\n\tmin_index\x18\t \x01(\x04R\x08minIndexB\x0f\xbaH\x0c2\n\x18\xff\xff\xff\xff\xff\xff\xff\xff\x7f\x12Q\n\rmax_staleness\x18\n \x01(\x0b2\x19.google.protobuf.DurationR\x0cmaxStalenessB\x11\xbaH\x0e\xaa\x01\x0b"\x03\x08\x90\x1c2\x04\x10\xc0\x84=\x1a9\n\x0bLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x028\x01"h\n\x11ListTasksResponse\x12+\n\x05tasks\x18\x01 \x03(\x0b2\x15.controlplane.v1.TaskR\x05tasks\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken"/\n\x12ExplainTaskRequest\x12\x19\n\x02id\x18\x01 \x01(\tR\x02idB\t\xbaH\x06r\x04 \x01(@"\xe7\x02\n\x13ExplainTaskResponse\x123\n\x06status\x18\x01 \x01(\x0e2\x1b.controlplane.v1.TaskStatusR\x06status\x12\x18\n\x07summary\x18\x02 \x01(\tR\x07summary\x12\x1c\n\tplaceable\x18\x03 \x01(\x08R\tplaceable\x12\x17\n\x07node_id\x18\x04 \x01(\tR\x06nodeId\x12\x12\n\x04hold\x18\x05 \x01(\tR\x04hold\x12\x1f\n\x0btasks_ahead\x18\x06 \x01(\x05R\ntasksAhead\x12\x14\n\x05nodes\x18\x07 \x01(\x05R\x05nodes\x12>\n\nrejections\x18\x08 \x03(\x0b2\x1e.controlplane.v1.NodeRejectionR\nrejections\x12?\n\x0cnearest_miss\x18\t \x01(\x0b2\x1c.controlplane.v1.NearestMissR\x0bnearestMiss"r\n\rNodeRejection\x12\x16\n\x06reason\x18\x01 \x01(\tR\x06reason\x12\x18\n\x07message\x18\x02 \x01(\tR\x07message\x12\x14\n\x05nodes\x18\x03 \x01(\x05R\x05nodes\x12\x19\n\x08node_ids\x18\x04 \x03(\tR\x07nodeIds"@\n\x0bNearestMiss\x12\x17\n\x07node_id\x18\x01 \x01(\tR\x06nodeId\x12\x18\n\x07message\x18\x02 \x01(\tR\x07message".\n\x11CancelTaskRequest\x12\x19\n\x02id\x18\x01 \x01(\tR\x02idB\t\xbaH\x06r\x04 \x01(@"?\n\x12CancelTaskResponse\x12)\n\x04task\x18\x01 \x01(\x0b2\x15.controlplane.v1.TaskR\x04task"\xb3\x03\n\x12CancelTasksRequest\x12L\n\x08statuses\x18\x01 \x03(\x0e2\x1b.controlplane.v1.TaskStatusR\x08statusesB\x13\xbaH\x10\x92\x01\r\x10\x03"\t\x82\x01\x06\x18\x01\x18\x02\x18\x03\x12\x1d\n\x05queue\x18\x02 \x01(\tR\x05queueB\x07\xbaH\x04r\x02(@\x12 \n\x07node_id\x18\x03 \x01(\tR\x06nodeIdB\x07\xbaH\x04r\x02(@\x12\x1c\n\x04name\x18\x04 \x01(\tR\x04nameB\x08\xbaH\x05r\x03(\x80\x01\x12Q\n\x06labels\x18\x05 \x03(\x0b2/.controlplane.v1.CancelTasksRequest.LabelsEntryR\x06labelsB\x08\xbaH\x05\x9a\x01\x02\x10 \x12\x10\n\x03all\x18\x06 \x01(\x08R\x03all\x12\'\n\tpage_size\x18\x07 \x01(\x05R\x08pageSizeB\n\xbaH\x07\x1a\x05\x18\x90N(\x00\x12\'\n\npage_token\x18\x08 \x01(\tR\tpageTokenB\x08\xbaH\x05r\x03(\x80\x04\x1a9\n\x0bLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x028\x01"w\n\x13CancelTasksResponse\x12\x1c\n\tcancelled\x18\x01 \x01(\x05R\tcancelled\x12\x1a\n\x08stopping\x18\x02 \x01(\x05R\x08stopping\x12&\n\x0fnext_page_token\x18\x03 \x01(\tR\rnextPageToken"-\n\x10RetryTaskRequest\x12\x19\n\x02id\x18\x01 \x01(\tR\x02idB\t\xbaH\x06r\x04 \x01(@">\n\x11RetryTaskResponse\x12)\n\x04task\x18\x01 \x01(\x0b2\x15.controlplane.v1.TaskR\x04task"\xbc\x01\n\x11WatchTasksRequest\x12\x1f\n\x06cursor\x18\x01 \x01(\tR\x06cursorB\x07\xbaH\x04r\x02(@\x12)\n\x08task_ids\x18\x02 \x03(\tR\x07taskIdsB\x0e\xbaH\x0b\x92\x01\x08\x10d"\x04r\x02(@\x12\x1d\n\x05queue\x18\x03 \x01(\tR\x05queueB\x07\xbaH\x04r\x02(@\x12 \n\x07node_id\x18\x04 \x01(\tR\x06nodeIdB\x07\xbaH\x04r\x02(@\x12\x1a\n\x08progress\x18\x05 \x01(\x08R\x08progress"\x99\x01\n\x12WatchTasksResponse\x12\x16\n\x06cursor\x18\x01 \x01(\tR\x06cursor\x120\n\x05event\x18\x02 \x01(\x0b2\x1a.controlplane.v1.TaskEventR\x05event\x129\n\x08progress\x18\x03 \x01(\x0b2\x1d.controlplane.v1.TaskProgressR\x08progress"\xa8\x01\n\x0cTaskProgress\x12\x17\n\x07task_id\x18\x01 \x01(\tR\x06taskId\x12\x18\n\x07attempt\x18\x02 \x01(\x05R\x07attempt\x125\n\x08progress\x18\x03 \x01(\x0b2\x19.controlplane.v1.ProgressR\x08progress\x12.\n\x04time\x18\x04 \x01(\x0b2\x1a.google.protobuf.TimestampR\x04time"\xff\x01\n\tTaskEvent\x12\x17\n\x07task_id\x18\x01 \x01(\tR\x06taskId\x123\n\x06status\x18\x02 \x01(\x0e2\x1b.controlplane.v1.TaskStatusR\x06status\x12\x18\n\x07attempt\x18\x03 \x01(\x05R\x07attempt\x12\x17\n\x07node_id\x18\x04 \x01(\tR\x06nodeId\x12.\n\x04time\x18\x05 \x01(\x0b2\x1a.google.protobuf.TimestampR\x04time\x12\x16\n\x06reason\x18\x06 \x01(\tR\x06reason\x12)\n\x04task\x18\x07 \x01(\x0b2\x15.controlplane.v1.TaskR\x04task*\xc3\x01\n\nTaskStatus\x12\x1b\n\x17TASK_STATUS_UNSPECIFIED\x10\x00\x12\x17\n\x13TASK_STATUS_PENDING\x10\x01\x12\x18\n\x14TASK_STATUS_ASSIGNED\x10\x02\x12\x17\n\x13TASK_STATUS_RUNNING\x10\x03\x12\x19\n\x15TASK_STATUS_COMPLETED\x10\x04\x12\x16\n\x12TASK_STATUS_FAILED\x10\x05\x12\x19\n\x15TASK_STATUS_CANCELLED\x10\x06*_\n\x0bConsistency\x12\x1b\n\x17CONSISTENCY_UNSPECIFIED\x10\x00\x12\x1c\n\x18CONSISTENCY_LINEARIZABLE\x10\x01\x12\x15\n\x11CONSISTENCY_STALE\x10\x02*\xc0\x01\n\rLabelOperator\x12\x1e\n\x1aLABEL_OPERATOR_UNSPECIFIED\x10\x00\x12\x15\n\x11LABEL_OPERATOR_IN\x10\x01\x12\x19\n\x15LABEL_OPERATOR_NOT_IN\x10\x02\x12\x19\n\x15LABEL_OPERATOR_EXISTS\x10\x03\x12!\n\x1dLABEL_OPERATOR_DOES_NOT_EXIST\x10\x04\x12\x1f\n\x1bLABEL_OPERATOR_GREATER_THAN\x10\x05*`\n\x07SpotUse\x12\x18\n\x14SPOT_USE_UNSPECIFIED\x10\x00\x12\x14\n\x10SPOT_USE_ALLOWED\x10\x01\x12\x11\n\rSPOT_USE_ONLY\x10\x02\x12\x12\n\x0eSPOT_USE_NEVER\x10\x032\xa2\x06\n\x0bTaskService\x12U\n\nSubmitTask\x12".controlplane.v1.SubmitTaskRequest\x1a#.controlplane.v1.SubmitTaskResponse\x12X\n\x0bSubmitTasks\x12#.controlplane.v1.SubmitTasksRequest\x1a$.controlplane.v1.SubmitTasksResponse\x12Q\n\x07GetTask\x12\x1f.controlplane.v1.GetTaskRequest\x1a .controlplane.v1.GetTaskResponse"\x03\x90\x02\x01\x12W\n\tListTasks\x12!.controlplane.v1.ListTasksRequest\x1a".controlplane.v1.ListTasksResponse"\x03\x90\x02\x01\x12U\n\nCancelTask\x12".controlplane.v1.CancelTaskRequest\x1a#.controlplane.v1.CancelTaskResponse\x12X\n\x0bCancelTasks\x12#.controlplane.v1.CancelTasksRequest\x1a$.controlplane.v1.CancelTasksResponse\x12R\n\tRetryTask\x12!.controlplane.v1.RetryTaskRequest\x1a".controlplane.v1.RetryTaskResponse\x12X\n\x0bExplainTask\x12#.controlplane.v1.ExplainTaskRequest\x1a$.controlplane.v1.ExplainTaskResponse\x12W\n\nWatchTasks\x12".controlplane.v1.WatchTasksRequest\x1a#.controlplane.v1.WatchTasksResponse0\x01B\xd0\x01\n\x13com.controlplane.v1B\tTaskProtoP\x01ZQgithub.com/raft-control-plane/control-plane/gen/go/controlplane/v1;controlplanev1\xa2\x02\x03CXX\xaa\x02\x0fControlplane.V1\xca\x02\x0fControlplane\\V1\xe2\x02\x1bControlplane\\V1\\GPBMetadata\xea\x02\x10Controlplane::V1b\x06proto3',
     [
         validate_pb.desc(),
         duration_pb.desc(),
@@ -2058,6 +2211,7 @@ _DESC = file_desc(
     ],
     {
         "Task": Task,
+        "Progress": Progress,
         "RetryPolicy": RetryPolicy,
         "ExecTask": ExecTask,
         "FunctionTask": FunctionTask,
@@ -2086,6 +2240,7 @@ _DESC = file_desc(
         "RetryTaskResponse": RetryTaskResponse,
         "WatchTasksRequest": WatchTasksRequest,
         "WatchTasksResponse": WatchTasksResponse,
+        "TaskProgress": TaskProgress,
         "TaskEvent": TaskEvent,
         "TaskStatus": TaskStatus,
         "Consistency": Consistency,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from protobuf.wkt.google.protobuf.duration_pb import Duration
     from protobuf.wkt.google.protobuf.timestamp_pb import Timestamp
 
-    from .task_pb import Consistency, ItemError, Resources, Task, TaskStatus
+    from .task_pb import Consistency, ItemError, Progress, Resources, Task, TaskStatus
 
 
 _NodeSpecFields: TypeAlias = Literal["slots", "capacity", "gpu_devices", "labels", "provider", "region", "zone", "instance_type", "version", "spot", "price_micros_per_hour", "exec", "functions"]
@@ -647,7 +647,7 @@ class DrainNodeResponse(Message[_DrainNodeResponseFields]):
 
         node: Node | None
 
-_HeldAttemptFields: TypeAlias = Literal["task_id", "attempt"]
+_HeldAttemptFields: TypeAlias = Literal["task_id", "attempt", "progress"]
 
 class HeldAttempt(Message[_HeldAttemptFields]):
     """
@@ -670,9 +670,17 @@ class HeldAttempt(Message[_HeldAttemptFields]):
             ```proto
             int32 attempt = 2;
             ```
+        progress:
+            How far it has come, if that has changed since the last heartbeat that was
+            answered; saying it again changes nothing. That of an attempt which is not this
+            node's is left out of account.
+
+            ```proto
+            optional controlplane.v1.Progress progress = 3;
+            ```
     """
 
-    __slots__ = ("task_id", "attempt")
+    __slots__ = ("task_id", "attempt", "progress")
 
     if TYPE_CHECKING:
 
@@ -681,11 +689,13 @@ class HeldAttempt(Message[_HeldAttemptFields]):
             *,
             task_id: str = "",
             attempt: int = 0,
+            progress: Progress | None = None,
         ) -> None:
             pass
 
         task_id: str
         attempt: int
+        progress: Progress | None
 
 _StopAttemptFields: TypeAlias = Literal["task_id", "attempt", "reason"]
 
@@ -712,8 +722,9 @@ class StopAttempt(Message[_StopAttemptFields]):
             ```
         reason:
             "cancelled": stop it and report CANCELLED. "drained": stop it and report
-            PENDING, it is to run elsewhere. "not_yours": stop it and drop it, the state no
-            longer gives it to this node.
+            PENDING, it is to run elsewhere. "no_progress": stop it and report FAILED, it is
+            over its no_progress_timeout. "not_yours": stop it and drop it, the state no
+            longer gives it to this node. Treat any other like "not_yours".
 
             ```proto
             string reason = 3;
@@ -975,7 +986,7 @@ class PollTaskResponse(Message[_PollTaskResponseFields]):
         stop: list[StopAttempt]
         lease: Duration | None
 
-_TaskResultFields: TypeAlias = Literal["task_id", "attempt", "status", "result", "error", "exit_code", "log_tail", "permanent", "retry_after"]
+_TaskResultFields: TypeAlias = Literal["task_id", "attempt", "status", "result", "error", "exit_code", "log_tail", "permanent", "retry_after", "progress"]
 
 class TaskResult(Message[_TaskResultFields]):
     """
@@ -1044,9 +1055,15 @@ class TaskResult(Message[_TaskResultFields]):
             ```proto
             optional google.protobuf.Duration retry_after = 9;
             ```
+        progress:
+            How far it came, if no heartbeat has said so yet. It stays with the attempt.
+
+            ```proto
+            optional controlplane.v1.Progress progress = 10;
+            ```
     """
 
-    __slots__ = ("task_id", "attempt", "status", "result", "error", "exit_code", "log_tail", "permanent", "retry_after")
+    __slots__ = ("task_id", "attempt", "status", "result", "error", "exit_code", "log_tail", "permanent", "retry_after", "progress")
 
     if TYPE_CHECKING:
 
@@ -1062,6 +1079,7 @@ class TaskResult(Message[_TaskResultFields]):
             log_tail: str = "",
             permanent: bool = False,
             retry_after: Duration | None = None,
+            progress: Progress | None = None,
         ) -> None:
             pass
 
@@ -1074,8 +1092,9 @@ class TaskResult(Message[_TaskResultFields]):
         log_tail: str
         permanent: bool
         retry_after: Duration | None
+        progress: Progress | None
 
-_ReportTaskResultRequestFields: TypeAlias = Literal["task_id", "attempt", "node_id", "session_id", "status", "result", "error", "exit_code", "log_tail", "permanent", "retry_after"]
+_ReportTaskResultRequestFields: TypeAlias = Literal["task_id", "attempt", "node_id", "session_id", "status", "result", "error", "exit_code", "log_tail", "permanent", "retry_after", "progress"]
 
 class ReportTaskResultRequest(Message[_ReportTaskResultRequestFields]):
     """
@@ -1155,9 +1174,15 @@ class ReportTaskResultRequest(Message[_ReportTaskResultRequestFields]):
             ```proto
             optional google.protobuf.Duration retry_after = 11;
             ```
+        progress:
+            How far it came, if no heartbeat has said so yet. It stays with the attempt.
+
+            ```proto
+            optional controlplane.v1.Progress progress = 12;
+            ```
     """
 
-    __slots__ = ("task_id", "attempt", "node_id", "session_id", "status", "result", "error", "exit_code", "log_tail", "permanent", "retry_after")
+    __slots__ = ("task_id", "attempt", "node_id", "session_id", "status", "result", "error", "exit_code", "log_tail", "permanent", "retry_after", "progress")
 
     if TYPE_CHECKING:
 
@@ -1175,6 +1200,7 @@ class ReportTaskResultRequest(Message[_ReportTaskResultRequestFields]):
             log_tail: str = "",
             permanent: bool = False,
             retry_after: Duration | None = None,
+            progress: Progress | None = None,
         ) -> None:
             pass
 
@@ -1189,6 +1215,7 @@ class ReportTaskResultRequest(Message[_ReportTaskResultRequestFields]):
         log_tail: str
         permanent: bool
         retry_after: Duration | None
+        progress: Progress | None
 
 _ReportTaskResultResponseFields: TypeAlias = Literal["status"]
 
@@ -1625,7 +1652,7 @@ class NodeStatus(Enum):
 
 
 _DESC = file_desc(
-    b'\n\x1acontrolplane/v1/node.proto\x12\x0fcontrolplane.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1acontrolplane/v1/task.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto"\x92\x05\n\x08NodeSpec\x12 \n\x05slots\x18\x01 \x01(\x05R\x05slotsB\n\xbaH\x07\x1a\x05\x18\x90N(\x01\x126\n\x08capacity\x18\x02 \x01(\x0b2\x1a.controlplane.v1.ResourcesR\x08capacity\x12F\n\x0bgpu_devices\x18\x03 \x03(\x0b2\x1a.controlplane.v1.GpuDeviceR\ngpuDevicesB\t\xbaH\x06\x92\x01\x03\x10\x80\x08\x12V\n\x06labels\x18\x04 \x03(\x0b2%.controlplane.v1.NodeSpec.LabelsEntryR\x06labelsB\x17\xbaH\x14\x9a\x01\x11\x10 "\x06r\x04 \x01(?*\x05r\x03(\x80\x02\x12#\n\x08provider\x18\x05 \x01(\tR\x08providerB\x07\xbaH\x04r\x02(?\x12\x1f\n\x06region\x18\x06 \x01(\tR\x06regionB\x07\xbaH\x04r\x02(?\x12\x1b\n\x04zone\x18\x07 \x01(\tR\x04zoneB\x07\xbaH\x04r\x02(?\x12,\n\rinstance_type\x18\x08 \x01(\tR\x0cinstanceTypeB\x07\xbaH\x04r\x02(?\x12!\n\x07version\x18\t \x01(\tR\x07versionB\x07\xbaH\x04r\x02(?\x12\x12\n\x04spot\x18\n \x01(\x08R\x04spot\x12A\n\x15price_micros_per_hour\x18\x0b \x01(\x03R\x12priceMicrosPerHourB\x0e\xbaH\x0b"\t\x18\x80\xa0\x94\xa5\x8d\x1d(\x00\x12\x12\n\x04exec\x18\x0c \x01(\x08R\x04exec\x122\n\tfunctions\x18\r \x03(\tR\tfunctionsB\x14\xbaH\x11\x92\x01\x0e\x10\x80\x02\x18\x01"\x07r\x05 \x01(\x80\x01\x1a9\n\x0bLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x028\x01"\x97\x01\n\tGpuDevice\x12 \n\x05index\x18\x01 \x01(\x05R\x05indexB\n\xbaH\x07\x1a\x05\x18\xff\x07(\x00\x12\x1e\n\x05model\x18\x02 \x01(\tR\x05modelB\x08\xbaH\x05r\x03(\x80\x01\x12*\n\x0cmemory_bytes\x18\x03 \x01(\x03R\x0bmemoryBytesB\x07\xbaH\x04"\x02(\x00\x12\x1c\n\x04uuid\x18\x04 \x01(\tR\x04uuidB\x08\xbaH\x05r\x03(\x80\x01"_\n\tNodeUsage\x12&\n\ncpu_millis\x18\x01 \x01(\x03R\tcpuMillisB\x07\xbaH\x04"\x02(\x00\x12*\n\x0cmemory_bytes\x18\x02 \x01(\x03R\x0bmemoryBytesB\x07\xbaH\x04"\x02(\x00"\xbf\x05\n\x04Node\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n\nsession_id\x18\x02 \x01(\tR\tsessionId\x12-\n\x04spec\x18\x03 \x01(\x0b2\x19.controlplane.v1.NodeSpecR\x04spec\x120\n\x05usage\x18\x04 \x01(\x0b2\x1a.controlplane.v1.NodeUsageR\x05usage\x123\n\x06status\x18\x05 \x01(\x0e2\x1b.controlplane.v1.NodeStatusR\x06status\x12 \n\x0bschedulable\x18\x06 \x01(\x08R\x0bschedulable\x12#\n\rrunning_tasks\x18\x07 \x01(\x05R\x0crunningTasks\x126\n\x08reserved\x18\x08 \x01(\x0b2\x1a.controlplane.v1.ResourcesR\x08reserved\x12;\n\x0bcreate_time\x18\t \x01(\x0b2\x1a.google.protobuf.TimestampR\ncreateTime\x12A\n\x0eheartbeat_time\x18\n \x01(\x0b2\x1a.google.protobuf.TimestampR\rheartbeatTime\x12\x18\n\x07polling\x18\x0b \x01(\x08R\x07polling\x120\n\x05drain\x18\x0c \x01(\x0b2\x1a.controlplane.v1.NodeDrainR\x05drain\x12E\n\x10terminating_time\x18\r \x01(\x0b2\x1a.google.protobuf.TimestampR\x0fterminatingTime\x12H\n\x12probation_end_time\x18\x0e \x01(\x0b2\x1a.google.protobuf.TimestampR\x10probationEndTime\x12\x16\n\x06lapses\x18\x0f \x01(\x05R\x06lapses"\xa3\x01\n\tNodeDrain\x129\n\nstart_time\x18\x01 \x01(\x0b2\x1a.google.protobuf.TimestampR\tstartTime\x126\n\x08deadline\x18\x02 \x01(\x0b2\x1a.google.protobuf.TimestampR\x08deadline\x12#\n\rinitial_tasks\x18\x03 \x01(\x05R\x0cinitialTasks".\n\x11CordonNodeRequest\x12\x19\n\x02id\x18\x01 \x01(\tR\x02idB\t\xbaH\x06r\x04 \x01(?"?\n\x12CordonNodeResponse\x12)\n\x04node\x18\x01 \x01(\x0b2\x15.controlplane.v1.NodeR\x04node"0\n\x13UncordonNodeRequest\x12\x19\n\x02id\x18\x01 \x01(\tR\x02idB\t\xbaH\x06r\x04 \x01(?"A\n\x14UncordonNodeResponse\x12)\n\x04node\x18\x01 \x01(\x0b2\x15.controlplane.v1.NodeR\x04node"u\n\x10DrainNodeRequest\x12\x19\n\x02id\x18\x01 \x01(\tR\x02idB\t\xbaH\x06r\x04 \x01(?\x12F\n\x08deadline\x18\x02 \x01(\x0b2\x19.google.protobuf.DurationR\x08deadlineB\x0f\xbaH\x0c\xaa\x01\t"\x05\x08\x80\x9a\x9e\x012\x00">\n\x11DrainNodeResponse\x12)\n\x04node\x18\x01 \x01(\x0b2\x15.controlplane.v1.NodeR\x04node"T\n\x0bHeldAttempt\x12"\n\x07task_id\x18\x01 \x01(\tR\x06taskIdB\t\xbaH\x06r\x04 \x01(@\x12!\n\x07attempt\x18\x02 \x01(\x05R\x07attemptB\x07\xbaH\x04\x1a\x02(\x01"X\n\x0bStopAttempt\x12\x17\n\x07task_id\x18\x01 \x01(\tR\x06taskId\x12\x18\n\x07attempt\x18\x02 \x01(\x05R\x07attempt\x12\x16\n\x06reason\x18\x03 \x01(\tR\x06reason"\xf6\x02\n\x10HeartbeatRequest\x12A\n\x07node_id\x18\x01 \x01(\tR\x06nodeIdB(\xbaH%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$\x12(\n\nsession_id\x18\x02 \x01(\tR\tsessionIdB\t\xbaH\x06r\x04 \x01(@\x12-\n\x04spec\x18\x03 \x01(\x0b2\x19.controlplane.v1.NodeSpecR\x04spec\x120\n\x05usage\x18\x04 \x01(\x0b2\x1a.controlplane.v1.NodeUsageR\x05usage\x12;\n\x04held\x18\x05 \x03(\x0b2\x1c.controlplane.v1.HeldAttemptR\x04heldB\t\xbaH\x06\x92\x01\x03\x10\x90N\x12W\n\x10terminating_time\x18\x06 \x01(\x0b2\x1a.google.protobuf.TimestampR\x0fterminatingTimeB\x10\xbaH\r\xb2\x01\n\x1a\x06\x08\x80\xae\x99\xa4\x0f2\x00"v\n\x11HeartbeatResponse\x12/\n\x05lease\x18\x01 \x01(\x0b2\x19.google.protobuf.DurationR\x05lease\x120\n\x04stop\x18\x02 \x03(\x0b2\x1c.controlplane.v1.StopAttemptR\x04stop"\xc6\x02\n\x0fPollTaskRequest\x12A\n\x07node_id\x18\x01 \x01(\tR\x06nodeIdB(\xbaH%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$\x12(\n\nsession_id\x18\x02 \x01(\tR\tsessionIdB\t\xbaH\x06r\x04 \x01(@\x12\'\n\tmax_tasks\x18\x03 \x01(\x05R\x08maxTasksB\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12;\n\x04wait\x18\x04 \x01(\x0b2\x19.google.protobuf.DurationR\x04waitB\x0c\xbaH\t\xaa\x01\x06"\x02\x08\x192\x00\x12;\n\x04held\x18\x05 \x03(\x0b2\x1c.controlplane.v1.HeldAttemptR\x04heldB\t\xbaH\x06\x92\x01\x03\x10\x90N\x12#\n\rheld_complete\x18\x06 \x01(\x08R\x0cheldComplete"\xa2\x01\n\x10PollTaskResponse\x12+\n\x05tasks\x18\x01 \x03(\x0b2\x15.controlplane.v1.TaskR\x05tasks\x120\n\x04stop\x18\x02 \x03(\x0b2\x1c.controlplane.v1.StopAttemptR\x04stop\x12/\n\x05lease\x18\x03 \x01(\x0b2\x19.google.protobuf.DurationR\x05lease"\x9f\x03\n\nTaskResult\x12"\n\x07task_id\x18\x01 \x01(\tR\x06taskIdB\t\xbaH\x06r\x04 \x01(@\x12!\n\x07attempt\x18\x02 \x01(\x05R\x07attemptB\x07\xbaH\x04\x1a\x02(\x01\x12C\n\x06status\x18\x03 \x01(\x0e2\x1b.controlplane.v1.TaskStatusR\x06statusB\x0e\xbaH\x0b\x82\x01\x08\x18\x01\x18\x04\x18\x05\x18\x06\x12!\n\x06result\x18\x04 \x01(\x0cR\x06resultB\t\xbaH\x06z\x04\x18\x80\x80@\x12\x1e\n\x05error\x18\x05 \x01(\tR\x05errorB\x08\xbaH\x05r\x03(\x80 \x12 \n\texit_code\x18\x06 \x01(\x05H\x00R\x08exitCode\x88\x01\x01\x12$\n\x08log_tail\x18\x07 \x01(\tR\x07logTailB\t\xbaH\x06r\x04(\x80\x80\x04\x12\x1c\n\tpermanent\x18\x08 \x01(\x08R\tpermanent\x12N\n\x0bretry_after\x18\t \x01(\x0b2\x19.google.protobuf.DurationR\nretryAfterB\x12\xbaH\x0f\xaa\x01\x0c"\x04\x08\x80\xa3\x052\x04\x10\xc0\x84=B\x0c\n\n_exit_code"\x99\x04\n\x17ReportTaskResultRequest\x12"\n\x07task_id\x18\x01 \x01(\tR\x06taskIdB\t\xbaH\x06r\x04 \x01(@\x12!\n\x07attempt\x18\x02 \x01(\x05R\x07attemptB\x07\xbaH\x04\x1a\x02(\x01\x12A\n\x07node_id\x18\x03 \x01(\tR\x06nodeIdB(\xbaH%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$\x12(\n\nsession_id\x18\x04 \x01(\tR\tsessionIdB\t\xbaH\x06r\x04 \x01(@\x12C\n\x06status\x18\x05 \x01(\x0e2\x1b.controlplane.v1.TaskStatusR\x06statusB\x0e\xbaH\x0b\x82\x01\x08\x18\x01\x18\x04\x18\x05\x18\x06\x12!\n\x06result\x18\x06 \x01(\x0cR\x06resultB\t\xbaH\x06z\x04\x18\x80\x80@\x12\x1e\n\x05error\x18\x07 \x01(\tR\x05errorB\x08\xbaH\x05r\x03(\x80 \x12 \n\texit_code\x18\x08 \x01(\x05H\x00R\x08exitCode\x88\x01\x01\x12$\n\x08log_tail\x18\t \x01(\tR\x07logTailB\t\xbaH\x06r\x04(\x80\x80\x04\x12\x1c\n\tpermanent\x18\n \x01(\x08R\tpermanent\x12N\n\x0bretry_after\x18\x0b \x01(\x0b2\x19.google.protobuf.DurationR\nretryAfterB\x12\xbaH\x0f\xaa\x01\x0c"\x04\x08\x80\xa3\x052\x04\x10\xc0\x84=B\x0c\n\n_exit_code"O\n\x18ReportTaskResultResponse\x123\n\x06status\x18\x01 \x01(\x0e2\x1b.controlplane.v1.TaskStatusR\x06status"\xaf\x02\n\x18ReportTaskResultsRequest\x12A\n\x07node_id\x18\x01 \x01(\tR\x06nodeIdB(\xbaH%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$\x12(\n\nsession_id\x18\x02 \x01(\tR\tsessionIdB\t\xbaH\x06r\x04 \x01(@\x12@\n\x07results\x18\x03 \x03(\x0b2\x1b.controlplane.v1.TaskResultR\x07resultsB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07\x12\'\n\tmax_tasks\x18\x04 \x01(\x05R\x08maxTasksB\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12;\n\x04wait\x18\x05 \x01(\x0b2\x19.google.protobuf.DurationR\x04waitB\x0c\xbaH\t\xaa\x01\x06"\x02\x08\x192\x00"\xe7\x01\n\x19ReportTaskResultsResponse\x12:\n\x08outcomes\x18\x01 \x03(\x0b2\x1e.controlplane.v1.ReportOutcomeR\x08outcomes\x12+\n\x05tasks\x18\x02 \x03(\x0b2\x15.controlplane.v1.TaskR\x05tasks\x120\n\x04stop\x18\x03 \x03(\x0b2\x1c.controlplane.v1.StopAttemptR\x04stop\x12/\n\x05lease\x18\x04 \x01(\x0b2\x19.google.protobuf.DurationR\x05lease"\x85\x01\n\rReportOutcome\x125\n\x06status\x18\x01 \x01(\x0e2\x1b.controlplane.v1.TaskStatusH\x00R\x06status\x122\n\x05error\x18\x02 \x01(\x0b2\x1a.controlplane.v1.ItemErrorH\x00R\x05errorB\t\n\x07outcome"\xfb\x02\n\x10ListNodesRequest\x12J\n\x08statuses\x18\x01 \x03(\x0e2\x1b.controlplane.v1.NodeStatusR\x08statusesB\x11\xbaH\x0e\x92\x01\x0b\x10\x03"\x07\x82\x01\x04\x10\x01 \x00\x12\'\n\tpage_size\x18\x02 \x01(\x05R\x08pageSizeB\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\'\n\npage_token\x18\x03 \x01(\tR\tpageTokenB\x08\xbaH\x05r\x03(\x80\x04\x12H\n\x0bconsistency\x18\x04 \x01(\x0e2\x1c.controlplane.v1.ConsistencyR\x0bconsistencyB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12,\n\tmin_index\x18\x05 \x01(\x04R\x08minIndexB\x0f\xbaH\x0c2\n\x18\xff\xff\xff\xff\xff\xff\xff\xff\x7f\x12Q\n\rmax_staleness\x18\x06 \x01(\x0b2\x19.google.protobuf.DurationR\x0cmaxStalenessB\x11\xbaH\x0e\xaa\x01\x0b"\x03\x08\x90\x1c2\x04\x10\xc0\x84="h\n\x11ListNodesResponse\x12+\n\x05nodes\x18\x01 \x03(\x0b2\x15.controlplane.v1.NodeR\x05nodes\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken"\xf6\x01\n\x0eGetNodeRequest\x12\x19\n\x02id\x18\x01 \x01(\tR\x02idB\t\xbaH\x06r\x04 \x01(?\x12H\n\x0bconsistency\x18\x02 \x01(\x0e2\x1c.controlplane.v1.ConsistencyR\x0bconsistencyB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12,\n\tmin_index\x18\x03 \x01(\x04R\x08minIndexB\x0f\xbaH\x0c2\n\x18\xff\xff\xff\xff\xff\xff\xff\xff\x7f\x12Q\n\rmax_staleness\x18\x04 \x01(\x0b2\x19.google.protobuf.DurationR\x0cmaxStalenessB\x11\xbaH\x0e\xaa\x01\x0b"\x03\x08\x90\x1c2\x04\x10\xc0\x84="<\n\x0fGetNodeResponse\x12)\n\x04node\x18\x01 \x01(\x0b2\x15.controlplane.v1.NodeR\x04node*v\n\nNodeStatus\x12\x1b\n\x17NODE_STATUS_UNSPECIFIED\x10\x00\x12\x17\n\x13NODE_STATUS_HEALTHY\x10\x01\x12\x19\n\x15NODE_STATUS_UNHEALTHY\x10\x02\x12\x17\n\x13NODE_STATUS_UNKNOWN\x10\x032\xbb\x06\n\x0bNodeService\x12R\n\tHeartbeat\x12!.controlplane.v1.HeartbeatRequest\x1a".controlplane.v1.HeartbeatResponse\x12O\n\x08PollTask\x12 .controlplane.v1.PollTaskRequest\x1a!.controlplane.v1.PollTaskResponse\x12g\n\x10ReportTaskResult\x12(.controlplane.v1.ReportTaskResultRequest\x1a).controlplane.v1.ReportTaskResultResponse\x12j\n\x11ReportTaskResults\x12).controlplane.v1.ReportTaskResultsRequest\x1a*.controlplane.v1.ReportTaskResultsResponse\x12W\n\tListNodes\x12!.controlplane.v1.ListNodesRequest\x1a".controlplane.v1.ListNodesResponse"\x03\x90\x02\x01\x12Q\n\x07GetNode\x12\x1f.controlplane.v1.GetNodeRequest\x1a .controlplane.v1.GetNodeResponse"\x03\x90\x02\x01\x12U\n\nCordonNode\x12".controlplane.v1.CordonNodeRequest\x1a#.controlplane.v1.CordonNodeResponse\x12[\n\x0cUncordonNode\x12$.controlplane.v1.UncordonNodeRequest\x1a%.controlplane.v1.UncordonNodeResponse\x12R\n\tDrainNode\x12!.controlplane.v1.DrainNodeRequest\x1a".controlplane.v1.DrainNodeResponseB\xd0\x01\n\x13com.controlplane.v1B\tNodeProtoP\x01ZQgithub.com/raft-control-plane/control-plane/gen/go/controlplane/v1;controlplanev1\xa2\x02\x03CXX\xaa\x02\x0fControlplane.V1\xca\x02\x0fControlplane\\V1\xe2\x02\x1bControlplane\\V1\\GPBMetadata\xea\x02\x10Controlplane::V1b\x06proto3',
+    b'\n\x1acontrolplane/v1/node.proto\x12\x0fcontrolplane.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1acontrolplane/v1/task.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto"\x92\x05\n\x08NodeSpec\x12 \n\x05slots\x18\x01 \x01(\x05R\x05slotsB\n\xbaH\x07\x1a\x05\x18\x90N(\x01\x126\n\x08capacity\x18\x02 \x01(\x0b2\x1a.controlplane.v1.ResourcesR\x08capacity\x12F\n\x0bgpu_devices\x18\x03 \x03(\x0b2\x1a.controlplane.v1.GpuDeviceR\ngpuDevicesB\t\xbaH\x06\x92\x01\x03\x10\x80\x08\x12V\n\x06labels\x18\x04 \x03(\x0b2%.controlplane.v1.NodeSpec.LabelsEntryR\x06labelsB\x17\xbaH\x14\x9a\x01\x11\x10 "\x06r\x04 \x01(?*\x05r\x03(\x80\x02\x12#\n\x08provider\x18\x05 \x01(\tR\x08providerB\x07\xbaH\x04r\x02(?\x12\x1f\n\x06region\x18\x06 \x01(\tR\x06regionB\x07\xbaH\x04r\x02(?\x12\x1b\n\x04zone\x18\x07 \x01(\tR\x04zoneB\x07\xbaH\x04r\x02(?\x12,\n\rinstance_type\x18\x08 \x01(\tR\x0cinstanceTypeB\x07\xbaH\x04r\x02(?\x12!\n\x07version\x18\t \x01(\tR\x07versionB\x07\xbaH\x04r\x02(?\x12\x12\n\x04spot\x18\n \x01(\x08R\x04spot\x12A\n\x15price_micros_per_hour\x18\x0b \x01(\x03R\x12priceMicrosPerHourB\x0e\xbaH\x0b"\t\x18\x80\xa0\x94\xa5\x8d\x1d(\x00\x12\x12\n\x04exec\x18\x0c \x01(\x08R\x04exec\x122\n\tfunctions\x18\r \x03(\tR\tfunctionsB\x14\xbaH\x11\x92\x01\x0e\x10\x80\x02\x18\x01"\x07r\x05 \x01(\x80\x01\x1a9\n\x0bLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x028\x01"\x97\x01\n\tGpuDevice\x12 \n\x05index\x18\x01 \x01(\x05R\x05indexB\n\xbaH\x07\x1a\x05\x18\xff\x07(\x00\x12\x1e\n\x05model\x18\x02 \x01(\tR\x05modelB\x08\xbaH\x05r\x03(\x80\x01\x12*\n\x0cmemory_bytes\x18\x03 \x01(\x03R\x0bmemoryBytesB\x07\xbaH\x04"\x02(\x00\x12\x1c\n\x04uuid\x18\x04 \x01(\tR\x04uuidB\x08\xbaH\x05r\x03(\x80\x01"_\n\tNodeUsage\x12&\n\ncpu_millis\x18\x01 \x01(\x03R\tcpuMillisB\x07\xbaH\x04"\x02(\x00\x12*\n\x0cmemory_bytes\x18\x02 \x01(\x03R\x0bmemoryBytesB\x07\xbaH\x04"\x02(\x00"\xbf\x05\n\x04Node\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n\nsession_id\x18\x02 \x01(\tR\tsessionId\x12-\n\x04spec\x18\x03 \x01(\x0b2\x19.controlplane.v1.NodeSpecR\x04spec\x120\n\x05usage\x18\x04 \x01(\x0b2\x1a.controlplane.v1.NodeUsageR\x05usage\x123\n\x06status\x18\x05 \x01(\x0e2\x1b.controlplane.v1.NodeStatusR\x06status\x12 \n\x0bschedulable\x18\x06 \x01(\x08R\x0bschedulable\x12#\n\rrunning_tasks\x18\x07 \x01(\x05R\x0crunningTasks\x126\n\x08reserved\x18\x08 \x01(\x0b2\x1a.controlplane.v1.ResourcesR\x08reserved\x12;\n\x0bcreate_time\x18\t \x01(\x0b2\x1a.google.protobuf.TimestampR\ncreateTime\x12A\n\x0eheartbeat_time\x18\n \x01(\x0b2\x1a.google.protobuf.TimestampR\rheartbeatTime\x12\x18\n\x07polling\x18\x0b \x01(\x08R\x07polling\x120\n\x05drain\x18\x0c \x01(\x0b2\x1a.controlplane.v1.NodeDrainR\x05drain\x12E\n\x10terminating_time\x18\r \x01(\x0b2\x1a.google.protobuf.TimestampR\x0fterminatingTime\x12H\n\x12probation_end_time\x18\x0e \x01(\x0b2\x1a.google.protobuf.TimestampR\x10probationEndTime\x12\x16\n\x06lapses\x18\x0f \x01(\x05R\x06lapses"\xa3\x01\n\tNodeDrain\x129\n\nstart_time\x18\x01 \x01(\x0b2\x1a.google.protobuf.TimestampR\tstartTime\x126\n\x08deadline\x18\x02 \x01(\x0b2\x1a.google.protobuf.TimestampR\x08deadline\x12#\n\rinitial_tasks\x18\x03 \x01(\x05R\x0cinitialTasks".\n\x11CordonNodeRequest\x12\x19\n\x02id\x18\x01 \x01(\tR\x02idB\t\xbaH\x06r\x04 \x01(?"?\n\x12CordonNodeResponse\x12)\n\x04node\x18\x01 \x01(\x0b2\x15.controlplane.v1.NodeR\x04node"0\n\x13UncordonNodeRequest\x12\x19\n\x02id\x18\x01 \x01(\tR\x02idB\t\xbaH\x06r\x04 \x01(?"A\n\x14UncordonNodeResponse\x12)\n\x04node\x18\x01 \x01(\x0b2\x15.controlplane.v1.NodeR\x04node"u\n\x10DrainNodeRequest\x12\x19\n\x02id\x18\x01 \x01(\tR\x02idB\t\xbaH\x06r\x04 \x01(?\x12F\n\x08deadline\x18\x02 \x01(\x0b2\x19.google.protobuf.DurationR\x08deadlineB\x0f\xbaH\x0c\xaa\x01\t"\x05\x08\x80\x9a\x9e\x012\x00">\n\x11DrainNodeResponse\x12)\n\x04node\x18\x01 \x01(\x0b2\x15.controlplane.v1.NodeR\x04node"\x8b\x01\n\x0bHeldAttempt\x12"\n\x07task_id\x18\x01 \x01(\tR\x06taskIdB\t\xbaH\x06r\x04 \x01(@\x12!\n\x07attempt\x18\x02 \x01(\x05R\x07attemptB\x07\xbaH\x04\x1a\x02(\x01\x125\n\x08progress\x18\x03 \x01(\x0b2\x19.controlplane.v1.ProgressR\x08progress"X\n\x0bStopAttempt\x12\x17\n\x07task_id\x18\x01 \x01(\tR\x06taskId\x12\x18\n\x07attempt\x18\x02 \x01(\x05R\x07attempt\x12\x16\n\x06reason\x18\x03 \x01(\tR\x06reason"\xf6\x02\n\x10HeartbeatRequest\x12A\n\x07node_id\x18\x01 \x01(\tR\x06nodeIdB(\xbaH%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$\x12(\n\nsession_id\x18\x02 \x01(\tR\tsessionIdB\t\xbaH\x06r\x04 \x01(@\x12-\n\x04spec\x18\x03 \x01(\x0b2\x19.controlplane.v1.NodeSpecR\x04spec\x120\n\x05usage\x18\x04 \x01(\x0b2\x1a.controlplane.v1.NodeUsageR\x05usage\x12;\n\x04held\x18\x05 \x03(\x0b2\x1c.controlplane.v1.HeldAttemptR\x04heldB\t\xbaH\x06\x92\x01\x03\x10\x90N\x12W\n\x10terminating_time\x18\x06 \x01(\x0b2\x1a.google.protobuf.TimestampR\x0fterminatingTimeB\x10\xbaH\r\xb2\x01\n\x1a\x06\x08\x80\xae\x99\xa4\x0f2\x00"v\n\x11HeartbeatResponse\x12/\n\x05lease\x18\x01 \x01(\x0b2\x19.google.protobuf.DurationR\x05lease\x120\n\x04stop\x18\x02 \x03(\x0b2\x1c.controlplane.v1.StopAttemptR\x04stop"\xc6\x02\n\x0fPollTaskRequest\x12A\n\x07node_id\x18\x01 \x01(\tR\x06nodeIdB(\xbaH%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$\x12(\n\nsession_id\x18\x02 \x01(\tR\tsessionIdB\t\xbaH\x06r\x04 \x01(@\x12\'\n\tmax_tasks\x18\x03 \x01(\x05R\x08maxTasksB\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12;\n\x04wait\x18\x04 \x01(\x0b2\x19.google.protobuf.DurationR\x04waitB\x0c\xbaH\t\xaa\x01\x06"\x02\x08\x192\x00\x12;\n\x04held\x18\x05 \x03(\x0b2\x1c.controlplane.v1.HeldAttemptR\x04heldB\t\xbaH\x06\x92\x01\x03\x10\x90N\x12#\n\rheld_complete\x18\x06 \x01(\x08R\x0cheldComplete"\xa2\x01\n\x10PollTaskResponse\x12+\n\x05tasks\x18\x01 \x03(\x0b2\x15.controlplane.v1.TaskR\x05tasks\x120\n\x04stop\x18\x02 \x03(\x0b2\x1c.controlplane.v1.StopAttemptR\x04stop\x12/\n\x05lease\x18\x03 \x01(\x0b2\x19.google.protobuf.DurationR\x05lease"\xd6\x03\n\nTaskResult\x12"\n\x07task_id\x18\x01 \x01(\tR\x06taskIdB\t\xbaH\x06r\x04 \x01(@\x12!\n\x07attempt\x18\x02 \x01(\x05R\x07attemptB\x07\xbaH\x04\x1a\x02(\x01\x12C\n\x06status\x18\x03 \x01(\x0e2\x1b.controlplane.v1.TaskStatusR\x06statusB\x0e\xbaH\x0b\x82\x01\x08\x18\x01\x18\x04\x18\x05\x18\x06\x12!\n\x06result\x18\x04 \x01(\x0cR\x06resultB\t\xbaH\x06z\x04\x18\x80\x80@\x12\x1e\n\x05error\x18\x05 \x01(\tR\x05errorB\x08\xbaH\x05r\x03(\x80 \x12 \n\texit_code\x18\x06 \x01(\x05H\x00R\x08exitCode\x88\x01\x01\x12$\n\x08log_tail\x18\x07 \x01(\tR\x07logTailB\t\xbaH\x06r\x04(\x80\x80\x04\x12\x1c\n\tpermanent\x18\x08 \x01(\x08R\tpermanent\x12N\n\x0bretry_after\x18\t \x01(\x0b2\x19.google.protobuf.DurationR\nretryAfterB\x12\xbaH\x0f\xaa\x01\x0c"\x04\x08\x80\xa3\x052\x04\x10\xc0\x84=\x125\n\x08progress\x18\n \x01(\x0b2\x19.controlplane.v1.ProgressR\x08progressB\x0c\n\n_exit_code"\xd0\x04\n\x17ReportTaskResultRequest\x12"\n\x07task_id\x18\x01 \x01(\tR\x06taskIdB\t\xbaH\x06r\x04 \x01(@\x12!\n\x07attempt\x18\x02 \x01(\x05R\x07attemptB\x07\xbaH\x04\x1a\x02(\x01\x12A\n\x07node_id\x18\x03 \x01(\tR\x06nodeIdB(\xbaH%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$\x12(\n\nsession_id\x18\x04 \x01(\tR\tsessionIdB\t\xbaH\x06r\x04 \x01(@\x12C\n\x06status\x18\x05 \x01(\x0e2\x1b.controlplane.v1.TaskStatusR\x06statusB\x0e\xbaH\x0b\x82\x01\x08\x18\x01\x18\x04\x18\x05\x18\x06\x12!\n\x06result\x18\x06 \x01(\x0cR\x06resultB\t\xbaH\x06z\x04\x18\x80\x80@\x12\x1e\n\x05error\x18\x07 \x01(\tR\x05errorB\x08\xbaH\x05r\x03(\x80 \x12 \n\texit_code\x18\x08 \x01(\x05H\x00R\x08exitCode\x88\x01\x01\x12$\n\x08log_tail\x18\t \x01(\tR\x07logTailB\t\xbaH\x06r\x04(\x80\x80\x04\x12\x1c\n\tpermanent\x18\n \x01(\x08R\tpermanent\x12N\n\x0bretry_after\x18\x0b \x01(\x0b2\x19.google.protobuf.DurationR\nretryAfterB\x12\xbaH\x0f\xaa\x01\x0c"\x04\x08\x80\xa3\x052\x04\x10\xc0\x84=\x125\n\x08progress\x18\x0c \x01(\x0b2\x19.controlplane.v1.ProgressR\x08progressB\x0c\n\n_exit_code"O\n\x18ReportTaskResultResponse\x123\n\x06status\x18\x01 \x01(\x0e2\x1b.controlplane.v1.TaskStatusR\x06status"\xaf\x02\n\x18ReportTaskResultsRequest\x12A\n\x07node_id\x18\x01 \x01(\tR\x06nodeIdB(\xbaH%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$\x12(\n\nsession_id\x18\x02 \x01(\tR\tsessionIdB\t\xbaH\x06r\x04 \x01(@\x12@\n\x07results\x18\x03 \x03(\x0b2\x1b.controlplane.v1.TaskResultR\x07resultsB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07\x12\'\n\tmax_tasks\x18\x04 \x01(\x05R\x08maxTasksB\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12;\n\x04wait\x18\x05 \x01(\x0b2\x19.google.protobuf.DurationR\x04waitB\x0c\xbaH\t\xaa\x01\x06"\x02\x08\x192\x00"\xe7\x01\n\x19ReportTaskResultsResponse\x12:\n\x08outcomes\x18\x01 \x03(\x0b2\x1e.controlplane.v1.ReportOutcomeR\x08outcomes\x12+\n\x05tasks\x18\x02 \x03(\x0b2\x15.controlplane.v1.TaskR\x05tasks\x120\n\x04stop\x18\x03 \x03(\x0b2\x1c.controlplane.v1.StopAttemptR\x04stop\x12/\n\x05lease\x18\x04 \x01(\x0b2\x19.google.protobuf.DurationR\x05lease"\x85\x01\n\rReportOutcome\x125\n\x06status\x18\x01 \x01(\x0e2\x1b.controlplane.v1.TaskStatusH\x00R\x06status\x122\n\x05error\x18\x02 \x01(\x0b2\x1a.controlplane.v1.ItemErrorH\x00R\x05errorB\t\n\x07outcome"\xfb\x02\n\x10ListNodesRequest\x12J\n\x08statuses\x18\x01 \x03(\x0e2\x1b.controlplane.v1.NodeStatusR\x08statusesB\x11\xbaH\x0e\x92\x01\x0b\x10\x03"\x07\x82\x01\x04\x10\x01 \x00\x12\'\n\tpage_size\x18\x02 \x01(\x05R\x08pageSizeB\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\'\n\npage_token\x18\x03 \x01(\tR\tpageTokenB\x08\xbaH\x05r\x03(\x80\x04\x12H\n\x0bconsistency\x18\x04 \x01(\x0e2\x1c.controlplane.v1.ConsistencyR\x0bconsistencyB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12,\n\tmin_index\x18\x05 \x01(\x04R\x08minIndexB\x0f\xbaH\x0c2\n\x18\xff\xff\xff\xff\xff\xff\xff\xff\x7f\x12Q\n\rmax_staleness\x18\x06 \x01(\x0b2\x19.google.protobuf.DurationR\x0cmaxStalenessB\x11\xbaH\x0e\xaa\x01\x0b"\x03\x08\x90\x1c2\x04\x10\xc0\x84="h\n\x11ListNodesResponse\x12+\n\x05nodes\x18\x01 \x03(\x0b2\x15.controlplane.v1.NodeR\x05nodes\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken"\xf6\x01\n\x0eGetNodeRequest\x12\x19\n\x02id\x18\x01 \x01(\tR\x02idB\t\xbaH\x06r\x04 \x01(?\x12H\n\x0bconsistency\x18\x02 \x01(\x0e2\x1c.controlplane.v1.ConsistencyR\x0bconsistencyB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12,\n\tmin_index\x18\x03 \x01(\x04R\x08minIndexB\x0f\xbaH\x0c2\n\x18\xff\xff\xff\xff\xff\xff\xff\xff\x7f\x12Q\n\rmax_staleness\x18\x04 \x01(\x0b2\x19.google.protobuf.DurationR\x0cmaxStalenessB\x11\xbaH\x0e\xaa\x01\x0b"\x03\x08\x90\x1c2\x04\x10\xc0\x84="<\n\x0fGetNodeResponse\x12)\n\x04node\x18\x01 \x01(\x0b2\x15.controlplane.v1.NodeR\x04node*v\n\nNodeStatus\x12\x1b\n\x17NODE_STATUS_UNSPECIFIED\x10\x00\x12\x17\n\x13NODE_STATUS_HEALTHY\x10\x01\x12\x19\n\x15NODE_STATUS_UNHEALTHY\x10\x02\x12\x17\n\x13NODE_STATUS_UNKNOWN\x10\x032\xbb\x06\n\x0bNodeService\x12R\n\tHeartbeat\x12!.controlplane.v1.HeartbeatRequest\x1a".controlplane.v1.HeartbeatResponse\x12O\n\x08PollTask\x12 .controlplane.v1.PollTaskRequest\x1a!.controlplane.v1.PollTaskResponse\x12g\n\x10ReportTaskResult\x12(.controlplane.v1.ReportTaskResultRequest\x1a).controlplane.v1.ReportTaskResultResponse\x12j\n\x11ReportTaskResults\x12).controlplane.v1.ReportTaskResultsRequest\x1a*.controlplane.v1.ReportTaskResultsResponse\x12W\n\tListNodes\x12!.controlplane.v1.ListNodesRequest\x1a".controlplane.v1.ListNodesResponse"\x03\x90\x02\x01\x12Q\n\x07GetNode\x12\x1f.controlplane.v1.GetNodeRequest\x1a .controlplane.v1.GetNodeResponse"\x03\x90\x02\x01\x12U\n\nCordonNode\x12".controlplane.v1.CordonNodeRequest\x1a#.controlplane.v1.CordonNodeResponse\x12[\n\x0cUncordonNode\x12$.controlplane.v1.UncordonNodeRequest\x1a%.controlplane.v1.UncordonNodeResponse\x12R\n\tDrainNode\x12!.controlplane.v1.DrainNodeRequest\x1a".controlplane.v1.DrainNodeResponseB\xd0\x01\n\x13com.controlplane.v1B\tNodeProtoP\x01ZQgithub.com/raft-control-plane/control-plane/gen/go/controlplane/v1;controlplanev1\xa2\x02\x03CXX\xaa\x02\x0fControlplane.V1\xca\x02\x0fControlplane\\V1\xe2\x02\x1bControlplane\\V1\\GPBMetadata\xea\x02\x10Controlplane::V1b\x06proto3',
     [
         validate_pb.desc(),
         task_pb.desc(),

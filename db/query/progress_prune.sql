@@ -1,0 +1,3 @@
+-- Deletes the progress of the tasks that were just deleted. Primary keys.
+DELETE FROM attempt_progress WHERE seq IN (
+  SELECT e.seq FROM task_ends e WHERE e.number <= ?1 AND NOT EXISTS (SELECT 1 FROM tasks t WHERE t.seq = e.seq))
