@@ -64,6 +64,9 @@ var idles = map[string]obstacle{
 func (c *class) obstacles(st *state, n *node) (list []obstacle) {
 	m := c.match(st, n)
 	for i, o := range unmet {
+		if db.Condition(i) == db.GPUsFit && c.anyGPU() {
+			continue // it has too few of any kind, which the amounts say
+		}
 		if m.Unmet&(1<<i) != 0 {
 			o.kind = willNotDo
 			list = append(list, o)
@@ -85,6 +88,11 @@ func (c *class) obstacles(st *state, n *node) (list []obstacle) {
 		list = append(list, obstacle{reason: "gpus", text: "lack " + plural("gpus"), lacks: "lacks " + quantity("gpus", int64(r.GPUs-free)) + " that will do"})
 	}
 	return list
+}
+
+// anyGPU is whether GPUs of every model and size will do.
+func (c *class) anyGPU() bool {
+	return len(c.needs.Constraints.GPUModels) == 0 && c.needs.Constraints.MinGPUMemoryBytes == 0
 }
 
 // share is how much is missing of all that there is, in units of 1/full.
