@@ -11,6 +11,10 @@ import (
 // Less and Swap through an interface and move each candidate twice: a pass scores the
 // top some forty times for each task that it places.
 
+// arity is the number of children in the heap: with four, what sinks to the bottom touches
+// half as many lines of the cache as with two.
+const arity = 4
+
 // candidate is a node with what it is ordered by first.
 type candidate struct {
 	// tier puts the regions that are preferred before others, and then what costs less.
@@ -21,7 +25,6 @@ type candidate struct {
 
 // offer is what a class knows of a node.
 type offer struct {
-	pos   int32 // in the heap, plus 1; 0 if it is not there
 	node  *node
 	match *match
 	usage controlplane.NodeUsage // when it was put into the heap: what it is ordered by must not change there
@@ -41,11 +44,12 @@ func (c *class) tier(n *node, m *match) int64 {
 func (c *class) offer(st *state, n *node) {
 	if n.num >= len(c.offers) {
 		c.offers = append(c.offers, make([]offer, len(st.byNum)-len(c.offers))...)
+		c.pos = append(c.pos, make([]int32, len(st.byNum)-len(c.pos))...)
 	}
 	m := c.match(st, n)
 	load := c.scoreBy(st, n, m)
 	o := &c.offers[n.num]
-	i := int(o.pos) - 1
+	i := int(c.pos[n.num]) - 1
 	if load > full {
 		if i >= 0 {
 			c.remove(i)
@@ -104,7 +108,7 @@ func (c *class) less(a, b *candidate) bool {
 
 func (c *class) put(i int, e candidate) {
 	c.list[i] = e
-	c.offers[e.num].pos = int32(i + 1)
+	c.pos[e.num] = int32(i + 1)
 }
 
 // fix moves the candidate at i to where it belongs.
@@ -112,7 +116,7 @@ func (c *class) fix(i int) {
 	e := c.list[i]
 	start := i
 	for i > 0 {
-		parent := (i - 1) / 2
+		parent := (i - 1) / arity
 		if !c.less(&e, &c.list[parent]) {
 			break
 		}
@@ -128,12 +132,14 @@ func (c *class) fix(i int) {
 // sink makes way for a candidate from i down, and returns where it belongs.
 func (c *class) sink(e candidate, i int) int {
 	for {
-		child := 2*i + 1
+		child := arity*i + 1
 		if child >= len(c.list) {
 			return i
 		}
-		if next := child + 1; next < len(c.list) && c.less(&c.list[next], &c.list[child]) {
-			child = next
+		for next := child + 1; next < min(arity*i+1+arity, len(c.list)); next++ {
+			if c.less(&c.list[next], &c.list[child]) {
+				child = next
+			}
 		}
 		if !c.less(&c.list[child], &e) {
 			return i
@@ -144,7 +150,7 @@ func (c *class) sink(e candidate, i int) int {
 }
 
 func (c *class) remove(i int) {
-	c.offers[c.list[i].num].pos = 0
+	c.pos[c.list[i].num] = 0
 	last := len(c.list) - 1
 	e := c.list[last]
 	c.list = c.list[:last]

@@ -245,10 +245,10 @@ func (c *class) problems(st *state) (problems []string) {
 	}
 	for i, e := range c.list {
 		o := c.offers[e.num]
-		if int(o.pos) != i+1 || o.node != st.byNum[e.num] {
-			problems = append(problems, fmt.Sprintf("class %d: %s is at %d, noted at %d", c.id, o.node.id, i, o.pos-1))
+		if int(c.pos[e.num]) != i+1 || o.node != st.byNum[e.num] {
+			problems = append(problems, fmt.Sprintf("class %d: %s is at %d, noted at %d", c.id, o.node.id, i, c.pos[e.num]-1))
 		}
-		if i > 0 && c.less(&e, &c.list[(i-1)/2]) {
+		if i > 0 && c.less(&e, &c.list[(i-1)/arity]) {
 			problems = append(problems, fmt.Sprintf("class %d is no heap at %d", c.id, i))
 		}
 		if load := c.score(st, o.node); (load < e.load || load != e.load && load <= full && c.placement == controlplane.PlacementBinpack) && !missed[o.node] {
@@ -256,7 +256,7 @@ func (c *class) problems(st *state) (problems []string) {
 		}
 	}
 	for _, n := range st.byNum {
-		in := n.num < len(c.offers) && c.offers[n.num].pos > 0
+		in := n.num < len(c.pos) && c.pos[n.num] > 0
 		if !in && !missed[n] && c.score(st, n) <= full {
 			problems = append(problems, fmt.Sprintf("class %d lacks node %s", c.id, n.id))
 		}

@@ -33,6 +33,7 @@ type class struct {
 
 	list   []candidate // a heap, see candidates.go
 	offers []offer     // by node.num
+	pos    []int32     // by node.num: place in list plus 1; 0 if it is not there
 
 	// kind is what v_eligible looks at in the class, matches what it has
 	// said, by db.NodeKind.

@@ -127,7 +127,7 @@ func build(p *plain) *built {
 		for _, n := range st.byNum {
 			stream.class.matches[n.kind] = &match{Devices: indexes(n.spec.GPUDevices)}
 		}
-		stream.insert(db.Head{Seq: t.seq, TaskID: t.id, Priority: t.priority, CreateMs: t.createMs})
+		stream.insert(db.Head{Seq: t.seq, TaskID: t.id, Priority: t.priority, CreateMs: t.createMs}, minHeads)
 	}
 	return &built{st: st, attempts: map[string]*attempt{}}
 }

@@ -14,6 +14,18 @@ import (
 // headsAtOnce is how many pending tasks of a stream are read at a time.
 const headsAtOnce = 256
 
+// What came in this term is kept in memory, about headsKept tasks (20 MB): the others are
+// read again, from all over the table, which is a tenth of what a placement costs. A stream
+// keeps at least minHeads whatever their number, and at most maxHeads, since one of a
+// higher priority is put before others.
+const (
+	headsKept = 1 << 17
+	minHeads  = 512
+	maxHeads  = 1024
+)
+
+func (st *state) headsOfStream() int { return min(max(headsKept/len(st.streams), minHeads), maxHeads) }
+
 // stream is the pending tasks of one queue, class and concurrency, by priority and
 // then age: the first of them in memory, the rest behind them in the state, and those
 // that enter with the present group beside them. In a queue with ageing, where that is
@@ -118,21 +130,21 @@ func (st *state) noteQueued(g *db.Group) {
 			wait := time.Duration(sub.Task.RetryTime.UnixMilli()-g.Now) * time.Millisecond
 			st.retries.add(retry{seq: sub.Task.Seq, stream: db.StreamOf(sub.Task), due: st.at.Add(wait)}) // not from now: the commit took a while
 		default:
-			st.stream(db.StreamOf(sub.Task)).insert(headOf(sub, g))
+			st.stream(db.StreamOf(sub.Task)).insert(headOf(sub, g), st.headsOfStream())
 		}
 	}
 }
 
-// insert takes in a pending task.
-func (s *stream) insert(h db.Head) {
+// insert takes in a pending task. The stream keeps at most so many.
+func (s *stream) insert(h db.Head, most int) {
 	if !s.eof && !placeOf(h).before(s.last) {
 		return // it is behind what is in memory, in the state
 	}
 	i := sort.Search(len(s.heads), func(i int) bool { return placeOf(h).before(placeOf(s.heads[i])) })
 	s.heads = slices.Insert(s.heads, i, h)
-	if len(s.heads) > 2*headsAtOnce {
-		s.heads, s.eof = slices.Clone(s.heads[:headsAtOnce]), false
-		s.last = placeOf(s.heads[headsAtOnce-1])
+	if len(s.heads) > most {
+		s.heads, s.eof = slices.Clone(s.heads[:most/2]), false
+		s.last = placeOf(s.heads[most/2-1])
 	}
 }
 
