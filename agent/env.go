@@ -14,7 +14,7 @@ import (
 //
 // On a node with GPUs CUDA_VISIBLE_DEVICES is always set: a task that reserved
 // none must not find any.
-func taskEnv(base []string, t *controlplanev1.Task, gpus []*controlplanev1.GpuDevice) [][]byte {
+func taskEnv(base []string, t *controlplanev1.Task, gpus []*controlplanev1.GpuDevice, progressFile string) [][]byte {
 	vars := map[string]string{}
 	for _, e := range base {
 		if k, v, ok := strings.Cut(e, "="); ok && !strings.HasPrefix(k, "RAFT_NODE_") {
@@ -25,6 +25,7 @@ func taskEnv(base []string, t *controlplanev1.Task, gpus []*controlplanev1.GpuDe
 	vars["TASK_ID"] = t.GetId()
 	vars["TASK_ATTEMPT"] = strconv.Itoa(int(t.GetAttempt()))
 	vars["TASK_NAME"] = t.GetName()
+	vars["TASK_PROGRESS_FILE"] = progressFile
 	if devices := t.GetGpuDevices(); len(devices) > 0 || len(gpus) > 0 {
 		vars["CUDA_VISIBLE_DEVICES"] = visibleDevices(devices, gpus)
 	}

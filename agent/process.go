@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	controlplanev1 "github.com/raft-control-plane/control-plane/gen/go/controlplane/v1"
 	"github.com/raft-control-plane/control-plane/internal/session"
 )
 
@@ -30,6 +31,7 @@ type process struct {
 	orders         *os.File
 	events         *os.File
 	output         output
+	progress       progressFile
 	readers        sync.WaitGroup
 	stdout, stderr *os.File
 
@@ -48,7 +50,7 @@ type process struct {
 // in a session of its own, with next to no environment: the agent's may hold the
 // token.
 func startProcess(supervisor []string, spec jobSpec) (*process, error) {
-	p := &process{wake: make(chan struct{}, 1), gone: make(chan struct{})}
+	p := &process{wake: make(chan struct{}, 1), gone: make(chan struct{}), progress: progressFile{path: spec.ProgressFile}}
 	p.cmd = exec.Command(supervisor[0], supervisor[1:]...) //nolint:gosec // it is this binary
 	p.cmd.Dir = "/"
 	p.cmd.Env = []string{"GOMAXPROCS=1"}
@@ -166,6 +168,9 @@ func (p *process) Stop(grace time.Duration) {
 	p.signal()
 }
 
+// Progress implements session.Progressor.
+func (p *process) Progress() *controlplanev1.Progress { return p.progress.read() }
+
 func (p *process) signal() {
 	select {
 	case p.wake <- struct{}{}:
@@ -204,6 +209,7 @@ func (p *process) wait() exit {
 	_ = p.stderr.SetReadDeadline(until)
 	p.readers.Wait()
 	closeAll(p.events, p.stdout, p.stderr)
+	p.progress.end()
 	return e
 }
 

@@ -1,9 +1,13 @@
 package agent
 
 import (
+	"cmp"
 	"fmt"
 	"os"
+	"path/filepath"
 	"syscall"
+
+	"github.com/google/uuid"
 
 	controlplanev1 "github.com/raft-control-plane/control-plane/gen/go/controlplane/v1"
 	"github.com/raft-control-plane/control-plane/internal/session"
@@ -48,8 +52,9 @@ func (a *agent) jobSpec(t *controlplanev1.Task) (jobSpec, error) {
 	if t.GetExec() == nil || len(t.GetExec().GetCommand()) == 0 {
 		return jobSpec{}, fmt.Errorf("this node runs commands, and the task is none")
 	}
+	progress := filepath.Join(cmp.Or(a.cfg.WorkDir, os.TempDir()), fmt.Sprintf("%s-%d-%s.progress", t.GetId(), t.GetAttempt(), uuid.NewString()))
 	spec := jobSpec{
-		Command: t.GetExec().GetCommand(), Env: taskEnv(os.Environ(), t, a.spec.GetGpuDevices()),
+		Command: t.GetExec().GetCommand(), Env: taskEnv(os.Environ(), t, a.spec.GetGpuDevices(), progress), ProgressFile: progress,
 		Dir: t.GetExec().GetWorkingDir(), Timeout: t.GetTimeout().AsDuration(), Grace: a.cfg.StopGrace,
 	}
 	if spec.Dir == "" {

@@ -64,7 +64,9 @@ func Supervise(args []string) int {
 	e := s.run(in)
 	_ = os.Stdout.Close() // the agent waits for the end of the output
 	_ = os.Stderr.Close()
-	_ = s.out.Encode(event{Exit: &e}) // there may be no agent any more
+	if s.out.Encode(event{Exit: &e}) != nil { // there is no agent any more
+		_ = os.Remove(spec.ProgressFile)
+	}
 	if spec.Scratch != "" {
 		_ = os.RemoveAll(spec.Scratch)
 	}

@@ -20,6 +20,9 @@ type jobSpec struct {
 	Dir string
 	// Scratch is a directory to remove at the end; none if empty.
 	Scratch string
+	// ProgressFile is where the command may write its progress. The agent removes it, and
+	// the supervisor where there is no agent any more.
+	ProgressFile string
 	// Timeout is the longest run time; none if 0. Grace lies between SIGTERM and
 	// SIGKILL when it is exceeded.
 	Timeout, Grace time.Duration

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -15,7 +16,8 @@ import (
 
 // Why a handler's context ended, by context.Cause.
 var (
-	// ErrTaskCancelled: the task was cancelled, or is no longer this worker's.
+	// ErrTaskCancelled: the task was cancelled, has made no progress for its
+	// no_progress_timeout, or is no longer this worker's.
 	ErrTaskCancelled = errors.New("the task was stopped")
 	// ErrTimeout: the task's time is over.
 	ErrTimeout = errors.New("the task's time is over")
@@ -33,6 +35,8 @@ type Attempt struct {
 	// it holds.
 	Task *v1.Task
 	tail tail
+	// progress is what the handler has said last; nil before.
+	progress atomic.Pointer[v1.Progress]
 }
 
 type attemptKey struct{}

@@ -110,6 +110,7 @@ func failed(sat *session.Attempt, err error) *v1.TaskResult {
 
 // execution is a handler that runs.
 type execution struct {
+	at     *Attempt
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	grace  time.Duration // after its time is over
@@ -124,7 +125,7 @@ type execution struct {
 }
 
 func newExecution(base context.Context, at *Attempt, grace time.Duration) *execution {
-	c := &execution{grace: grace, abandoned: make(chan struct{})}
+	c := &execution{at: at, grace: grace, abandoned: make(chan struct{})}
 	ctx, cancel := context.WithCancelCause(context.WithValue(base, attemptKey{}, at))
 	c.ctx, c.cancel = ctx, cancel
 	if d := at.Task.GetTimeout().AsDuration(); d > 0 { // handlers and what they call see the deadline

@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	v1 "github.com/raft-control-plane/control-plane/gen/go/controlplane/v1"
 )
@@ -130,6 +132,12 @@ func (j *Job[Result]) Wait(ctx context.Context) (result Result, err error) {
 // Watch calls f for each change of the task until its end, ctx or an error of f; the
 // first call tells what it is now.
 func (j *Job[Result]) Watch(ctx context.Context, f func(*v1.Task) error) error {
+	return j.follow(ctx, &v1.WatchTasksRequest{}, func(_ *v1.TaskProgress, task *v1.Task) error { return f(task) })
+}
+
+// follow calls f for each change of the task and for each progress, if the request asks
+// for it, until the task's end.
+func (j *Job[Result]) follow(ctx context.Context, req *v1.WatchTasksRequest, f func(*v1.TaskProgress, *v1.Task) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	task, err := j.Task(ctx)
@@ -137,8 +145,11 @@ func (j *Job[Result]) Watch(ctx context.Context, f func(*v1.Task) error) error {
 		return err
 	}
 	begun := false
-	err = j.client.WatchTasks(ctx, &v1.WatchTasksRequest{TaskIds: []string{j.id}}, func(m *v1.WatchTasksResponse) error {
+	req.TaskIds = []string{j.id}
+	err = j.client.WatchTasks(ctx, req, func(m *v1.WatchTasksResponse) error {
 		switch {
+		case m.GetProgress() != nil:
+			return f(m.GetProgress(), task)
 		case m.GetEvent() != nil:
 			task = m.GetEvent().GetTask()
 		case begun: // a sign of life
@@ -149,7 +160,7 @@ func (j *Job[Result]) Watch(ctx context.Context, f func(*v1.Task) error) error {
 			}
 		}
 		begun = true
-		if err := f(task); err != nil {
+		if err := f(nil, task); err != nil {
 			return err
 		}
 		if Final(task.GetStatus()) {
@@ -243,6 +254,12 @@ func WithID(id string) TaskOption {
 // process, counts once.
 func WithRequestID(key string) TaskOption {
 	return func(r *v1.SubmitTaskRequest) { r.RequestId = key }
+}
+
+// WithNoProgressTimeout stops an attempt that has reported no progress for so long, 1 s to
+// 365 days: it fails, and is tried again if its attempts allow it. See ReportProgress.
+func WithNoProgressTimeout(d time.Duration) TaskOption {
+	return func(r *v1.SubmitTaskRequest) { r.Task.NoProgressTimeout = durationpb.New(d) }
 }
 
 // WithQueue is the queue to wait in.

@@ -22,6 +22,12 @@ own on top; TASK_ID, TASK_ATTEMPT and TASK_NAME say which it is, and
 CUDA_VISIBLE_DEVICES which GPUs it may use. It has a fresh directory unless it names
 one. Its processes end when the node loses its lease, and when the agent is killed.
 
+A task tells how far it has come by writing a line to the file TASK_PROGRESS_FILE, over what
+is there or behind it: "0.42 epoch 3" or "42% epoch 3" for a part of the whole, "21/50 epoch 3"
+for so many of so many (21/ if it is not known of how many), "epoch 3" for a text alone, or JSON:
+{"done":21,"total":50,"message":"epoch 3"}. The last whole line of its last 4 KiB is read with
+each heartbeat and at the end; a text has at most 256 bytes.
+
 SIGTERM or Ctrl-C stops the tasks and hands them back to be run elsewhere; a second
 one ends the agent at once.`
 

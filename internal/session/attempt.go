@@ -1,6 +1,7 @@
 package session
 
 import (
+	"fmt"
 	"strings"
 	"sync"
 	"time"
@@ -19,6 +20,7 @@ type Fate int
 const (
 	Unstopped  Fate = iota
 	HandedBack      // the worker is going away: report it unfinished
+	Stuck           // it makes no progress: report FAILED
 	Cancelled       // report CANCELLED
 	Dropped         // it is no longer this node's: report nothing
 )
@@ -43,6 +45,8 @@ type Attempt struct {
 	mu      sync.Mutex
 	fate    Fate
 	running Running // nil before it runs
+	// said is the progress that the control plane knows of.
+	said *controlplanev1.Progress
 }
 
 func keyOf(t *controlplanev1.Task) attemptKey {
@@ -103,8 +107,11 @@ func (at *Attempt) extend(lease Deadlines) {
 
 // Unfinished is the outcome of an attempt that was stopped on purpose.
 func (at *Attempt) Unfinished(why string) *controlplanev1.TaskResult {
-	if at.Fate() == Cancelled {
+	switch at.Fate() {
+	case Cancelled:
 		return at.Result(controlplanev1.TaskStatus_TASK_STATUS_CANCELLED, "")
+	case Stuck:
+		return at.Failed(fmt.Sprintf("stopped: it has reported no progress for %v", at.task.GetNoProgressTimeout().AsDuration()))
 	}
 	return at.Result(controlplanev1.TaskStatus_TASK_STATUS_PENDING, why)
 }

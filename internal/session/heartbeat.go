@@ -34,6 +34,11 @@ func (s *session) obey(stops []*controlplanev1.StopAttempt) {
 			at.stop(Cancelled, s.cfg.StopGrace)
 		case stop.GetReason() == controlplane.StopDrained:
 			at.stop(HandedBack, s.cfg.StopGrace)
+		case stop.GetReason() == controlplane.StopNoProgress:
+			if at.Fate() < Stuck {
+				s.log.Warn("task makes no progress: stopped", "task", at.key.task, "attempt", at.key.number)
+			}
+			at.stop(Stuck, s.cfg.StopGrace)
 		default:
 			if !at.IsDropped() {
 				s.log.Warn("task is no longer this node's: stopped and dropped", "task", at.key.task, "attempt", at.key.number)
@@ -61,6 +66,7 @@ func (s *session) beat(ctx context.Context, spec *controlplanev1.NodeSpec) error
 	if err != nil {
 		return err
 	}
+	s.saidSo(req.GetHeld())
 	s.renewed(sent, resp.GetLease())
 	s.obey(resp.GetStop())
 	return nil

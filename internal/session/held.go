@@ -123,12 +123,11 @@ func (h *held) get(k attemptKey) *Attempt {
 
 // list is what heartbeats and polls say that the node holds.
 func (h *held) list() []*controlplanev1.HeldAttempt {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	list := make([]*controlplanev1.HeldAttempt, 0, len(h.byTask))
-	for _, a := range h.byTask {
+	all := h.all()
+	list := make([]*controlplanev1.HeldAttempt, 0, len(all))
+	for _, a := range all { // without the lock: what runs is asked how far it is
 		if !a.IsDropped() {
-			list = append(list, &controlplanev1.HeldAttempt{TaskId: a.key.task, Attempt: a.key.number})
+			list = append(list, &controlplanev1.HeldAttempt{TaskId: a.key.task, Attempt: a.key.number, Progress: a.progress()})
 		}
 	}
 	return list

@@ -170,6 +170,9 @@ func (s *session) run(at *Attempt) {
 		at.older = nil
 	}
 	res := s.cfg.Run(at)
+	if p := at.progress(); p != nil && res != nil {
+		res.Progress = p
+	}
 	close(at.ended)
 	s.reports.add(at, res)
 }
