@@ -885,8 +885,8 @@ type ExecTask struct {
 	// Program and arguments, 1 to 256 of them, each at most 64 KiB.
 	Command []string `protobuf:"bytes,1,rep,name=command,proto3" json:"command,omitempty"`
 	// Environment added to the agent's own; at most 256 pairs, keys 1 to 256
-	// bytes, values at most 64 KiB. TASK_ID, TASK_ATTEMPT, TASK_NAME and, on a
-	// node with GPUs, CUDA_VISIBLE_DEVICES are set by the agent and win; so are
+	// bytes, values at most 64 KiB. TASK_ID, TASK_ATTEMPT, TASK_NAME, TASK_PROGRESS_FILE
+	// and, on a node with GPUs, CUDA_VISIBLE_DEVICES are set by the agent and win; so are
 	// TRACEPARENT and TRACESTATE for a task that has a traceparent.
 	Env map[string]string `protobuf:"bytes,2,rep,name=env,proto3" json:"env,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Directory to run in; must exist on the node. A fresh, empty directory when

@@ -448,8 +448,8 @@ export declare type ExecTask = Message<"controlplane.v1.ExecTask"> & {
 
   /**
    * Environment added to the agent's own; at most 256 pairs, keys 1 to 256
-   * bytes, values at most 64 KiB. TASK_ID, TASK_ATTEMPT, TASK_NAME and, on a
-   * node with GPUs, CUDA_VISIBLE_DEVICES are set by the agent and win; so are
+   * bytes, values at most 64 KiB. TASK_ID, TASK_ATTEMPT, TASK_NAME, TASK_PROGRESS_FILE
+   * and, on a node with GPUs, CUDA_VISIBLE_DEVICES are set by the agent and win; so are
    * TRACEPARENT and TRACESTATE for a task that has a traceparent.
    *
    * @generated from field: map<string, string> env = 2;
