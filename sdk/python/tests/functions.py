@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pydantic
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from raft_control_plane import Cancelled, PermanentError, RetryAfter, SessionReplacedError, Worker, current
 
@@ -42,11 +43,14 @@ def make_worker(servers: str | None = None, **options: Any) -> Worker:
         mark,
         gone,
         flood,
+        spans,
     ):
         worker.task(function)
     worker.task(retries=2)(flaky)
     worker.task(isolation="process", name="own_loop")(nap)
     worker.task(nap)
+    worker.task(spans_async)
+    worker.task(isolation="thread", name="spans_thread")(spans)
     worker.task(isolation="thread")(patient)
     last = (ArithmeticError, Fatal)
     worker.task(permanent=last)(refuse)
@@ -193,6 +197,18 @@ def crash() -> None:
 def flood(count: int) -> int:
     print("x" * count + "end")
     return count
+
+
+def spans() -> list[str]:
+    """Tells what it sees of the trace: its own span, the task's, and that of the environment."""
+    carrier: dict[str, str] = {}
+    TraceContextTextMapPropagator().inject(carrier)
+    return [carrier.get("traceparent", ""), current().traceparent, os.environ.get("TRACEPARENT", "")]
+
+
+async def spans_async() -> list[str]:
+    await asyncio.sleep(0)
+    return spans()
 
 
 def leave(code: int) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ._signature import Signature
+from ._tracing import consumer
 from ._verdict import Verdict, judge, name_of
 from .context import TaskContext
 from .errors import Cancelled, PermanentError, RetryAfter
@@ -47,25 +48,29 @@ def call(
         signature = Signature(function)
         arguments = signature.decode(payload)
         coding = False
-        value = function(**arguments)
-        if inspect.isgenerator(value):
-            value = _drive(value, context)
-        elif inspect.iscoroutine(value):
-            value = asyncio.run(value)
+        with consumer(context):
+            value = function(**arguments)
+            if inspect.isgenerator(value):
+                value = _drive(value, context)
+            elif inspect.iscoroutine(value):
+                value = asyncio.run(value)
         coding = True
         return Outcome("result", signature.encode_result(value))
     except BaseException as error:
         return failure(error, permanent | (_OF_CODING if coding else frozenset()))
 
 
-async def call_async(function: Callable[..., Any], payload: bytes, permanent: frozenset[str] = frozenset()) -> Outcome:
+async def call_async(
+    function: Callable[..., Any], payload: bytes, context: TaskContext, permanent: frozenset[str] = frozenset()
+) -> Outcome:
     """Awaits a coroutine function to its end; otherwise as call."""
     coding = True
     try:
         signature = Signature(function)
         arguments = signature.decode(payload)
         coding = False
-        value = await function(**arguments)
+        with consumer(context):
+            value = await function(**arguments)
         coding = True
         return Outcome("result", signature.encode_result(value))
     except BaseException as error:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
+from . import _tracing
 from . import context as contexts
 from ._call import Outcome, call, failure
 from ._log import LOG_FORMAT
@@ -42,6 +43,9 @@ class Job:
     gpu_devices: tuple[int, ...]
     gpus_named: bool  # the worker offers GPUs: a job without one must see none
     permanent: frozenset[str]  # names of exceptions
+    function: str = ""
+    traceparent: str = ""
+    tracestate: str = ""
 
 
 def pack(message: object) -> bytes:
@@ -98,6 +102,7 @@ class _Child:
         self._send(("ready", None))
         while True:
             self._send(("outcome", self._run(self._receive())))
+            _tracing.flush()
 
     def on_stop(self, _number: int, _frame: FrameType | None) -> None:
         """Is the handler of SIGTERM; the worker gives no further job after one."""
@@ -110,7 +115,17 @@ class _Child:
         if job.gpus_named:
             os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, job.gpu_devices))
         os.environ["TASK_ID"], os.environ["TASK_ATTEMPT"] = job.task_id, str(job.attempt)
-        context = TaskContext(job.task_id, job.attempt, job.gpu_devices, self._stop, self._progress)
+        context = TaskContext(
+            job.task_id,
+            job.attempt,
+            job.gpu_devices,
+            job.function,
+            job.traceparent,
+            job.tracestate,
+            self._stop,
+            self._progress,
+        )
+        _tracing.export_to_environ(context)
         contexts._of_process[:] = [context]
         try:
             self._calling = True

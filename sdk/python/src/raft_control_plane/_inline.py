@@ -53,7 +53,14 @@ class _Inline:
         self._stop = threading.Event()
         self._outcome: Future[Outcome] = Future()
         self._context = TaskContext(
-            attempt.task_id, attempt.number, tuple(attempt.task.gpu_devices), self._stop, self._progress
+            attempt.task_id,
+            attempt.number,
+            tuple(attempt.task.gpu_devices),
+            attempt.function,
+            attempt.task.traceparent,
+            attempt.task.tracestate,
+            self._stop,
+            self._progress,
         )
 
     def kill(self) -> None:
@@ -131,4 +138,5 @@ class CoroutineCall(_Inline):
 
     async def _run(self) -> None:
         self._enter()
-        self._settle(await call_async(self._function.function, self._payload(), self._function.permanent))
+        function = self._function
+        self._settle(await call_async(function.function, self._payload(), self._context, function.permanent))

@@ -14,6 +14,7 @@ from protobuf import Oneof
 from protobuf.wkt.google.protobuf.duration_pb import Duration
 from protobuf.wkt.google.protobuf.struct_pb import ListValue, Struct, Value
 
+from . import _tracing
 from ._gen.controlplane.v1.query_pb import QueryRequest, QueryResponse
 from ._gen.controlplane.v1.task_pb import (
     ExecTask,
@@ -97,7 +98,7 @@ def _submission(work: Any, name: str, options: TaskOptions, task_id: str) -> Sub
         max_attempts=options.retries + 1,
         max_lost_attempts=options.max_lost_attempts,
     )
-    return SubmitTaskRequest(task=task, request_id="" if task_id else str(uuid.uuid4()))
+    return SubmitTaskRequest(task=_tracing.fill(task), request_id="" if task_id else str(uuid.uuid4()))
 
 
 def resources(amounts: Mapping[str, float]) -> Resources | None:
@@ -112,10 +113,13 @@ def resources(amounts: Mapping[str, float]) -> Resources | None:
 
 
 def keyed(request: SubmitTaskRequest) -> SubmitTaskRequest:
-    """Returns the submission with a key that makes a repeat safe, if it has none."""
-    if request.request_id or (request.task is not None and request.task.id):
-        return request
-    return SubmitTaskRequest(task=request.task, request_id=str(uuid.uuid4()))
+    """Returns the submission with a key that makes a repeat safe and the present span, if it has none."""
+    task = request.task
+    if task is not None and not task.traceparent and _tracing.present():
+        task = _tracing.fill(Task.from_binary(task.to_binary()))  # the caller's stays as it is
+    if request.request_id or (task is not None and task.id):
+        return request if task is request.task else SubmitTaskRequest(task=task, request_id=request.request_id)
+    return SubmitTaskRequest(task=task, request_id=str(uuid.uuid4()))
 
 
 def batches(requests: Sequence[SubmitTaskRequest]) -> list[list[SubmitTaskRequest]]:

@@ -339,6 +339,9 @@ class Session:
             tuple(attempt.task.gpu_devices),
             bool(self._settings.spec.gpu_devices),
             function.permanent,
+            function.name,
+            attempt.task.traceparent,
+            attempt.task.tracestate,
         )
         return ProcessCall(self._pool, job, attempt)
 

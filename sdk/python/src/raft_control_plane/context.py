@@ -24,6 +24,12 @@ class TaskContext:
     """Number of the attempt, from 1."""
     gpu_devices: tuple[int, ...] = ()
     """Indexes of the GPUs that it holds, to which CUDA_VISIBLE_DEVICES is set in its process."""
+    function: str = ""
+    """Registered name of the function."""
+    traceparent: str = ""
+    """The span that submitted the task, as W3C Trace Context has it; empty if there is none."""
+    tracestate: str = ""
+    """What tracing systems add to that."""
     _cancelled: threading.Event = field(default_factory=threading.Event, repr=False)
     _on_progress: Callable[[str], None] = field(default=lambda _: None, repr=False)
 
