@@ -97,21 +97,24 @@ func TestEnvironmentAndDirectory(t *testing.T) {
 	p := newPlane(t)
 	work := t.TempDir()
 	a := startAgent(t, p, func(c *Config) { c.WorkDir, c.GPUs = work, "0,1" })
-	task := shell("task-1", 7, nil, `echo "$TASK_ID $TASK_ATTEMPT $TASK_NAME $FROM_AGENT ${RAFT_NODE_TOKEN-none} $MINE"; echo "[$CUDA_VISIBLE_DEVICES]"; ls -A; pwd`)
+	task := shell("task-1", 7, nil, `echo "$TASK_ID $TASK_ATTEMPT $TASK_NAME $FROM_AGENT ${RAFT_NODE_TOKEN-none} $MINE ${TRACEPARENT-none}"; echo "[$CUDA_VISIBLE_DEVICES]"; ls -A; pwd`)
 	task.GetExec().Env = map[string]string{"MINE": "x y", "TASK_ATTEMPT": "99"}
 	task.GpuDevices = []int32{1, 0}
+	t.Setenv("TRACEPARENT", "the agent's own")
 	p.give(task)
 	lines := strings.Split(strings.TrimSpace(p.result(t).GetLogTail()), "\n")
 	if len(lines) != 3 { // the directory is empty
 		t.Fatalf("output %q", lines)
 	}
-	if lines[0] != "task-1 7 name of task-1 yes none x y" || lines[1] != "[1,0]" || filepath.Dir(lines[2]) != work {
+	if lines[0] != "task-1 7 name of task-1 yes none x y none" || lines[1] != "[1,0]" || filepath.Dir(lines[2]) != work {
 		t.Errorf("output %q, work dir %s", lines, work)
 	}
 
-	p.give(shell("task-2", 1, nil, `echo "[${CUDA_VISIBLE_DEVICES-unset}]"`))
-	if got := p.result(t).GetLogTail(); got != "[]\n" {
-		t.Errorf("a task without GPUs on a node with GPUs sees %q", got)
+	task = shell("task-2", 1, nil, `echo "[${CUDA_VISIBLE_DEVICES-unset}] $TRACEPARENT $TRACESTATE"`)
+	task.Traceparent, task.Tracestate = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "a=1"
+	p.give(task)
+	if got := p.result(t).GetLogTail(); got != "[] "+task.GetTraceparent()+" a=1\n" {
+		t.Errorf("a traced task without GPUs on a node with GPUs sees %q", got)
 	}
 	a.stop()
 	if err := receive(t, "the end", a.done); err != nil {

@@ -8,6 +8,12 @@ import (
 	controlplanev1 "github.com/raft-control-plane/control-plane/gen/go/controlplane/v1"
 )
 
+// Where OpenTelemetry looks for the span that a process belongs to.
+const (
+	traceparentEnv = "TRACEPARENT"
+	tracestateEnv  = "TRACESTATE"
+)
+
 // taskEnv is the environment of a task: the agent's own without what configures
 // the agent (RAFT_NODE_*, which may hold the token), the task's, and then what the
 // agent says of the attempt. A later value replaces an earlier one.
@@ -21,11 +27,16 @@ func taskEnv(base []string, t *controlplanev1.Task, gpus []*controlplanev1.GpuDe
 			vars[k] = v
 		}
 	}
+	delete(vars, traceparentEnv) // the agent's own says nothing of the task
+	delete(vars, tracestateEnv)
 	maps.Copy(vars, t.GetExec().GetEnv())
 	vars["TASK_ID"] = t.GetId()
 	vars["TASK_ATTEMPT"] = strconv.Itoa(int(t.GetAttempt()))
 	vars["TASK_NAME"] = t.GetName()
 	vars["TASK_PROGRESS_FILE"] = progressFile
+	if parent := t.GetTraceparent(); parent != "" {
+		vars[traceparentEnv], vars[tracestateEnv] = parent, t.GetTracestate()
+	}
 	if devices := t.GetGpuDevices(); len(devices) > 0 || len(gpus) > 0 {
 		vars["CUDA_VISIBLE_DEVICES"] = visibleDevices(devices, gpus)
 	}

@@ -11,6 +11,7 @@ import (
 
 	controlplanev1 "github.com/raft-control-plane/control-plane/gen/go/controlplane/v1"
 	"github.com/raft-control-plane/control-plane/internal/session"
+	"github.com/raft-control-plane/control-plane/internal/tracing"
 )
 
 // run runs the attempt's process, if it is to run at all, and returns its outcome.
@@ -33,17 +34,17 @@ func (a *agent) run(at *session.Attempt) *controlplanev1.TaskResult {
 		}
 		return at.Unfinished("it was stopped before it began")
 	}
-	a.log.Info("task started", "task", t.GetId(), "attempt", t.GetAttempt(), "name", t.GetName())
+	a.log.Info("task started", append(tracing.LogAttrs(t), "name", t.GetName())...)
 	e := proc.wait()
 	if e.Survivors {
-		a.log.Warn("processes of a task could not be killed", "task", t.GetId(), "attempt", t.GetAttempt())
+		a.log.Warn("processes of a task could not be killed", tracing.LogAttrs(t)...)
 	}
 	if e.Cause == supervisorLost {
 		removeScratch(spec.Scratch)
 	}
 	a.supervisors.Go(func() { <-proc.gone })
 	res := outcome(at, e, &proc.output)
-	a.log.Info("task ended", "task", t.GetId(), "attempt", t.GetAttempt(), "status", res.GetStatus(), "error", res.GetError())
+	a.log.Info("task ended", append(tracing.LogAttrs(t), "status", res.GetStatus(), "error", res.GetError())...)
 	return res
 }
 

@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	v1 "github.com/raft-control-plane/control-plane/gen/go/controlplane/v1"
+	"github.com/raft-control-plane/control-plane/internal/tracing"
 )
 
 // Why a handler's context ended, by context.Cause.
@@ -56,9 +57,14 @@ func Output(ctx context.Context) io.Writer {
 	return io.Discard
 }
 
-// Logger is a logger whose lines go to Output.
+// Logger is a logger whose lines go to Output, and say task, attempt and, if the task was
+// submitted within a trace, trace_id.
 func Logger(ctx context.Context) *slog.Logger {
-	return slog.New(slog.NewTextHandler(Output(ctx), nil))
+	log := slog.New(slog.NewTextHandler(Output(ctx), nil))
+	if at := AttemptOf(ctx); at != nil {
+		log = log.With(tracing.LogAttrs(at.Task)...)
+	}
+	return log
 }
 
 // Permanent says of an error that trying again is of no use: the task fails at once.

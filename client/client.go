@@ -77,7 +77,7 @@ func New(servers []string, opts ...Option) (*Client, error) {
 		opt(&o)
 	}
 	urls, err := serverURLs(servers, o.tls != nil)
-	if err = errors.Join(err, checkToken(o.token)); err != nil {
+	if err = errors.Join(err, checkToken(o.token), o.trace()); err != nil {
 		return nil, err
 	}
 	return newClient(urls, o), nil
@@ -92,6 +92,7 @@ func newClient(urls []string, o options) *Client {
 		connect.WithSendCompression(gzipName),
 		connect.WithCompressMinBytes(compressMinBytes),
 		connect.WithReadMaxBytes(responseMaxBytes),
+		connect.WithInterceptors(o.interceptors...),
 	}
 	for _, u := range urls {
 		c.servers = append(c.servers, &server{

@@ -13,6 +13,7 @@ import (
 
 	v1 "github.com/raft-control-plane/control-plane/gen/go/controlplane/v1"
 	"github.com/raft-control-plane/control-plane/internal/session"
+	"github.com/raft-control-plane/control-plane/internal/tracing"
 )
 
 const (
@@ -31,6 +32,7 @@ func (w *Worker) run(sat *session.Attempt) *v1.TaskResult {
 	for _, m := range slices.Backward(w.middleware) {
 		h = m(h)
 	}
+	h = w.traced(h)
 	at := &Attempt{Task: task}
 	c := newExecution(w.base, at, w.opts.StopGrace)
 	defer c.cancel(nil)
@@ -50,7 +52,7 @@ func (w *Worker) run(sat *session.Attempt) *v1.TaskResult {
 		return w.outcome(sat, at, c, e)
 	case <-c.abandoned:
 		w.opts.Logger.Warn("a function did not return although its context has ended: it is left to itself",
-			"task", task.GetId(), "attempt", task.GetAttempt(), "function", task.GetFunction().GetName())
+			append(tracing.LogAttrs(task), "function", task.GetFunction().GetName())...)
 		return w.outcome(sat, at, c, ending{err: context.Cause(c.ctx)})
 	}
 }
@@ -126,7 +128,7 @@ type execution struct {
 
 func newExecution(base context.Context, at *Attempt, grace time.Duration) *execution {
 	c := &execution{at: at, grace: grace, abandoned: make(chan struct{})}
-	ctx, cancel := context.WithCancelCause(context.WithValue(base, attemptKey{}, at))
+	ctx, cancel := context.WithCancelCause(context.WithValue(tracing.Submitter(base, at.Task), attemptKey{}, at))
 	c.ctx, c.cancel = ctx, cancel
 	if d := at.Task.GetTimeout().AsDuration(); d > 0 { // handlers and what they call see the deadline
 		c.timeout = session.BootClock() + d

@@ -64,7 +64,7 @@ func (c *Client) submitTogether(batch []*submitting) {
 	}
 	ctx, cancel := gather.Latest(callers, c.options.callTimeout)
 	defer cancel()
-	res, err := c.SubmitTasks(ctx, req)
+	res, err := c.sendTasks(withSpanOfOne(ctx, callers), req)
 	for i, s := range batch {
 		switch {
 		case connect.CodeOf(err) == connect.CodeInvalidArgument,

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	v1 "github.com/raft-control-plane/control-plane/gen/go/controlplane/v1"
+	"github.com/raft-control-plane/control-plane/internal/tracing"
 )
 
 // maxBatch is the number of tasks that one call submits, by the contract.
@@ -36,6 +37,7 @@ func Submit[Args, Result any](ctx context.Context, c *Client, function string, a
 	if err != nil {
 		return nil, err
 	}
+	tracing.Fill(ctx, req.GetTask()) // here it need not be copied
 	res, err := c.SubmitTask(ctx, req)
 	if err != nil {
 		return nil, err

@@ -9,18 +9,23 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"connectrpc.com/connect"
+	"go.opentelemetry.io/otel/trace"
 )
 
 // Option changes how a Client works.
 type Option func(*options)
 
 type options struct {
-	token       string
-	tls         *tls.Config
-	logger      *slog.Logger
-	callTimeout time.Duration
-	patience    time.Duration
-	once        bool
+	token        string
+	tls          *tls.Config
+	logger       *slog.Logger
+	callTimeout  time.Duration
+	patience     time.Duration
+	once         bool
+	tracing      trace.TracerProvider // nil: no spans
+	interceptors []connect.Interceptor
 }
 
 // WithToken sends a bearer token with each call, as servers that were started

@@ -12,10 +12,10 @@ import (
 
 // SubmitTask stores one task. If the request has neither task.id nor
 // request_id it is sent with a request_id of its own, so that trying again
-// cannot store the task twice; the caller's message is not changed. Calls that are made
+// cannot store the task twice, and with the span of ctx if it names none; the caller's message is not changed. Calls that are made
 // at the same time go to the control plane together.
 func (c *Client) SubmitTask(ctx context.Context, req *v1.SubmitTaskRequest) (*v1.SubmitTaskResponse, error) {
-	req, err := withKey(req)
+	req, err := withKey(withSpan(ctx, req))
 	if err != nil {
 		return nil, err
 	}
@@ -28,11 +28,16 @@ func (c *Client) SubmitTasks(ctx context.Context, req *v1.SubmitTasksRequest) (*
 	keyed := &v1.SubmitTasksRequest{Requests: make([]*v1.SubmitTaskRequest, len(req.GetRequests()))}
 	for i, r := range req.GetRequests() {
 		var err error
-		if keyed.Requests[i], err = withKey(r); err != nil {
+		if keyed.Requests[i], err = withKey(withSpan(ctx, r)); err != nil {
 			return nil, err
 		}
 	}
-	return call(ctx, c, method{name: "SubmitTasks", repeatable: true}, keyed,
+	return c.sendTasks(ctx, keyed)
+}
+
+// sendTasks submits tasks that have their keys and their spans.
+func (c *Client) sendTasks(ctx context.Context, req *v1.SubmitTasksRequest) (*v1.SubmitTasksResponse, error) {
+	return call(ctx, c, method{name: "SubmitTasks", repeatable: true}, req,
 		func(s *server) unary[v1.SubmitTasksRequest, v1.SubmitTasksResponse] { return s.tasks.SubmitTasks })
 }
 

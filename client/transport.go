@@ -8,6 +8,11 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/raft-control-plane/control-plane/internal/tracing"
 )
 
 const (
@@ -82,7 +87,7 @@ func markTransport(err error) error {
 	return &transportError{err}
 }
 
-// transport sends requests by the scheme of their URL, with the token, and marks
+// transport sends requests by the scheme of their URL, with the token and the span, and marks
 // what fails on the way.
 type transport struct {
 	plain, secure *http.Transport
@@ -91,9 +96,15 @@ type transport struct {
 
 // RoundTrip implements http.RoundTripper.
 func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
-	if t.token != "" {
+	traced := trace.SpanContextFromContext(r.Context()).IsValid()
+	if t.token != "" || traced {
 		r = r.Clone(r.Context())
+	}
+	if t.token != "" {
 		r.Header.Set("Authorization", "Bearer "+t.token)
+	}
+	if traced { // that of the call if calls have spans, else the caller's
+		tracing.Propagator.Inject(r.Context(), propagation.HeaderCarrier(r.Header))
 	}
 	next := t.plain
 	if r.URL.Scheme == "https" {

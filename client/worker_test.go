@@ -339,7 +339,7 @@ func TestMiddlewareAndLog(t *testing.T) {
 		t.Errorf("its options: %v", task)
 	}
 	lines := strings.Split(task.GetLogTail(), "\n")
-	if len(lines) != 6 || lines[0] != "outer before log" || lines[1] != "inner before log" || !strings.Contains(lines[2], "msg=now n=4") || lines[4] != "outer after" {
+	if len(lines) != 6 || lines[0] != "outer before log" || lines[1] != "inner before log" || !strings.Contains(lines[2], "msg=now task=mine attempt=1 n=4") || lines[4] != "outer after" {
 		t.Errorf("its log: %q", lines)
 	}
 }

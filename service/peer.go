@@ -40,7 +40,7 @@ type peers struct {
 	all map[string]*peer
 }
 
-func newPeers(token string, conf *tls.Config) *peers {
+func newPeers(token string, conf *tls.Config, traced ...connect.Interceptor) *peers {
 	p := &peers{scheme: "http", all: map[string]*peer{}}
 	protocols := new(http.Protocols)
 	if conf == nil {
@@ -66,7 +66,7 @@ func newPeers(token string, conf *tls.Config) *peers {
 		},
 	}}}
 	p.opts = []connect.ClientOption{
-		connect.WithInterceptors(hop{token: token}),
+		connect.WithInterceptors(append(traced, hop{token: token})...),
 		connect.WithAcceptCompression("gzip", nil, nil),
 		connect.WithReadMaxBytes(maxSendBytes),
 	}

@@ -23,12 +23,14 @@ import (
 	"connectrpc.com/grpcreflect"
 	"connectrpc.com/validate"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 
 	"github.com/raft-control-plane/control-plane"
 	"github.com/raft-control-plane/control-plane/db"
 	"github.com/raft-control-plane/control-plane/gen/go/controlplane/v1/controlplanev1connect"
+	"github.com/raft-control-plane/control-plane/internal/tracing"
 )
 
 // Limits of every call.
@@ -82,6 +84,9 @@ type Config struct {
 	Logger  *slog.Logger
 	// Metrics is served at /metrics; a registry of its own if nil.
 	Metrics *prometheus.Registry
+	// Tracing makes a span of each call that is answered or forwarded, but for those of
+	// tracing.Interceptor that go on all the time; none if nil.
+	Tracing trace.TracerProvider
 	// Mount adds the handlers of other services, which are served as the contract's
 	// are: behind the same layers, and with these options. None if nil.
 	Mount func(mux *http.ServeMux, opts ...connect.HandlerOption)
@@ -97,6 +102,7 @@ type server struct {
 	health  *health
 	tokens  pageTokens
 	errors  *connect.ErrorWriter
+	traced  []connect.Interceptor // none, or the one that makes spans
 
 	started time.Time
 	// schema is set once this member's state has its tables.
@@ -130,7 +136,14 @@ func newServer(cfg Config) (*server, error) {
 	if s.metrics, err = newMetrics(cfg.Metrics, s.engine); err != nil {
 		return nil, err
 	}
-	s.peers = newPeers(cfg.Token, cfg.PeerTLS)
+	if cfg.Tracing != nil {
+		i, err := tracing.Interceptor(cfg.Tracing)
+		if err != nil {
+			return nil, err
+		}
+		s.traced = []connect.Interceptor{i}
+	}
+	s.peers = newPeers(cfg.Token, cfg.PeerTLS, s.traced...)
 	s.health = newHealth(s.Ready)
 	s.tokens = newPageTokens(cfg.Token)
 	s.errors = connect.NewErrorWriter()
@@ -163,7 +176,7 @@ func (s *server) mountServices(mux *http.ServeMux) {
 		connect.WithCodec(strictJSON{name: "json; charset=utf-8"}),
 		connect.WithCodec(plainProto{}),
 		connect.WithCompression("gzip", newBoundedGzip, newGzip),
-		connect.WithInterceptors(edge{s}, faults{}),
+		connect.WithInterceptors(append(s.traced, edge{s}, faults{})...),
 		connect.WithRecover(s.recovered),
 		connect.WithInterceptors(validate.NewInterceptor(validate.WithoutErrorDetails())),
 	}

@@ -103,10 +103,16 @@ func runMember(ctx context.Context, engine *raftdb.Engine, ln net.Listener, cfg 
 	tasks.SetLogger(log)
 	tasks.SetRetention(cfg.retention())
 	tasks.SetTaskRetention(cfg.taskRetention())
+	tracing, stopTracing, err := startTracing(ctx, cfg, log)
+	if err != nil {
+		_ = ln.Close()
+		return err
+	}
+	defer stopTracing()
 	handler, err := service.New(service.Config{
 		Tasks: tasks, Scheduler: scheduler.New(tasks, log), Admin: engine, Raft: engine.Handler(), Ready: tasks.CaughtUp,
 		Token: cfg.token, CORSOrigins: cfg.CORSOrigins, PeerTLS: cfg.peerTLS, Loopback: isLoopback(ln.Addr()),
-		Version: version, Logger: log,
+		Version: version, Logger: log, Tracing: tracing,
 	})
 	if err != nil {
 		_ = ln.Close()

@@ -21,6 +21,7 @@ import (
 
 	"github.com/raft-control-plane/control-plane/db"
 	"github.com/raft-control-plane/control-plane/db/raftdb"
+	"github.com/raft-control-plane/control-plane/internal/otlp"
 )
 
 // serveConfig is all that a member can be told.
@@ -43,11 +44,13 @@ type serveConfig struct {
 	MinFreeBytes    int64
 	LogLevel        string
 	LogFormat       string
+	OTLPEndpoint    string
 
 	token     string
 	serverTLS *tls.Config
 	peerTLS   *tls.Config
 	level     slog.Level
+	tracing   *otlp.Config // nil: off
 }
 
 const (
@@ -88,6 +91,7 @@ func addServeFlags(f *pflag.FlagSet) {
 	f.Int64("min-free-bytes", defaultMinFree, "new tasks are refused while less is free where --data-dir is; 0 for no bound")
 	f.String("log-level", "info", "debug, info, warn or error")
 	f.String("log-format", "text", "text or json")
+	f.String("otlp-endpoint", "", "URL of an OpenTelemetry collector that takes traces by OTLP over HTTP, such as http://127.0.0.1:4318; the variables OTEL_* are read too (default: no traces)")
 }
 
 // loadServeConfig reads the configuration and reports every mistake in it at once.
@@ -100,7 +104,7 @@ func loadServeConfig(v *viper.Viper) (*serveConfig, error) {
 		KeepEvents:  v.GetDuration("event-retention"), KeepEntries: v.GetInt64("event-retention-entries"),
 		KeepTasks: v.GetDuration("task-retention"), KeepTasksCount: v.GetInt64("task-retention-count"),
 		MinFreeBytes: v.GetInt64("min-free-bytes"),
-		LogLevel:     v.GetString("log-level"), LogFormat: v.GetString("log-format"),
+		LogLevel:     v.GetString("log-level"), LogFormat: v.GetString("log-format"), OTLPEndpoint: v.GetString("otlp-endpoint"),
 	}
 	if port := os.Getenv("PORT"); port != "" && !v.IsSet("listen") {
 		c.Listen = listenOnPort(port, c.TokenFile != "")
@@ -156,7 +160,7 @@ func defaultDataDir(xdg, home string) string {
 }
 
 func (c *serveConfig) check() error {
-	return errors.Join(c.loadToken(), c.checkAddresses(), c.checkCluster(), c.loadTLS(), c.checkOrigins(), c.checkRetention(), c.checkDisk(), c.checkLog())
+	return errors.Join(c.loadToken(), c.checkAddresses(), c.checkCluster(), c.loadTLS(), c.checkOrigins(), c.checkRetention(), c.checkDisk(), c.checkLog(), c.loadTracing())
 }
 
 func (c *serveConfig) loadToken() error {

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	v1 "github.com/raft-control-plane/control-plane/gen/go/controlplane/v1"
+	"github.com/raft-control-plane/control-plane/internal/tracing"
 )
 
 // payloadMaxBytes is one more than the contract allows, so that the server is the
@@ -98,7 +99,9 @@ func (a *app) submitTask(cmd *cobra.Command, s *submission, args []string) error
 	if err != nil {
 		return err
 	}
-	res, err := c.SubmitTask(cmd.Context(), req)
+	// The span of what submits it: another task, a job of a CI.
+	ctx := tracing.Extract(cmd.Context(), os.Getenv("TRACEPARENT"), os.Getenv("TRACESTATE"))
+	res, err := c.SubmitTask(ctx, req)
 	if err != nil {
 		return err
 	}

@@ -17,7 +17,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from opentelemetry import trace
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+
 from raft_control_plane import Task, TaskOptions, Worker
+
+trace.set_tracer_provider(TracerProvider())  # here, so that the processes of functions have it too
 
 # RAFT_NODE_SERVER names the servers, RAFT_NODE_TOKEN_FILE the token.
 worker = Worker(name="python", slots=4, tls_ca=os.environ.get("CA_FILE"))
@@ -43,6 +48,15 @@ def describe(greeting: Greeting) -> Described:
 @worker.task(name="python/reverse")
 def reverse(data: bytes) -> bytes:
     return data[::-1]
+
+
+@worker.task(name="python/span")
+def span(_: None = None) -> list[str]:
+    """Returns the ids of the present span's trace and of the span above it."""
+    present = trace.get_current_span()
+    assert isinstance(present, ReadableSpan)
+    assert present.parent is not None
+    return [f"{present.parent.trace_id:032x}", f"{present.parent.span_id:016x}"]
 
 
 @worker.task(name="python/double")
