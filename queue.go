@@ -1,6 +1,9 @@
 package controlplane
 
-import "time"
+import (
+	"maps"
+	"time"
+)
 
 // Limits of queues. The public contract (proto) states the same.
 const (
@@ -43,7 +46,7 @@ type Queue struct {
 	UpdateTime              time.Time
 }
 
-// QueueSettings are what a user sets. Settings are compared by ==.
+// QueueSettings are what a user sets.
 type QueueSettings struct {
 	Weight    int32
 	Paused    bool
@@ -54,6 +57,11 @@ type QueueSettings struct {
 	AgeingInterval time.Duration
 }
 
+// Equal reports whether settings are the same.
+func (s *QueueSettings) Equal(o *QueueSettings) bool {
+	return s.Weight == o.Weight && s.Paused == o.Paused && s.Placement == o.Placement && s.AgeingInterval == o.AgeingInterval && s.Limits.Equal(&o.Limits)
+}
+
 // DefaultQueueSettings hold for a queue that was given none.
 func DefaultQueueSettings() QueueSettings {
 	return QueueSettings{Weight: DefaultQueueWeight, Placement: PlacementSpread}
@@ -61,7 +69,16 @@ func DefaultQueueSettings() QueueSettings {
 
 // QueueLimits bound what the tasks of a queue hold together.
 type QueueLimits struct {
-	Tasks, CPUMillis, MemoryBytes, GPUs QueueLimit
+	Tasks, CPUMillis, MemoryBytes, GPUs, DiskBytes QueueLimit
+	// Custom bounds what has names of its own: at most how many of what. What it does not
+	// name is not bounded.
+	Custom map[string]int64
+}
+
+// Equal reports whether limits are the same.
+func (l *QueueLimits) Equal(o *QueueLimits) bool {
+	return l.Tasks == o.Tasks && l.CPUMillis == o.CPUMillis && l.MemoryBytes == o.MemoryBytes && l.GPUs == o.GPUs && l.DiskBytes == o.DiskBytes &&
+		maps.Equal(l.Custom, o.Custom)
 }
 
 // QueueLimit is one bound; the zero value does not bound.
@@ -86,6 +103,8 @@ const (
 	QueueLimitGPUs
 	QueuePlacement
 	QueueAgeingInterval
+	QueueLimitDisk
+	QueueLimitCustom
 
 	QueueAllFields = 1<<iota - 1
 )

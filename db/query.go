@@ -20,7 +20,7 @@ var (
 	sqlTaskClassUsed       = query("task_class_used")
 	sqlTaskClassDelete     = query("task_class_delete")
 	sqlTaskAssign          = query("task_assign")
-	sqlTaskAssignByID      = query("task_assign_by_id")
+	sqlTaskAssignByID      = both("task_assign_by_id")
 	sqlTaskDeliver         = query("task_deliver")
 	sqlTaskEnd             = query("task_end")
 	sqlTaskEndArchived     = query("task_end_archived")
@@ -89,12 +89,13 @@ var (
 	sqlNodeLeastLoaded     = query("node_select_least_loaded")
 	sqlNodeMostLoaded      = query("node_select_most_loaded")
 	sqlNodeCheapest        = query("node_select_cheapest")
-	sqlQueueInsert         = query("queue_insert")
-	sqlQueueUpdate         = query("queue_update")
+	sqlQueueInsert         = both("queue_insert")
+	sqlQueueUpdate         = both("queue_update")
 	sqlQueueDelete         = query("queue_delete")
-	sqlQueueGet            = query("queue_get")
-	sqlQueueList           = query("queue_list")
-	sqlQueueSettings       = query("queue_settings")
+	sqlQueueGet            = both("queue_get")
+	sqlQueueList           = both("queue_list")
+	sqlQueueLimitsKnown    = query("queue_limits_known")
+	sqlQueueSettings       = both("queue_settings")
 	sqlMigrationList       = query("migration_list")
 	sqlMigrationInsert     = query("migration_insert")
 	sqlMigrationTable      = query("migration_table")
@@ -110,6 +111,11 @@ var (
 )
 
 var (
+	// Between these marks stands what a statement has only since the last migration that
+	// concerns it: until that is applied, before runs without.
+	since = regexp.MustCompile(`(?s)/\*\+\*/.*?/\*-\*/`)
+	marks = strings.NewReplacer("/*+*/", "", "/*-*/", "")
+
 	comment = regexp.MustCompile(`(?m)--.*$`)
 	space   = regexp.MustCompile(`\s+`)
 )
@@ -117,12 +123,30 @@ var (
 // query returns the text of a file without comments and needless space: it goes
 // into every log entry, and a driver keeps a prepared statement only if nothing
 // follows it.
-func query(name string) string {
+func query(name string) string { return strip(marks.Replace(queryFile(name))) }
+
+// versions are a statement as it is, and as it was before the marks.
+type versions struct{ now, before string }
+
+func both(name string) versions { return versions{query(name), before(name)} }
+
+// of is the one that the schema knows.
+func (v versions) of(known bool) string {
+	if known {
+		return v.now
+	}
+	return v.before
+}
+
+// before is query for the schema before what the marks say.
+func before(name string) string { return strip(since.ReplaceAllString(queryFile(name), "")) }
+
+func queryFile(name string) string {
 	text, err := queryFiles.ReadFile("query/" + name + ".sql")
 	if err != nil {
 		panic(err) // a name above has no file: caught by any test
 	}
-	return strip(string(text))
+	return string(text)
 }
 
 func strip(sql string) string {

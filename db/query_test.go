@@ -70,7 +70,7 @@ func TestStatementsAreDistinctAndCommented(t *testing.T) {
 	}
 }
 
-// TestEveryStatementIsUsed looks for query("name") and for the use of the variable
+// TestEveryStatementIsUsed looks for query("name") or both("name") and for the use of the variable
 // that it is kept in.
 func TestEveryStatementIsUsed(t *testing.T) {
 	var source strings.Builder
@@ -86,7 +86,7 @@ func TestEveryStatementIsUsed(t *testing.T) {
 		source.Write(text)
 	}
 	variables := map[string]string{}
-	for _, m := range regexp.MustCompile(`(\w+)\s*= query\("(\w+)"\)`).FindAllStringSubmatch(source.String(), -1) {
+	for _, m := range regexp.MustCompile(`(\w+)\s*= (?:query|both)\("(\w+)"\)`).FindAllStringSubmatch(source.String(), -1) {
 		variables[m[2]] = m[1]
 	}
 	for name := range statements(t) {
@@ -187,7 +187,7 @@ var uniqueKeys = map[string]string{
 }
 
 // uniqueEverywhere are columns that are unique in whatever is ordered by them.
-var uniqueEverywhere = map[string]bool{"device_index": true, "log_index": true, "number": true, "seq": true}
+var uniqueEverywhere = map[string]bool{"device_index": true, "log_index": true, "number": true, "resource": true, "seq": true}
 
 func TestOrderEndsInAUniqueKey(t *testing.T) {
 	order := regexp.MustCompile(`(?i)ORDER BY ([^()]+?)(?: LIMIT [^()]*)?(?:\)|$)`)

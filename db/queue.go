@@ -2,6 +2,7 @@ package db
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/raft-control-plane/control-plane"
@@ -11,8 +12,8 @@ import (
 // idempotent: settings that the queue has already are no error. CodeExists if it has
 // others, CodeExhausted if there are MaxQueues.
 func (m *TaskManifest) CreateQueue(ctx context.Context, name string, s controlplane.QueueSettings) (*controlplane.Queue, error) {
-	created, err := m.changeQueue(ctx, func(nowMs int64) Step {
-		return Step{SQL: sqlQueueInsert, Args: append(queueArgs(name, s, nowMs), Int(controlplane.MaxQueues))}
+	created, err := m.changeQueueLimits(ctx, sqlQueueInsert, s, func(nowMs int64) []Value {
+		return append(queueArgs(name, s, nowMs), Int(controlplane.MaxQueues))
 	})
 	if err != nil {
 		return nil, err
@@ -23,7 +24,7 @@ func (m *TaskManifest) CreateQueue(ctx context.Context, name string, s controlpl
 		return q, err
 	case controlplane.CodeOf(err) == controlplane.CodeNotFound || err == nil && q.Implicit:
 		return nil, controlplane.Errorf(controlplane.CodeExhausted, "%d queues have settings, which is the most: delete one that is not used", controlplane.MaxQueues)
-	case err == nil && q.QueueSettings != s:
+	case err == nil && !q.QueueSettings.Equal(&s):
 		return nil, &controlplane.Error{Code: controlplane.CodeExists, Field: "queue.name",
 			Message: "queue " + name + " has settings, and other ones: update it, or choose another name"}
 	}
@@ -33,8 +34,8 @@ func (m *TaskManifest) CreateQueue(ctx context.Context, name string, s controlpl
 // UpdateQueue changes those settings of a queue that fields names, and returns it.
 // CodeNotFound if it has no settings.
 func (m *TaskManifest) UpdateQueue(ctx context.Context, name string, s controlplane.QueueSettings, fields controlplane.QueueField) (*controlplane.Queue, error) {
-	changed, err := m.changeQueue(ctx, func(nowMs int64) Step {
-		return Step{SQL: sqlQueueUpdate, Args: append(queueArgs(name, s, nowMs), Int(int64(fields)))}
+	changed, err := m.changeQueueLimits(ctx, sqlQueueUpdate, s, func(nowMs int64) []Value {
+		return append(queueArgs(name, s, nowMs), Int(int64(fields)))
 	})
 	switch {
 	case err != nil:
@@ -74,11 +75,56 @@ func (m *TaskManifest) changeQueue(ctx context.Context, step func(nowMs int64) S
 	return err == nil, err
 }
 
+// changeQueueLimits is changeQueue for a statement that may know limits on disk and on
+// custom resources, which are its last arguments.
+func (m *TaskManifest) changeQueueLimits(ctx context.Context, sql versions, s controlplane.QueueSettings, args func(nowMs int64) []Value) (changed bool, err error) {
+	known, err := m.knowsQueueLimits(ctx)
+	if err != nil {
+		return false, err
+	}
+	l := &s.Limits
+	if !known && (l.DiskBytes.Set || len(l.Custom) > 0) {
+		return false, &controlplane.Error{Code: controlplane.CodeUnavailable, Field: "queue.limits", RetryAfter: migrateInterval,
+			Message: "limits on disk and on custom resources have to wait until all members run a release that knows them: upgrade those that do not"}
+	}
+	return m.changeQueue(ctx, func(nowMs int64) Step {
+		step := Step{SQL: sql.of(known), Args: args(nowMs)}
+		if known {
+			step.Args = append(step.Args, limitValue(l.DiskBytes), jsonCounts(l.Custom))
+		}
+		return step
+	})
+}
+
+// knowsQueueLimits reports whether queues have limits on disk and on custom resources:
+// the migration may wait for members of an earlier release.
+func (m *TaskManifest) knowsQueueLimits(ctx context.Context) (known bool, err error) {
+	err = m.readNow(ctx, func(c Conn) (err error) {
+		known, err = knowsQueueLimits(c)
+		return err
+	})
+	return known, err
+}
+
+func knowsQueueLimits(c Conn) (known bool, err error) {
+	err = each(c, sqlQueueLimitsKnown, func(Cursor) { known = true })
+	return known, err
+}
+
+// collectQueues is collect for a statement that may know them.
+func collectQueues(c Conn, sql versions, args ...Value) ([]*controlplane.Queue, error) {
+	known, err := knowsQueueLimits(c)
+	if err != nil {
+		return nil, err
+	}
+	return collect(c, scanQueue(known), sql.of(known), args...)
+}
+
 // GetQueue returns a queue that has settings or live tasks. CodeNotFound if there is
 // none.
 func (m *TaskManifest) GetQueue(ctx context.Context, name string, opts ...ReadOptions) (q *controlplane.Queue, err error) {
 	err = m.read(ctx, opts, func(c Conn) error {
-		all, err := collect(c, scanQueue, sqlQueueGet, Str(name))
+		all, err := collectQueues(c, sqlQueueGet, Str(name))
 		if len(all) > 0 {
 			q = all[0]
 		}
@@ -94,7 +140,7 @@ func (m *TaskManifest) GetQueue(ctx context.Context, name string, opts ...ReadOp
 // after the one given.
 func (m *TaskManifest) ListQueues(ctx context.Context, after string, limit int, opts ...ReadOptions) (all []*controlplane.Queue, err error) {
 	err = m.read(ctx, opts, func(c Conn) (err error) {
-		all, err = collect(c, scanQueue, sqlQueueList, Str(after), Int(int64(limit)))
+		all, err = collectQueues(c, sqlQueueList, Str(after), Int(int64(limit)))
 		return err
 	})
 	return all, err
@@ -102,13 +148,22 @@ func (m *TaskManifest) ListQueues(ctx context.Context, after string, limit int, 
 
 // QueueSettings returns the settings of all queues that have some, by name.
 func QueueSettings(c Conn) (map[string]controlplane.QueueSettings, error) {
+	known, err := knowsQueueLimits(c)
+	if err != nil {
+		return nil, err
+	}
 	all := map[string]controlplane.QueueSettings{}
-	err := each(c, sqlQueueSettings, func(r Cursor) {
+	var bad error
+	err = each(c, sqlQueueSettings.of(known), func(r Cursor) {
 		s := scanner{r: r}
 		name := s.text()
-		all[name] = s.queueSettings()
+		q := s.queueSettings()
+		if known {
+			s.moreLimits(&q.Limits)
+		}
+		all[name], bad = q, errors.Join(bad, s.err)
 	})
-	return all, err
+	return all, errors.Join(err, bad)
 }
 
 func queueNotFound(name, next string) error {
@@ -129,14 +184,25 @@ func limitValue(l controlplane.QueueLimit) Value {
 	return Int(l.Max)
 }
 
-func scanQueue(r Cursor) (*controlplane.Queue, error) {
-	s := scanner{r: r}
+func scanQueue(limitsKnown bool) func(r Cursor) (*controlplane.Queue, error) {
+	return func(r Cursor) (*controlplane.Queue, error) {
+		s := scanner{r: r}
+		q := s.queue()
+		if limitsKnown {
+			s.moreLimits(&q.Limits)
+			q.Used.DiskBytes, q.Used.Custom = s.int(), s.counts()
+		}
+		return q, s.err
+	}
+}
+
+func (s *scanner) queue() *controlplane.Queue {
 	q := &controlplane.Queue{Name: s.text(), QueueSettings: s.queueSettings()}
 	q.Implicit, q.PendingTasks, q.RunningTasks = s.int() != 0, s.int(), s.int()
 	q.Used = controlplane.Resources{CPUMillis: s.int(), MemoryBytes: s.int(), GPUs: int32(s.int())}
 	q.DominantShareMillionths = s.int()
 	q.CreateTime, q.UpdateTime = s.stampTime(), s.stampTime()
-	return q, s.err
+	return q
 }
 
 func (s *scanner) queueSettings() (q controlplane.QueueSettings) {
@@ -144,6 +210,10 @@ func (s *scanner) queueSettings() (q controlplane.QueueSettings) {
 	q.Limits = controlplane.QueueLimits{Tasks: s.limit(), CPUMillis: s.limit(), MemoryBytes: s.limit(), GPUs: s.limit()}
 	q.Placement, q.AgeingInterval = controlplane.Placement(s.text()), time.Duration(s.int())*time.Millisecond
 	return q
+}
+
+func (s *scanner) moreLimits(l *controlplane.QueueLimits) {
+	l.DiskBytes, l.Custom = s.limit(), s.counts()
 }
 
 // stampTime is the zero time for what a migration has made.

@@ -340,9 +340,13 @@ func (m *TaskManifest) AssignTask(ctx context.Context, taskID, nodeID string) er
 	if _, err := m.GetNode(ctx, nodeID); err != nil {
 		return err
 	}
+	limits, err := m.knowsQueueLimits(ctx)
+	if err != nil {
+		return err
+	}
 	err = m.past(ctx, func(g *Group) *Op {
 		return &Op{
-			Steps:   []Step{{SQL: sqlTaskAssignByID, Args: []Value{Str(taskID), Str(nodeID), Int(g.Now), Int(int64(t.Attempt))}}},
+			Steps:   []Step{{SQL: sqlTaskAssignByID.of(limits), Args: []Value{Str(taskID), Str(nodeID), Int(g.Now), Int(int64(t.Attempt))}}},
 			Journal: event(nil, 'A', t.Seq, t.Attempt+1, nodeID, ""),
 		}
 	})

@@ -68,10 +68,12 @@ func TestFleets(t *testing.T) {
 func generate(r *rand.Rand) *plain {
 	p := &plain{queues: map[string]*plainQueue{}}
 	for range 1 + r.IntN(6) {
-		p.nodes = append(p.nodes, plainNode{has: amounts{1 + r.Int64N(5), 1000 * r.Int64N(9), 100 * r.Int64N(9), max(0, r.Int64N(8)-3)}, price: r.Int64N(4)})
+		p.nodes = append(p.nodes, plainNode{has: amounts{1 + r.Int64N(5), 1000 * r.Int64N(9), 100 * r.Int64N(9), max(0, r.Int64N(8)-3),
+			100 * r.Int64N(6), max(0, r.Int64N(5)-1), max(0, r.Int64N(3)-1)}, price: r.Int64N(4)})
 	}
 	for range 1 + r.IntN(5) {
-		p.classes = append(p.classes, amounts{1, []int64{0, 500, 1500}[r.IntN(3)], []int64{0, 0, 100, 300}[r.IntN(4)], max(0, r.Int64N(5)-2)})
+		p.classes = append(p.classes, amounts{1, []int64{0, 500, 1500}[r.IntN(3)], []int64{0, 0, 100, 300}[r.IntN(4)], max(0, r.Int64N(5)-2),
+			[]int64{0, 0, 0, 100, 300}[r.IntN(5)], max(0, r.Int64N(5)-2), max(0, r.Int64N(4)-2)})
 	}
 	for _, name := range []string{"a", "b", "c", "d"}[:1+r.IntN(4)] {
 		q := &plainQueue{settings: controlplane.DefaultQueueSettings()}
@@ -81,10 +83,15 @@ func generate(r *rand.Rand) *plain {
 		if r.IntN(4) == 0 {
 			q.settings.AgeingInterval = time.Duration(1+r.IntN(5)) * time.Second
 		}
-		limits := []*controlplane.QueueLimit{&q.settings.Limits.Tasks, &q.settings.Limits.CPUMillis, &q.settings.Limits.MemoryBytes, &q.settings.Limits.GPUs}
-		for i, scale := range []int64{8, 6000, 600, 5} {
+		limits := []*controlplane.QueueLimit{&q.settings.Limits.Tasks, &q.settings.Limits.CPUMillis, &q.settings.Limits.MemoryBytes, &q.settings.Limits.GPUs, &q.settings.Limits.DiskBytes}
+		for i, scale := range []int64{8, 6000, 600, 5, 800} {
 			if r.IntN(6) == 0 {
 				*limits[i] = controlplane.QueueLimit{Set: true, Max: r.Int64N(scale)}
+			}
+		}
+		for _, custom := range customNames {
+			if r.IntN(6) == 0 {
+				q.settings.Limits.Custom = addCounts(q.settings.Limits.Custom, map[string]int64{custom: 1 + r.Int64N(3)}, 1)
 			}
 		}
 		p.queues[name] = q
@@ -162,10 +169,10 @@ func (b *built) end(id string) { b.st.release(b.attempts[id]) }
 func TestFairShare(t *testing.T) {
 	for seed := range fleetsToTry(t) / 4 {
 		r := rand.New(rand.NewPCG(seed, 8))
-		p := &plain{classes: []amounts{{1, 0, 0, 0}}, queues: map[string]*plainQueue{}}
+		p := &plain{classes: []amounts{{1}}, queues: map[string]*plainQueue{}}
 		slots := int64(0)
 		for range 1 + r.IntN(8) {
-			n := plainNode{has: amounts{1 + r.Int64N(9), 0, 0, 0}}
+			n := plainNode{has: amounts{1 + r.Int64N(9)}}
 			slots += n.has[0]
 			p.nodes = append(p.nodes, n)
 		}

@@ -133,14 +133,7 @@ func (n *node) use(r controlplane.Resources, sign int64) {
 	n.used.MemoryBytes += sign * r.MemoryBytes
 	n.used.DiskBytes += sign * r.DiskBytes
 	n.used.GPUs += int32(sign) * r.GPUs
-	for name, count := range r.Custom {
-		if n.used.Custom == nil {
-			n.used.Custom = map[string]int64{}
-		}
-		if n.used.Custom[name] += sign * count; n.used.Custom[name] == 0 {
-			delete(n.used.Custom, name)
-		}
-	}
+	n.used.Custom = addCounts(n.used.Custom, r.Custom, sign)
 }
 
 func (st *state) needs(a *attempt) controlplane.Resources {

@@ -18,8 +18,8 @@ type plain struct {
 	tasks   []*plainTask
 }
 
-// amounts are of slots, CPU, memory and GPUs.
-type amounts [4]int64
+// amounts are of slots, CPU, memory, GPUs, disk, and two that have names of their own.
+type amounts [7]int64
 
 type plainNode struct {
 	has, used amounts
@@ -40,8 +40,25 @@ type plainTask struct {
 	ended                    bool
 }
 
+var customNames = [2]string{"license", "seat"}
+
+// amountLimits are the limits of a queue, in the order of amounts.
+func amountLimits(l *controlplane.QueueLimits) (all [len(amounts{})]controlplane.QueueLimit) {
+	all = [len(all)]controlplane.QueueLimit{l.Tasks, l.CPUMillis, l.MemoryBytes, l.GPUs, l.DiskBytes}
+	for i, name := range customNames {
+		all[5+i].Max, all[5+i].Set = l.Custom[name]
+	}
+	return all
+}
+
 func (a amounts) resources() controlplane.Resources {
-	return controlplane.Resources{CPUMillis: a[1], MemoryBytes: a[2], GPUs: int32(a[3])}
+	r := controlplane.Resources{CPUMillis: a[1], MemoryBytes: a[2], GPUs: int32(a[3]), DiskBytes: a[4], Custom: map[string]int64{}}
+	for i, name := range customNames {
+		if a[5+i] > 0 {
+			r.Custom[name] = a[5+i]
+		}
+	}
+	return r
 }
 
 func (a *amounts) add(b amounts, sign int64) {
@@ -133,8 +150,8 @@ func (p *plain) share(q *plainQueue) *big.Int {
 
 // allowed looks at the settings of the queue and at the concurrency key.
 func (p *plain) allowed(t *plainTask) bool {
-	q, l := p.queues[t.queue], p.queues[t.queue].settings.Limits
-	for i, limit := range []controlplane.QueueLimit{l.Tasks, l.CPUMillis, l.MemoryBytes, l.GPUs} {
+	q := p.queues[t.queue]
+	for i, limit := range amountLimits(&q.settings.Limits) {
 		if limit.Set && q.held[i]+p.classes[t.class][i] > limit.Max {
 			return false
 		}
@@ -193,7 +210,7 @@ func (p *plain) load(t *plainTask, node int) (load int64) {
 // cost is the price of the part of the node that the task takes.
 func (p *plain) cost(t *plainTask, node int) int64 {
 	part := int64(0)
-	for i, more := range p.classes[t.class] {
+	for i, more := range p.classes[t.class][:5] { // what has names of its own has no price
 		if more > 0 {
 			part = max(part, more*(1<<52/p.nodes[node].has[i]))
 		}
@@ -221,7 +238,7 @@ func (p *plain) problems() (problems []string) {
 	}
 	for name, q := range p.queues {
 		l := q.settings.Limits
-		for i, limit := range []controlplane.QueueLimit{l.Tasks, l.CPUMillis, l.MemoryBytes, l.GPUs} {
+		for i, limit := range amountLimits(&l) {
 			if !limit.Allows(queues[name][i]) {
 				problems = append(problems, fmt.Sprintf("queue %s holds %v beyond %+v", name, queues[name], l))
 			}

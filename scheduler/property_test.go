@@ -167,7 +167,7 @@ func (r *random) call() string {
 // queue changes the settings of a queue.
 func (r *random) queue() string {
 	line := fmt.Sprintf("queue %s weight=%d placement=%s", r.pick("a", "b"), 1+r.IntN(4), r.pick("spread", "binpack", "cheapest"))
-	for _, option := range []string{"paused=1", "max_tasks=2", "max_cpu=2000", "max_mem=300", "max_gpus=1", "ageing=1s", "ageing=20s"} {
+	for _, option := range []string{"paused=1", "max_tasks=2", "max_cpu=2000", "max_mem=300", "max_gpus=1", "max_disk=300", "max_custom=license:1", "max_custom=license:2,seat:0", "ageing=1s", "ageing=20s"} {
 		if r.chance(15) {
 			line += " " + option
 		}

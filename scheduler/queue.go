@@ -62,6 +62,7 @@ func (st *state) charge(k db.Stream, r controlplane.Resources, n int64) {
 	q.used.MemoryBytes += n * r.MemoryBytes
 	q.used.DiskBytes += n * r.DiskBytes
 	q.used.GPUs += int32(n) * r.GPUs
+	q.used.Custom = addCounts(q.used.Custom, r.Custom, n)
 	st.forget(q)
 	if k.Key == "" {
 		return
@@ -110,10 +111,24 @@ func (st *state) hold(q *queue, k db.Stream, r *controlplane.Resources) string {
 		return "memory"
 	case !q.Limits.GPUs.Allows(int64(q.used.GPUs + r.GPUs)):
 		return "GPUs"
+	case !q.Limits.DiskBytes.Allows(q.used.DiskBytes + r.DiskBytes):
+		return "disk"
 	case k.Key != "" && st.keys[k.Key] >= k.MaxConcurrency:
 		return holdKey
 	}
-	return ""
+	return q.holdCustom(r)
+}
+
+// holdCustom is what of that which has names of its own the queue is limited in.
+func (q *queue) holdCustom(r *controlplane.Resources) string {
+	held := ""
+	for name, count := range r.Custom {
+		limit, limited := q.Limits.Custom[name]
+		if limited && q.used.Custom[name]+count > limit && (held == "" || name < held) {
+			held = name
+		}
+	}
+	return held
 }
 
 // admits reports whether the settings of its queue and its concurrency key let the
@@ -125,6 +140,7 @@ func (st *state) admits(s *stream) bool {
 // fleet is what all healthy nodes have together.
 type fleet struct {
 	slots, cpuMillis, memoryBytes, diskBytes, gpus int64
+	custom                                         map[string]int64
 }
 
 func (st *state) fleet() (f fleet) {
@@ -135,6 +151,7 @@ func (st *state) fleet() (f fleet) {
 			f.memoryBytes += n.spec.Capacity.MemoryBytes
 			f.diskBytes += n.spec.Capacity.DiskBytes
 			f.gpus += int64(n.spec.Capacity.GPUs)
+			f.custom = addCounts(f.custom, n.spec.Capacity.Custom, 1)
 		}
 	}
 	return f
@@ -142,8 +159,25 @@ func (st *state) fleet() (f fleet) {
 
 // share is the dominant share of a queue, in units of 1/full.
 func (f *fleet) share(q *queue) int64 {
-	return max(part(q.tasks, f.slots), part(q.used.CPUMillis, f.cpuMillis), part(q.used.MemoryBytes, f.memoryBytes), part(q.used.DiskBytes, f.diskBytes),
+	share := max(part(q.tasks, f.slots), part(q.used.CPUMillis, f.cpuMillis), part(q.used.MemoryBytes, f.memoryBytes), part(q.used.DiskBytes, f.diskBytes),
 		part(int64(q.used.GPUs), f.gpus))
+	for name, used := range q.used.Custom {
+		share = max(share, part(used, f.custom[name]))
+	}
+	return share
+}
+
+// addCounts adds n times what is counted by name to sums, which has no zeros.
+func addCounts(sums, counts map[string]int64, n int64) map[string]int64 {
+	for name, count := range counts {
+		if sums == nil {
+			sums = map[string]int64{}
+		}
+		if sums[name] += n * count; sums[name] == 0 {
+			delete(sums, name)
+		}
+	}
+	return sums
 }
 
 // part is used of total in units of 1/full, at most full.

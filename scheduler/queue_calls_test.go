@@ -10,11 +10,11 @@ import (
 )
 
 // queue gives a queue the settings named, and its others the defaults:
-// queue q weight=3 paused=1 max_tasks=2 max_cpu=1000 max_mem=10 max_gpus=1 ageing=1m placement=binpack.
+// queue q weight=3 paused=1 max_tasks=2 max_cpu=1000 max_mem=10 max_gpus=1 max_disk=5 max_custom=license:2 ageing=1m placement=binpack.
 func (c *command) queue() func() string {
 	s := controlplane.DefaultQueueSettings()
 	s.Weight, s.Paused = int32(c.int("weight", 1)), c.int("paused", 0) != 0
-	s.Limits = controlplane.QueueLimits{Tasks: c.limit("max_tasks"), CPUMillis: c.limit("max_cpu"), MemoryBytes: c.limit("max_mem"), GPUs: c.limit("max_gpus")}
+	s.Limits = controlplane.QueueLimits{Tasks: c.limit("max_tasks"), CPUMillis: c.limit("max_cpu"), MemoryBytes: c.limit("max_mem"), GPUs: c.limit("max_gpus"), DiskBytes: c.limit("max_disk"), Custom: c.counts("max_custom")}
 	s.AgeingInterval = c.durationOf("ageing")
 	if p := c.opts["placement"]; p != "" {
 		s.Placement = controlplane.Placement(strings.ToUpper(p))

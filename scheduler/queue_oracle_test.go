@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"encoding/json"
 	"fmt"
 	"math/big"
 	"slices"
@@ -12,15 +13,19 @@ type waiting struct {
 	id, class, queue, key   string
 	priority, seq, createMs int64
 	maxConcurrency          int64
-	cpuMillis, memory, gpus int64
+	// needs are slots, CPU, memory, GPUs, disk, and what else there is.
+	needs  [5]int64
+	custom map[string]int64
 }
 
 // shares are the queues of the oracle's state.
 type sharing struct {
 	name, placement        string
 	weight, paused, ageing int64
-	limits                 [4]int64 // tasks, CPU, memory, GPUs; -1 for none
+	limits                 [5]int64 // like needs; -1 for none
 	held                   [5]int64
+	customLimits           map[string]int64
+	customHeld             map[string]int64
 	tasks                  []waiting
 }
 
@@ -70,8 +75,8 @@ func (o *oracle) first() (id, node string) {
 func (o *oracle) sharing() map[string]*sharing {
 	all := map[string]*sharing{}
 	for _, r := range o.exec(`SELECT t.queue, coalesce(q.placement, 'SPREAD'), coalesce(q.weight, 1), coalesce(q.paused, 0), coalesce(q.ageing_interval_ms, 0),
-		coalesce(q.max_tasks, -1), coalesce(q.max_cpu_millis, -1), coalesce(q.max_memory_bytes, -1), coalesce(q.max_gpus, -1),
-		t.id, t.class_id, coalesce(t.concurrency_key, ''), t.priority, t.seq, t.create_time_ms, coalesce(t.max_concurrency, 0), c.cpu_millis, c.memory_bytes, c.gpus
+		coalesce(q.max_tasks, -1), coalesce(q.max_cpu_millis, -1), coalesce(q.max_memory_bytes, -1), coalesce(q.max_gpus, -1), coalesce(q.max_disk_bytes, -1), coalesce(q.max_custom, '{}'),
+		t.id, t.class_id, coalesce(t.concurrency_key, ''), t.priority, t.seq, t.create_time_ms, coalesce(t.max_concurrency, 0), c.cpu_millis, c.memory_bytes, c.gpus, c.disk_bytes, c.custom
 		FROM tasks t JOIN task_classes c ON c.id = t.class_id LEFT JOIN queues q ON q.name = t.queue
 		WHERE t.status = 'PENDING' AND t.retry_time_ms IS NULL`) {
 		q := all[r[0]]
@@ -80,10 +85,16 @@ func (o *oracle) sharing() map[string]*sharing {
 			for i := range q.limits {
 				q.limits[i] = integer(r[5+i])
 			}
+			q.customLimits, q.customHeld = counts(r[10]), map[string]int64{}
 			all[r[0]] = q
 		}
-		q.tasks = append(q.tasks, waiting{id: r[9], class: r[10], queue: r[0], key: r[11], priority: integer(r[12]), seq: integer(r[13]),
-			createMs: integer(r[14]), maxConcurrency: integer(r[15]), cpuMillis: integer(r[16]), memory: integer(r[17]), gpus: integer(r[18])})
+		r = r[11:]
+		t := waiting{id: r[0], class: r[1], queue: q.name, key: r[2], priority: integer(r[3]), seq: integer(r[4]), createMs: integer(r[5]), maxConcurrency: integer(r[6]),
+			needs: [5]int64{1}, custom: counts(r[11])}
+		for i := range t.needs[1:] {
+			t.needs[1+i] = integer(r[7+i])
+		}
+		q.tasks = append(q.tasks, t)
 	}
 	for _, r := range o.exec(`SELECT t.queue, count(*), sum(c.cpu_millis), sum(c.memory_bytes), sum(c.gpus), sum(c.disk_bytes) FROM tasks t JOIN task_classes c ON c.id = t.class_id
 		WHERE t.status IN ('ASSIGNED', 'RUNNING') GROUP BY t.queue`) {
@@ -93,22 +104,48 @@ func (o *oracle) sharing() map[string]*sharing {
 			}
 		}
 	}
+	for _, r := range o.exec(`SELECT t.queue, j.key, sum(j.value) FROM tasks t JOIN task_classes c ON c.id = t.class_id, json_each(c.custom) j
+		WHERE t.status IN ('ASSIGNED', 'RUNNING') GROUP BY t.queue, j.key`) {
+		if q := all[r[0]]; q != nil {
+			q.customHeld[r[1]] = integer(r[2])
+		}
+	}
 	return all
 }
 
-func (o *oracle) fleet() (total [5]int64) {
-	r := o.exec("SELECT coalesce(sum(slots), 0), coalesce(sum(cpu_millis), 0), coalesce(sum(memory_bytes), 0), coalesce(sum(gpus), 0), coalesce(sum(disk_bytes), 0) FROM nodes WHERE status = 'HEALTHY'")
-	for i := range total {
-		total[i] = integer(r[0][i])
-	}
-	return total
+// total is what the healthy nodes have together.
+type total struct {
+	has    [5]int64
+	custom map[string]int64
 }
 
-func (t *waiting) needs() [4]int64 { return [4]int64{1, t.cpuMillis, t.memory, t.gpus} }
+func counts(s string) (m map[string]int64) {
+	if err := json.Unmarshal([]byte(s), &m); err != nil {
+		panic(fmt.Sprintf("the oracle's SQL gives %q for numbers by name", s))
+	}
+	return m
+}
+
+func (o *oracle) fleet() (t total) {
+	r := o.exec("SELECT coalesce(sum(slots), 0), coalesce(sum(cpu_millis), 0), coalesce(sum(memory_bytes), 0), coalesce(sum(gpus), 0), coalesce(sum(disk_bytes), 0) FROM nodes WHERE status = 'HEALTHY'")
+	for i := range t.has {
+		t.has[i] = integer(r[0][i])
+	}
+	t.custom = map[string]int64{}
+	for _, r := range o.exec("SELECT j.key, sum(j.value) FROM nodes, json_each(nodes.custom) j WHERE status = 'HEALTHY' GROUP BY j.key") {
+		t.custom[r[0]] = integer(r[1])
+	}
+	return t
+}
 
 func (q *sharing) allows(t waiting) bool {
-	for i, n := range t.needs() {
+	for i, n := range t.needs {
 		if q.limits[i] >= 0 && q.held[i]+n > q.limits[i] {
+			return false
+		}
+	}
+	for name, n := range t.custom {
+		if limit, limited := q.customLimits[name]; limited && q.customHeld[name]+n > limit {
 			return false
 		}
 	}
@@ -116,14 +153,21 @@ func (q *sharing) allows(t waiting) bool {
 }
 
 // share is the dominant share in units of 1/2^52, rounded down.
-func (q *sharing) share(total [5]int64) *big.Int {
+func (q *sharing) share(t total) *big.Int {
 	largest := new(big.Int)
 	for i, used := range q.held {
-		part := new(big.Int).Lsh(big.NewInt(min(used, max(total[i], 1))), 52)
-		part.Div(part, big.NewInt(max(total[i], 1)))
-		if part.Cmp(largest) > 0 {
-			largest = part
-		}
+		largest = larger(largest, used, t.has[i])
+	}
+	for name, used := range q.customHeld {
+		largest = larger(largest, used, t.custom[name])
+	}
+	return largest
+}
+
+func larger(largest *big.Int, used, total int64) *big.Int {
+	part := new(big.Int).Lsh(big.NewInt(min(used, max(total, 1))), 52)
+	if part.Div(part, big.NewInt(max(total, 1))).Cmp(largest) > 0 {
+		return part
 	}
 	return largest
 }

@@ -24,6 +24,8 @@ var queueFieldFromProto = map[v1.QueueField]controlplane.QueueField{
 	v1.QueueField_QUEUE_FIELD_LIMIT_GPUS:      controlplane.QueueLimitGPUs,
 	v1.QueueField_QUEUE_FIELD_PLACEMENT:       controlplane.QueuePlacement,
 	v1.QueueField_QUEUE_FIELD_AGEING_INTERVAL: controlplane.QueueAgeingInterval,
+	v1.QueueField_QUEUE_FIELD_LIMIT_DISK:      controlplane.QueueLimitDisk,
+	v1.QueueField_QUEUE_FIELD_LIMIT_CUSTOM:    controlplane.QueueLimitCustom,
 }
 
 func queueFieldsFromProto(fields []v1.QueueField) (set controlplane.QueueField) {
@@ -47,7 +49,7 @@ func queueFromProto(q *v1.Queue) controlplane.QueueSettings {
 	}
 	if l := q.GetLimits(); l != nil {
 		s.Limits = controlplane.QueueLimits{Tasks: limitFromProto(l.Tasks), CPUMillis: limitFromProto(l.CpuMillis),
-			MemoryBytes: limitFromProto(l.MemoryBytes), GPUs: limitFromProto(l.Gpus)}
+			MemoryBytes: limitFromProto(l.MemoryBytes), GPUs: limitFromProto(l.Gpus), DiskBytes: limitFromProto(l.DiskBytes), Custom: l.GetCustom()}
 	}
 	s.Paused, s.AgeingInterval = q.GetPaused(), q.GetAgeingInterval().AsDuration().Truncate(time.Millisecond) // as it is stored
 	return s
@@ -74,11 +76,11 @@ func queueToProto(q *controlplane.Queue) *v1.Queue {
 
 // limitsToProto leaves out what bounds nothing.
 func limitsToProto(l *controlplane.QueueLimits) *v1.QueueLimits {
-	if *l == (controlplane.QueueLimits{}) {
+	if l.Equal(&controlplane.QueueLimits{}) {
 		return nil
 	}
 	return &v1.QueueLimits{Tasks: limitToProto[int32](l.Tasks), CpuMillis: limitToProto[int64](l.CPUMillis),
-		MemoryBytes: limitToProto[int64](l.MemoryBytes), Gpus: limitToProto[int32](l.GPUs)}
+		MemoryBytes: limitToProto[int64](l.MemoryBytes), Gpus: limitToProto[int32](l.GPUs), DiskBytes: limitToProto[int64](l.DiskBytes), Custom: l.Custom}
 }
 
 func limitToProto[T int32 | int64](l controlplane.QueueLimit) *T {

@@ -98,7 +98,7 @@ func loadAgentConfig(a *app) (agent.Config, error) {
 	if cfg.Labels, err = parsePairs(list(v, "label")); err != nil {
 		note(fmt.Errorf("--label %w", err))
 	}
-	if cfg.Custom, err = parseCounts(list(v, "resource")); err != nil {
+	if cfg.Custom, err = parseCounts(list(v, "resource"), 1); err != nil {
 		note(fmt.Errorf("--resource %w", err))
 	}
 	// An agent outlives a restart of the whole cluster, so it has all the patience.

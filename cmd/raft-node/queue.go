@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -165,6 +167,12 @@ func queueLimits(l *v1.QueueLimits) string {
 	}
 	if l.Gpus != nil {
 		parts = append(parts, fmt.Sprintf("%d GPU", l.GetGpus()))
+	}
+	if l.DiskBytes != nil {
+		parts = append(parts, memory(l.GetDiskBytes())+" disk")
+	}
+	for _, name := range slices.Sorted(maps.Keys(l.GetCustom())) {
+		parts = append(parts, fmt.Sprintf("%d %s", l.GetCustom()[name], name))
 	}
 	if len(parts) == 0 {
 		return "none"

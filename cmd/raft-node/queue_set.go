@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,6 +21,8 @@ type queueFlags struct {
 	paused                 bool
 	tasks, gpus            string
 	cpu, memory, placement string
+	disk                   string
+	custom                 []string
 	ageing                 time.Duration
 	given                  func(flag string) bool
 }
@@ -36,6 +39,8 @@ func newQueueSetCommand(use, short string, set func(ctx context.Context, q *v1.Q
 	f.StringVar(&q.cpu, "max-cpu", "none", "most cores that they reserve together, such as 64; none for no limit")
 	f.StringVar(&q.memory, "max-memory", "none", "most memory that they reserve together, such as 512GiB; none for no limit")
 	f.StringVar(&q.gpus, "max-gpus", "none", "most GPUs that they hold together; none for no limit")
+	f.StringVar(&q.disk, "max-disk", "none", "most disk that they reserve together, such as 2TiB; none for no limit")
+	f.StringArrayVar(&q.custom, "max-resource", nil, "most of anything else that they reserve together, as NAME=COUNT, such as license=4; may be repeated; none for no such limits")
 	words := statusWords(v1.Placement_name, placementPrefix)
 	f.StringVar(&q.placement, "placement", "spread", "which of the nodes with room takes a task: "+strings.Join(words, ", "))
 	f.DurationVar(&q.ageing, "ageing", 0, "time by which a waiting task gains one priority, so that none waits for ever; 0 for never")
@@ -77,6 +82,14 @@ func (q *queueFlags) queue(name string) (queue *v1.Queue, fields []v1.QueueField
 	given("max-cpu", v1.QueueField_QUEUE_FIELD_LIMIT_CPU, func() (err error) { l.CpuMillis, err = parseLimit(q.cpu, parseCPU); return err })
 	given("max-memory", v1.QueueField_QUEUE_FIELD_LIMIT_MEMORY, func() (err error) { l.MemoryBytes, err = parseLimit(q.memory, parseMemory); return err })
 	given("max-gpus", v1.QueueField_QUEUE_FIELD_LIMIT_GPUS, func() (err error) { l.Gpus, err = parseLimit(q.gpus, parseCount); return err })
+	given("max-disk", v1.QueueField_QUEUE_FIELD_LIMIT_DISK, func() (err error) { l.DiskBytes, err = parseLimit(q.disk, parseMemory); return err })
+	given("max-resource", v1.QueueField_QUEUE_FIELD_LIMIT_CUSTOM, func() (err error) {
+		if slices.Equal(q.custom, []string{"none"}) {
+			return nil
+		}
+		l.Custom, err = parseCounts(q.custom, 0)
+		return err
+	})
 	given("placement", v1.QueueField_QUEUE_FIELD_PLACEMENT, func() error {
 		if queue.Placement = v1.Placement(v1.Placement_value[placementPrefix+strings.ToUpper(q.placement)]); queue.Placement == 0 {
 			return fmt.Errorf("%q: give %s", q.placement, strings.Join(statusWords(v1.Placement_name, placementPrefix), ", "))

@@ -55,7 +55,7 @@ func (m *member) ListQueues(_ context.Context, req *connect.Request[v1.ListQueue
 
 func exampleQueue() *v1.Queue {
 	tasks, memory := int32(8), int64(64<<30)
-	return &v1.Queue{Name: "train", Weight: 3, Paused: true, Limits: &v1.QueueLimits{Tasks: &tasks, MemoryBytes: &memory}, Placement: v1.Placement_PLACEMENT_BINPACK,
+	return &v1.Queue{Name: "train", Weight: 3, Paused: true, Limits: &v1.QueueLimits{Tasks: &tasks, MemoryBytes: &memory, DiskBytes: &memory, Custom: map[string]int64{"seat": 0, "license": 4}}, Placement: v1.Placement_PLACEMENT_BINPACK,
 		AgeingInterval: durationpb.New(time.Minute), PendingTasks: 5, RunningTasks: 2, Used: &v1.Resources{CpuMillis: 1500, MemoryBytes: 1 << 30, Gpus: 1},
 		DominantShareMillionths: 123_400}
 }
@@ -66,7 +66,7 @@ func TestQueueShows(t *testing.T) {
 		"QUEUE WEIGHT SHARE WAITING RUNNING CPU MEMORY GPUS PLACEMENT DETAIL\n",
 		"\ntrain 3 12.3% 5 2/8 1.5 1GiB/64GiB 1 BINPACK paused\n", "other 1 0.0% 0 0 0 0B 0", "no settings\n"}, nil)
 	m.at(t, "queue", "show", "train").squeezed().expect(t, 0, []string{
-		"State: paused\n", "Weight: 3\n", "Limits: 8 tasks, 64GiB memory\n", "Reserved: 1.5 CPU, 1GiB memory, 1 GPU\n", "Ageing: one priority in 1m0s\n"}, nil)
+		"State: paused\n", "Weight: 3\n", "Limits: 8 tasks, 64GiB memory, 64GiB disk, 4 license, 0 seat\n", "Reserved: 1.5 CPU, 1GiB memory, 1 GPU\n", "Ageing: one priority in 1m0s\n"}, nil)
 	m.at(t, "queue", "show", "train", "-o", "json").expect(t, 0, []string{`"weight": 3`, `"pendingTasks": "5"`}, nil)
 	m.at(t, "queue", "pause", "train").expect(t, 0, []string{"train: paused, 5 tasks wait\n"}, nil)
 	m.at(t, "queue", "resume", "train").expect(t, 0, []string{"train: open\n"}, nil)
@@ -75,13 +75,15 @@ func TestQueueShows(t *testing.T) {
 
 func TestQueueSettings(t *testing.T) {
 	m := (&member{queues: queueMember{queue: exampleQueue()}}).start(t)
-	m.at(t, "queue", "create", "q", "--weight", "3", "--max-gpus", "0", "--max-cpu", "1.5", "--placement", "cheapest", "--ageing", "1m").expect(t, 0, []string{"train"}, nil)
-	m.at(t, "queue", "update", "q", "--max-tasks", "none", "--max-memory", "2GiB", "--paused=false").expect(t, 0, nil, nil)
+	m.at(t, "queue", "create", "q", "--weight", "3", "--max-gpus", "0", "--max-cpu", "1.5", "--placement", "cheapest", "--ageing", "1m",
+		"--max-disk", "2GiB", "--max-resource", "license=4", "--max-resource", "seat=0").expect(t, 0, []string{"train"}, nil)
+	m.at(t, "queue", "update", "q", "--max-tasks", "none", "--max-memory", "2GiB", "--paused=false", "--max-resource", "none", "--max-disk", "none").expect(t, 0, nil, nil)
 	none, cpu, memory := int32(0), int64(1500), int64(2<<30)
 	want := []proto.Message{
-		&v1.CreateQueueRequest{Queue: &v1.Queue{Name: "q", Weight: 3, Limits: &v1.QueueLimits{Gpus: &none, CpuMillis: &cpu}, Placement: v1.Placement_PLACEMENT_CHEAPEST, AgeingInterval: durationpb.New(time.Minute)}},
+		&v1.CreateQueueRequest{Queue: &v1.Queue{Name: "q", Weight: 3, Limits: &v1.QueueLimits{Gpus: &none, CpuMillis: &cpu, DiskBytes: &memory, Custom: map[string]int64{"license": 4, "seat": 0}}, Placement: v1.Placement_PLACEMENT_CHEAPEST, AgeingInterval: durationpb.New(time.Minute)}},
 		&v1.UpdateQueueRequest{Queue: &v1.Queue{Name: "q", Limits: &v1.QueueLimits{MemoryBytes: &memory}},
-			Fields: []v1.QueueField{v1.QueueField_QUEUE_FIELD_PAUSED, v1.QueueField_QUEUE_FIELD_LIMIT_TASKS, v1.QueueField_QUEUE_FIELD_LIMIT_MEMORY}},
+			Fields: []v1.QueueField{v1.QueueField_QUEUE_FIELD_PAUSED, v1.QueueField_QUEUE_FIELD_LIMIT_TASKS, v1.QueueField_QUEUE_FIELD_LIMIT_MEMORY,
+				v1.QueueField_QUEUE_FIELD_LIMIT_DISK, v1.QueueField_QUEUE_FIELD_LIMIT_CUSTOM}},
 	}
 	for i, w := range want {
 		if i >= len(m.queues.asked) || !proto.Equal(m.queues.asked[i], w) {
@@ -92,8 +94,8 @@ func TestQueueSettings(t *testing.T) {
 
 func TestQueueMistakes(t *testing.T) {
 	m := (&member{queues: queueMember{queue: exampleQueue()}}).start(t)
-	m.at(t, "queue", "create", "q", "--weight", "0", "--max-gpus", "-1", "--max-cpu", "many", "--placement", "random").expect(t, 2, nil, []string{
-		"--weight: is 0: give 1 to 1000", `--max-gpus: "-1": give a whole number; or none`, `--max-cpu: "many"`, `--placement: "random": give spread, binpack, cheapest`})
+	m.at(t, "queue", "create", "q", "--weight", "0", "--max-gpus", "-1", "--max-cpu", "many", "--placement", "random", "--max-resource", "license").expect(t, 2, nil, []string{
+		"--weight: is 0: give 1 to 1000", `--max-gpus: "-1": give a whole number; or none`, `--max-cpu: "many"`, `--placement: "random": give spread, binpack, cheapest`, "--max-resource: "})
 	m.at(t, "queue", "update", "q").expect(t, 2, nil, []string{"nothing to change: give a flag"})
 	if len(m.queues.asked) > 0 {
 		t.Errorf("mistakes were sent: %v", m.queues.asked)

@@ -138,7 +138,7 @@ func (s *submission) request(args []string, in io.Reader) (*v1.SubmitTaskRequest
 		s.task.Resources.DiskBytes, err = parseMemory(s.disk)
 		keep("disk", err)
 	}
-	s.task.Resources.Custom, err = parseCounts(s.custom)
+	s.task.Resources.Custom, err = parseCounts(s.custom, 1)
 	keep("resource", err)
 	s.task.Constraints, err = s.nodes.constraints()
 	errs = append(errs, err)

@@ -75,7 +75,7 @@ func memory(bytes int64) string {
 }
 
 // parseCounts reads what was given as NAME=COUNT, each name once.
-func parseCounts(given []string) (map[string]int64, error) {
+func parseCounts(given []string, least int64) (map[string]int64, error) {
 	pairs, err := parsePairs(given)
 	if err != nil || len(pairs) == 0 {
 		return nil, err
@@ -83,8 +83,8 @@ func parseCounts(given []string) (map[string]int64, error) {
 	counts := make(map[string]int64, len(pairs))
 	for k, v := range pairs {
 		n, err := strconv.ParseInt(v, 10, 64)
-		if err != nil || n < 1 {
-			return nil, fmt.Errorf("%s=%s: give a whole number of at least 1", k, v)
+		if err != nil || n < least {
+			return nil, fmt.Errorf("%s=%s: give a whole number of at least %d", k, v, least)
 		}
 		counts[k] = n
 	}

@@ -2,6 +2,7 @@ package dbtest
 
 import (
 	"fmt"
+	"maps"
 	"testing"
 	"time"
 
@@ -10,13 +11,14 @@ import (
 )
 
 var queueTests = map[string]func(*testing.T, *db.TaskManifest){
-	"settings are created once":             testCreateQueue,
-	"only the settings named are changed":   testUpdateQueue,
-	"a queue is deleted only when empty":    testDeleteQueue,
-	"queues are listed with what they hold": testListQueues,
-	"an assignment keeps to the settings":   testAssignWithinLimits,
-	"a task is tried again by hand":         testRetryTask,
-	"many tasks are cancelled by steps":     testCancelTasks,
+	"settings are created once":              testCreateQueue,
+	"only the settings named are changed":    testUpdateQueue,
+	"a queue is deleted only when empty":     testDeleteQueue,
+	"queues are listed with what they hold":  testListQueues,
+	"an assignment keeps to the settings":    testAssignWithinLimits,
+	"limits on disk and on custom resources": testAssignWithinCustomLimits,
+	"a task is tried again by hand":          testRetryTask,
+	"many tasks are cancelled by steps":      testCancelTasks,
 }
 
 func limit(n int64) controlplane.QueueLimit { return controlplane.QueueLimit{Set: true, Max: n} }
@@ -41,9 +43,9 @@ func getQueue(t *testing.T, m *db.TaskManifest, name string) *controlplane.Queue
 
 func testCreateQueue(t *testing.T, m *db.TaskManifest) {
 	s := controlplane.QueueSettings{Weight: 3, Paused: true, Placement: controlplane.PlacementBinpack, AgeingInterval: time.Minute,
-		Limits: controlplane.QueueLimits{Tasks: limit(0), MemoryBytes: limit(1 << 40)}}
+		Limits: controlplane.QueueLimits{Tasks: limit(0), MemoryBytes: limit(1 << 40), DiskBytes: limit(0), Custom: map[string]int64{"license": 2, "seat": 0}}}
 	q := createQueue(t, m, "created", s)
-	if q.QueueSettings != s || q.Implicit || q.CreateTime.IsZero() {
+	if !q.QueueSettings.Equal(&s) || q.Implicit || q.CreateTime.IsZero() {
 		t.Errorf("created %+v, want %+v", q, s)
 	}
 	if again := createQueue(t, m, "created", s); !again.CreateTime.Equal(q.CreateTime) {
@@ -51,16 +53,17 @@ func testCreateQueue(t *testing.T, m *db.TaskManifest) {
 	}
 	_, err := m.CreateQueue(await(t), "created", controlplane.DefaultQueueSettings())
 	wantCode(t, "other settings", err, controlplane.CodeExists)
-	if q := getQueue(t, m, controlplane.DefaultQueue); q.QueueSettings != controlplane.DefaultQueueSettings() || q.Implicit {
+	def := controlplane.DefaultQueueSettings()
+	if q := getQueue(t, m, controlplane.DefaultQueue); !q.QueueSettings.Equal(&def) || q.Implicit {
 		t.Errorf("the default queue is %+v", q)
 	}
 }
 
 func testUpdateQueue(t *testing.T, m *db.TaskManifest) {
-	before := controlplane.QueueSettings{Weight: 3, Placement: controlplane.PlacementSpread, Limits: controlplane.QueueLimits{CPUMillis: limit(5), GPUs: limit(2)}}
+	before := controlplane.QueueSettings{Weight: 3, Placement: controlplane.PlacementSpread, Limits: controlplane.QueueLimits{CPUMillis: limit(5), GPUs: limit(2), Custom: map[string]int64{"seat": 1}}}
 	createQueue(t, m, "updated", before)
 	all := controlplane.QueueSettings{Weight: 7, Paused: true, Placement: controlplane.PlacementCheapest, AgeingInterval: time.Second,
-		Limits: controlplane.QueueLimits{Tasks: limit(1), CPUMillis: limit(2), MemoryBytes: limit(3), GPUs: limit(4)}}
+		Limits: controlplane.QueueLimits{Tasks: limit(1), CPUMillis: limit(2), MemoryBytes: limit(3), GPUs: limit(4), DiskBytes: limit(5), Custom: map[string]int64{"license": 6}}}
 	for field, change := range map[controlplane.QueueField]func(s *controlplane.QueueSettings){
 		controlplane.QueueWeight:         func(s *controlplane.QueueSettings) { s.Weight = all.Weight },
 		controlplane.QueuePaused:         func(s *controlplane.QueueSettings) { s.Paused = true },
@@ -68,6 +71,8 @@ func testUpdateQueue(t *testing.T, m *db.TaskManifest) {
 		controlplane.QueueLimitCPU:       func(s *controlplane.QueueSettings) { s.Limits.CPUMillis = all.Limits.CPUMillis },
 		controlplane.QueueLimitMemory:    func(s *controlplane.QueueSettings) { s.Limits.MemoryBytes = all.Limits.MemoryBytes },
 		controlplane.QueueLimitGPUs:      func(s *controlplane.QueueSettings) { s.Limits.GPUs = all.Limits.GPUs },
+		controlplane.QueueLimitDisk:      func(s *controlplane.QueueSettings) { s.Limits.DiskBytes = all.Limits.DiskBytes },
+		controlplane.QueueLimitCustom:    func(s *controlplane.QueueSettings) { s.Limits.Custom = all.Limits.Custom },
 		controlplane.QueuePlacement:      func(s *controlplane.QueueSettings) { s.Placement = all.Placement },
 		controlplane.QueueAgeingInterval: func(s *controlplane.QueueSettings) { s.AgeingInterval = all.AgeingInterval },
 		controlplane.QueueAllFields:      func(s *controlplane.QueueSettings) { *s = all },
@@ -78,7 +83,7 @@ func testUpdateQueue(t *testing.T, m *db.TaskManifest) {
 		want := before
 		change(&want)
 		q, err := m.UpdateQueue(await(t), "updated", all, field)
-		if err != nil || q.QueueSettings != want {
+		if err != nil || !q.QueueSettings.Equal(&want) {
 			t.Errorf("field %d: %+v, %v, want %+v", field, q, err, want)
 		}
 	}
@@ -175,6 +180,33 @@ func testAssignWithinLimits(t *testing.T, m *db.TaskManifest) {
 		t.Fatal(err)
 	}
 	assign(t, m, "assign-1", "assign-node")
+}
+
+// testAssignWithinCustomLimits looks at what is held, what bounds it, and the share.
+func testAssignWithinCustomLimits(t *testing.T, m *db.TaskManifest) {
+	createQueue(t, m, "custom", controlplane.QueueSettings{Weight: 1, Placement: controlplane.PlacementSpread,
+		Limits: controlplane.QueueLimits{DiskBytes: limit(250), Custom: map[string]int64{"license": 2, "seat": 0}}})
+	spec := controlplane.NodeSpec{Slots: 100, Exec: true, Capacity: controlplane.Resources{DiskBytes: 1 << 40, Custom: map[string]int64{"license": 8, "seat": 8}}}
+	if err := m.RegisterNode(await(t), "custom-node", "custom-session", spec); err != nil {
+		t.Fatal(err)
+	}
+	for id, r := range map[string]controlplane.Resources{
+		"custom-1": {DiskBytes: 200, Custom: map[string]int64{"license": 1}}, "custom-2": {Custom: map[string]int64{"license": 1}},
+		"custom-3": {Custom: map[string]int64{"license": 1}}, "custom-4": {Custom: map[string]int64{"seat": 1}}, "custom-5": {DiskBytes: 51},
+	} {
+		task := execTask(id)
+		task.Queue, task.Resources = "custom", r
+		add(t, m, task)
+	}
+	assign(t, m, "custom-1", "custom-node")
+	assign(t, m, "custom-2", "custom-node")
+	for _, id := range []string{"custom-3", "custom-4", "custom-5"} {
+		wantCode(t, id, m.AssignTask(await(t), id, "custom-node"), controlplane.CodePrecondition)
+	}
+	q := getQueue(t, m, "custom")
+	if q.Used.DiskBytes != 200 || !maps.Equal(q.Used.Custom, map[string]int64{"license": 2}) || q.DominantShareMillionths != 250_000 {
+		t.Errorf("it holds %+v, a share of %d", q.Used, q.DominantShareMillionths)
+	}
 }
 
 func testRetryTask(t *testing.T, m *db.TaskManifest) {

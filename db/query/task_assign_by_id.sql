@@ -18,4 +18,11 @@ WHERE id = CAST(?1 AS TEXT) AND status = 'PENDING' AND attempt = 0 + ?4
       WHERE h.status IN ('ASSIGNED', 'RUNNING') AND h.queue = q.name
       HAVING count(*) >= q.max_tasks
           OR coalesce(sum(hc.cpu_millis), 0) + c.cpu_millis > q.max_cpu_millis
-          OR coalesce(sum(hc.memory_bytes), 0) + c.memory_bytes > q.max_memory_bytes)))
+          OR coalesce(sum(hc.memory_bytes), 0) + c.memory_bytes > q.max_memory_bytes
+          /*+*/OR coalesce(sum(hc.disk_bytes), 0) + c.disk_bytes > q.max_disk_bytes
+          OR EXISTS (
+            SELECT 1 FROM json_each(c.custom) w JOIN json_each(q.max_custom) m ON m.key = w.key
+            WHERE w.value + (
+              SELECT coalesce(sum(j.value), 0)
+              FROM tasks h2 INDEXED BY tasks_on_node JOIN task_classes hc2 ON hc2.id = h2.class_id, json_each(hc2.custom) j
+              WHERE h2.status IN ('ASSIGNED', 'RUNNING') AND h2.queue = q.name AND j.key = w.key) > m.value)/*-*/)))

@@ -67,6 +67,11 @@ function limits(q: Queue): [string, number, number, string][] {
   if (l?.cpuMillis !== undefined) out.push(["CPU", Number(q.used?.cpuMillis ?? 0), Number(l.cpuMillis), `${cores(q.used?.cpuMillis ?? 0)} of ${cores(l.cpuMillis)} cores`]);
   if (l?.memoryBytes !== undefined) out.push(["memory", Number(q.used?.memoryBytes ?? 0), Number(l.memoryBytes), `${bytes(q.used?.memoryBytes ?? 0)} of ${bytes(l.memoryBytes)}`]);
   if (l?.gpus !== undefined) out.push(["GPUs", q.used?.gpus ?? 0, l.gpus, `${q.used?.gpus ?? 0} of ${l.gpus} GPUs`]);
+  if (l?.diskBytes !== undefined) out.push(["disk", Number(q.used?.diskBytes ?? 0), Number(l.diskBytes), `${bytes(q.used?.diskBytes ?? 0)} of ${bytes(l.diskBytes)}`]);
+  for (const [name, most] of Object.entries(l?.custom ?? {}).sort(([a], [b]) => a < b ? -1 : 1)) {
+    const used = q.used?.custom[name] ?? 0n;
+    out.push([name, Number(used), Number(most), `${count(used)} of ${count(most)} ${name}`]);
+  }
   return out;
 }
 

@@ -105,20 +105,26 @@ const (
 	QueueField_QUEUE_FIELD_PLACEMENT QueueField = 7
 	// ageing_interval.
 	QueueField_QUEUE_FIELD_AGEING_INTERVAL QueueField = 8
+	// limits.disk_bytes.
+	QueueField_QUEUE_FIELD_LIMIT_DISK QueueField = 9
+	// limits.custom, all names together.
+	QueueField_QUEUE_FIELD_LIMIT_CUSTOM QueueField = 10
 )
 
 // Enum value maps for QueueField.
 var (
 	QueueField_name = map[int32]string{
-		0: "QUEUE_FIELD_UNSPECIFIED",
-		1: "QUEUE_FIELD_WEIGHT",
-		2: "QUEUE_FIELD_PAUSED",
-		3: "QUEUE_FIELD_LIMIT_TASKS",
-		4: "QUEUE_FIELD_LIMIT_CPU",
-		5: "QUEUE_FIELD_LIMIT_MEMORY",
-		6: "QUEUE_FIELD_LIMIT_GPUS",
-		7: "QUEUE_FIELD_PLACEMENT",
-		8: "QUEUE_FIELD_AGEING_INTERVAL",
+		0:  "QUEUE_FIELD_UNSPECIFIED",
+		1:  "QUEUE_FIELD_WEIGHT",
+		2:  "QUEUE_FIELD_PAUSED",
+		3:  "QUEUE_FIELD_LIMIT_TASKS",
+		4:  "QUEUE_FIELD_LIMIT_CPU",
+		5:  "QUEUE_FIELD_LIMIT_MEMORY",
+		6:  "QUEUE_FIELD_LIMIT_GPUS",
+		7:  "QUEUE_FIELD_PLACEMENT",
+		8:  "QUEUE_FIELD_AGEING_INTERVAL",
+		9:  "QUEUE_FIELD_LIMIT_DISK",
+		10: "QUEUE_FIELD_LIMIT_CUSTOM",
 	}
 	QueueField_value = map[string]int32{
 		"QUEUE_FIELD_UNSPECIFIED":     0,
@@ -130,6 +136,8 @@ var (
 		"QUEUE_FIELD_LIMIT_GPUS":      6,
 		"QUEUE_FIELD_PLACEMENT":       7,
 		"QUEUE_FIELD_AGEING_INTERVAL": 8,
+		"QUEUE_FIELD_LIMIT_DISK":      9,
+		"QUEUE_FIELD_LIMIT_CUSTOM":    10,
 	}
 )
 
@@ -171,7 +179,12 @@ type QueueLimits struct {
 	// Memory in bytes, 0 to 2^60.
 	MemoryBytes *int64 `protobuf:"varint,3,opt,name=memory_bytes,json=memoryBytes,proto3,oneof" json:"memory_bytes,omitempty"`
 	// Whole GPUs, 0 to 1,000,000.
-	Gpus          *int32 `protobuf:"varint,4,opt,name=gpus,proto3,oneof" json:"gpus,omitempty"`
+	Gpus *int32 `protobuf:"varint,4,opt,name=gpus,proto3,oneof" json:"gpus,omitempty"`
+	// Disk in bytes, 0 to 2^60.
+	DiskBytes *int64 `protobuf:"varint,5,opt,name=disk_bytes,json=diskBytes,proto3,oneof" json:"disk_bytes,omitempty"`
+	// Of whatever else nodes have a number of, such as licenses: at most 32 names, like
+	// those of Resources.custom, each with 0 to 10^9. What is not named has no limit.
+	Custom        map[string]int64 `protobuf:"bytes,6,rep,name=custom,proto3" json:"custom,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -232,6 +245,20 @@ func (x *QueueLimits) GetGpus() int32 {
 		return *x.Gpus
 	}
 	return 0
+}
+
+func (x *QueueLimits) GetDiskBytes() int64 {
+	if x != nil && x.DiskBytes != nil {
+		return *x.DiskBytes
+	}
+	return 0
+}
+
+func (x *QueueLimits) GetCustom() map[string]int64 {
+	if x != nil {
+		return x.Custom
+	}
+	return nil
 }
 
 // Queue is where tasks wait, with how it shares the nodes with others.
@@ -1119,17 +1146,25 @@ var File_controlplane_v1_queue_proto protoreflect.FileDescriptor
 
 const file_controlplane_v1_queue_proto_rawDesc = "" +
 	"\n" +
-	"\x1bcontrolplane/v1/queue.proto\x12\x0fcontrolplane.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1acontrolplane/v1/task.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfd\x01\n" +
+	"\x1bcontrolplane/v1/queue.proto\x12\x0fcontrolplane.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1acontrolplane/v1/task.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfd\x03\n" +
 	"\vQueueLimits\x12&\n" +
 	"\x05tasks\x18\x01 \x01(\x05B\v\xbaH\b\x1a\x06\x18\xc0\x84=(\x00H\x00R\x05tasks\x88\x01\x01\x122\n" +
 	"\n" +
 	"cpu_millis\x18\x02 \x01(\x03B\x0e\xbaH\v\"\t\x18\x80\xa0\x94\xa5\x8d\x1d(\x00H\x01R\tcpuMillis\x88\x01\x01\x129\n" +
 	"\fmemory_bytes\x18\x03 \x01(\x03B\x11\xbaH\x0e\"\f\x18\x80\x80\x80\x80\x80\x80\x80\x80\x10(\x00H\x02R\vmemoryBytes\x88\x01\x01\x12$\n" +
-	"\x04gpus\x18\x04 \x01(\x05B\v\xbaH\b\x1a\x06\x18\xc0\x84=(\x00H\x03R\x04gpus\x88\x01\x01B\b\n" +
+	"\x04gpus\x18\x04 \x01(\x05B\v\xbaH\b\x1a\x06\x18\xc0\x84=(\x00H\x03R\x04gpus\x88\x01\x01\x125\n" +
+	"\n" +
+	"disk_bytes\x18\x05 \x01(\x03B\x11\xbaH\x0e\"\f\x18\x80\x80\x80\x80\x80\x80\x80\x80\x10(\x00H\x04R\tdiskBytes\x88\x01\x01\x12}\n" +
+	"\x06custom\x18\x06 \x03(\v2(.controlplane.v1.QueueLimits.CustomEntryB;\xbaH8\x9a\x015\x10 \"%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$*\n" +
+	"\"\b\x18\x80\x94\xeb\xdc\x03(\x00R\x06custom\x1a9\n" +
+	"\vCustomEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01B\b\n" +
 	"\x06_tasksB\r\n" +
 	"\v_cpu_millisB\x0f\n" +
 	"\r_memory_bytesB\a\n" +
-	"\x05_gpus\"\x9e\x05\n" +
+	"\x05_gpusB\r\n" +
+	"\v_disk_bytes\"\x9e\x05\n" +
 	"\x05Queue\x12<\n" +
 	"\x04name\x18\x01 \x01(\tB(\xbaH%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$R\x04name\x12\"\n" +
 	"\x06weight\x18\x02 \x01(\x05B\n" +
@@ -1191,7 +1226,7 @@ const file_controlplane_v1_queue_proto_rawDesc = "" +
 	"\x15PLACEMENT_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10PLACEMENT_SPREAD\x10\x01\x12\x15\n" +
 	"\x11PLACEMENT_BINPACK\x10\x02\x12\x16\n" +
-	"\x12PLACEMENT_CHEAPEST\x10\x03*\x87\x02\n" +
+	"\x12PLACEMENT_CHEAPEST\x10\x03*\xc1\x02\n" +
 	"\n" +
 	"QueueField\x12\x1b\n" +
 	"\x17QUEUE_FIELD_UNSPECIFIED\x10\x00\x12\x16\n" +
@@ -1202,7 +1237,10 @@ const file_controlplane_v1_queue_proto_rawDesc = "" +
 	"\x18QUEUE_FIELD_LIMIT_MEMORY\x10\x05\x12\x1a\n" +
 	"\x16QUEUE_FIELD_LIMIT_GPUS\x10\x06\x12\x19\n" +
 	"\x15QUEUE_FIELD_PLACEMENT\x10\a\x12\x1f\n" +
-	"\x1bQUEUE_FIELD_AGEING_INTERVAL\x10\b2\xff\x04\n" +
+	"\x1bQUEUE_FIELD_AGEING_INTERVAL\x10\b\x12\x1a\n" +
+	"\x16QUEUE_FIELD_LIMIT_DISK\x10\t\x12\x1c\n" +
+	"\x18QUEUE_FIELD_LIMIT_CUSTOM\x10\n" +
+	"2\xff\x04\n" +
 	"\fQueueService\x12X\n" +
 	"\vCreateQueue\x12#.controlplane.v1.CreateQueueRequest\x1a$.controlplane.v1.CreateQueueResponse\x12X\n" +
 	"\vUpdateQueue\x12#.controlplane.v1.UpdateQueueRequest\x1a$.controlplane.v1.UpdateQueueResponse\x12U\n" +
@@ -1229,7 +1267,7 @@ func file_controlplane_v1_queue_proto_rawDescGZIP() []byte {
 }
 
 var file_controlplane_v1_queue_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_controlplane_v1_queue_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_controlplane_v1_queue_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_controlplane_v1_queue_proto_goTypes = []any{
 	(Placement)(0),                // 0: controlplane.v1.Placement
 	(QueueField)(0),               // 1: controlplane.v1.QueueField
@@ -1249,50 +1287,52 @@ var file_controlplane_v1_queue_proto_goTypes = []any{
 	(*GetQueueResponse)(nil),      // 15: controlplane.v1.GetQueueResponse
 	(*ListQueuesRequest)(nil),     // 16: controlplane.v1.ListQueuesRequest
 	(*ListQueuesResponse)(nil),    // 17: controlplane.v1.ListQueuesResponse
-	(*durationpb.Duration)(nil),   // 18: google.protobuf.Duration
-	(*Resources)(nil),             // 19: controlplane.v1.Resources
-	(*timestamppb.Timestamp)(nil), // 20: google.protobuf.Timestamp
-	(Consistency)(0),              // 21: controlplane.v1.Consistency
+	nil,                           // 18: controlplane.v1.QueueLimits.CustomEntry
+	(*durationpb.Duration)(nil),   // 19: google.protobuf.Duration
+	(*Resources)(nil),             // 20: controlplane.v1.Resources
+	(*timestamppb.Timestamp)(nil), // 21: google.protobuf.Timestamp
+	(Consistency)(0),              // 22: controlplane.v1.Consistency
 }
 var file_controlplane_v1_queue_proto_depIdxs = []int32{
-	2,  // 0: controlplane.v1.Queue.limits:type_name -> controlplane.v1.QueueLimits
-	0,  // 1: controlplane.v1.Queue.placement:type_name -> controlplane.v1.Placement
-	18, // 2: controlplane.v1.Queue.ageing_interval:type_name -> google.protobuf.Duration
-	19, // 3: controlplane.v1.Queue.used:type_name -> controlplane.v1.Resources
-	20, // 4: controlplane.v1.Queue.create_time:type_name -> google.protobuf.Timestamp
-	20, // 5: controlplane.v1.Queue.update_time:type_name -> google.protobuf.Timestamp
-	3,  // 6: controlplane.v1.CreateQueueRequest.queue:type_name -> controlplane.v1.Queue
-	3,  // 7: controlplane.v1.CreateQueueResponse.queue:type_name -> controlplane.v1.Queue
-	3,  // 8: controlplane.v1.UpdateQueueRequest.queue:type_name -> controlplane.v1.Queue
-	1,  // 9: controlplane.v1.UpdateQueueRequest.fields:type_name -> controlplane.v1.QueueField
-	3,  // 10: controlplane.v1.UpdateQueueResponse.queue:type_name -> controlplane.v1.Queue
-	3,  // 11: controlplane.v1.PauseQueueResponse.queue:type_name -> controlplane.v1.Queue
-	3,  // 12: controlplane.v1.ResumeQueueResponse.queue:type_name -> controlplane.v1.Queue
-	21, // 13: controlplane.v1.GetQueueRequest.consistency:type_name -> controlplane.v1.Consistency
-	18, // 14: controlplane.v1.GetQueueRequest.max_staleness:type_name -> google.protobuf.Duration
-	3,  // 15: controlplane.v1.GetQueueResponse.queue:type_name -> controlplane.v1.Queue
-	21, // 16: controlplane.v1.ListQueuesRequest.consistency:type_name -> controlplane.v1.Consistency
-	18, // 17: controlplane.v1.ListQueuesRequest.max_staleness:type_name -> google.protobuf.Duration
-	3,  // 18: controlplane.v1.ListQueuesResponse.queues:type_name -> controlplane.v1.Queue
-	4,  // 19: controlplane.v1.QueueService.CreateQueue:input_type -> controlplane.v1.CreateQueueRequest
-	6,  // 20: controlplane.v1.QueueService.UpdateQueue:input_type -> controlplane.v1.UpdateQueueRequest
-	8,  // 21: controlplane.v1.QueueService.PauseQueue:input_type -> controlplane.v1.PauseQueueRequest
-	10, // 22: controlplane.v1.QueueService.ResumeQueue:input_type -> controlplane.v1.ResumeQueueRequest
-	12, // 23: controlplane.v1.QueueService.DeleteQueue:input_type -> controlplane.v1.DeleteQueueRequest
-	14, // 24: controlplane.v1.QueueService.GetQueue:input_type -> controlplane.v1.GetQueueRequest
-	16, // 25: controlplane.v1.QueueService.ListQueues:input_type -> controlplane.v1.ListQueuesRequest
-	5,  // 26: controlplane.v1.QueueService.CreateQueue:output_type -> controlplane.v1.CreateQueueResponse
-	7,  // 27: controlplane.v1.QueueService.UpdateQueue:output_type -> controlplane.v1.UpdateQueueResponse
-	9,  // 28: controlplane.v1.QueueService.PauseQueue:output_type -> controlplane.v1.PauseQueueResponse
-	11, // 29: controlplane.v1.QueueService.ResumeQueue:output_type -> controlplane.v1.ResumeQueueResponse
-	13, // 30: controlplane.v1.QueueService.DeleteQueue:output_type -> controlplane.v1.DeleteQueueResponse
-	15, // 31: controlplane.v1.QueueService.GetQueue:output_type -> controlplane.v1.GetQueueResponse
-	17, // 32: controlplane.v1.QueueService.ListQueues:output_type -> controlplane.v1.ListQueuesResponse
-	26, // [26:33] is the sub-list for method output_type
-	19, // [19:26] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	18, // 0: controlplane.v1.QueueLimits.custom:type_name -> controlplane.v1.QueueLimits.CustomEntry
+	2,  // 1: controlplane.v1.Queue.limits:type_name -> controlplane.v1.QueueLimits
+	0,  // 2: controlplane.v1.Queue.placement:type_name -> controlplane.v1.Placement
+	19, // 3: controlplane.v1.Queue.ageing_interval:type_name -> google.protobuf.Duration
+	20, // 4: controlplane.v1.Queue.used:type_name -> controlplane.v1.Resources
+	21, // 5: controlplane.v1.Queue.create_time:type_name -> google.protobuf.Timestamp
+	21, // 6: controlplane.v1.Queue.update_time:type_name -> google.protobuf.Timestamp
+	3,  // 7: controlplane.v1.CreateQueueRequest.queue:type_name -> controlplane.v1.Queue
+	3,  // 8: controlplane.v1.CreateQueueResponse.queue:type_name -> controlplane.v1.Queue
+	3,  // 9: controlplane.v1.UpdateQueueRequest.queue:type_name -> controlplane.v1.Queue
+	1,  // 10: controlplane.v1.UpdateQueueRequest.fields:type_name -> controlplane.v1.QueueField
+	3,  // 11: controlplane.v1.UpdateQueueResponse.queue:type_name -> controlplane.v1.Queue
+	3,  // 12: controlplane.v1.PauseQueueResponse.queue:type_name -> controlplane.v1.Queue
+	3,  // 13: controlplane.v1.ResumeQueueResponse.queue:type_name -> controlplane.v1.Queue
+	22, // 14: controlplane.v1.GetQueueRequest.consistency:type_name -> controlplane.v1.Consistency
+	19, // 15: controlplane.v1.GetQueueRequest.max_staleness:type_name -> google.protobuf.Duration
+	3,  // 16: controlplane.v1.GetQueueResponse.queue:type_name -> controlplane.v1.Queue
+	22, // 17: controlplane.v1.ListQueuesRequest.consistency:type_name -> controlplane.v1.Consistency
+	19, // 18: controlplane.v1.ListQueuesRequest.max_staleness:type_name -> google.protobuf.Duration
+	3,  // 19: controlplane.v1.ListQueuesResponse.queues:type_name -> controlplane.v1.Queue
+	4,  // 20: controlplane.v1.QueueService.CreateQueue:input_type -> controlplane.v1.CreateQueueRequest
+	6,  // 21: controlplane.v1.QueueService.UpdateQueue:input_type -> controlplane.v1.UpdateQueueRequest
+	8,  // 22: controlplane.v1.QueueService.PauseQueue:input_type -> controlplane.v1.PauseQueueRequest
+	10, // 23: controlplane.v1.QueueService.ResumeQueue:input_type -> controlplane.v1.ResumeQueueRequest
+	12, // 24: controlplane.v1.QueueService.DeleteQueue:input_type -> controlplane.v1.DeleteQueueRequest
+	14, // 25: controlplane.v1.QueueService.GetQueue:input_type -> controlplane.v1.GetQueueRequest
+	16, // 26: controlplane.v1.QueueService.ListQueues:input_type -> controlplane.v1.ListQueuesRequest
+	5,  // 27: controlplane.v1.QueueService.CreateQueue:output_type -> controlplane.v1.CreateQueueResponse
+	7,  // 28: controlplane.v1.QueueService.UpdateQueue:output_type -> controlplane.v1.UpdateQueueResponse
+	9,  // 29: controlplane.v1.QueueService.PauseQueue:output_type -> controlplane.v1.PauseQueueResponse
+	11, // 30: controlplane.v1.QueueService.ResumeQueue:output_type -> controlplane.v1.ResumeQueueResponse
+	13, // 31: controlplane.v1.QueueService.DeleteQueue:output_type -> controlplane.v1.DeleteQueueResponse
+	15, // 32: controlplane.v1.QueueService.GetQueue:output_type -> controlplane.v1.GetQueueResponse
+	17, // 33: controlplane.v1.QueueService.ListQueues:output_type -> controlplane.v1.ListQueuesResponse
+	27, // [27:34] is the sub-list for method output_type
+	20, // [20:27] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_controlplane_v1_queue_proto_init() }
@@ -1308,7 +1348,7 @@ func file_controlplane_v1_queue_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_controlplane_v1_queue_proto_rawDesc), len(file_controlplane_v1_queue_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   16,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -46,6 +46,21 @@ export declare type QueueLimits = Message<"controlplane.v1.QueueLimits"> & {
    * @generated from field: optional int32 gpus = 4;
    */
   gpus?: number | undefined;
+
+  /**
+   * Disk in bytes, 0 to 2^60.
+   *
+   * @generated from field: optional int64 disk_bytes = 5;
+   */
+  diskBytes?: bigint | undefined;
+
+  /**
+   * Of whatever else nodes have a number of, such as licenses: at most 32 names, like
+   * those of Resources.custom, each with 0 to 10^9. What is not named has no limit.
+   *
+   * @generated from field: map<string, int64> custom = 6;
+   */
+  custom: { [key: string]: bigint };
 };
 
 /**
@@ -616,6 +631,20 @@ export enum QueueField {
    * @generated from enum value: QUEUE_FIELD_AGEING_INTERVAL = 8;
    */
   AGEING_INTERVAL = 8,
+
+  /**
+   * limits.disk_bytes.
+   *
+   * @generated from enum value: QUEUE_FIELD_LIMIT_DISK = 9;
+   */
+  LIMIT_DISK = 9,
+
+  /**
+   * limits.custom, all names together.
+   *
+   * @generated from enum value: QUEUE_FIELD_LIMIT_CUSTOM = 10;
+   */
+  LIMIT_CUSTOM = 10,
 }
 
 /**

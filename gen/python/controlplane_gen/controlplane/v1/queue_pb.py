@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .task_pb import Consistency, Resources
 
 
-_QueueLimitsFields: TypeAlias = Literal["tasks", "cpu_millis", "memory_bytes", "gpus"]
+_QueueLimitsFields: TypeAlias = Literal["tasks", "cpu_millis", "memory_bytes", "gpus", "disk_bytes", "custom"]
 
 class QueueLimits(Message[_QueueLimitsFields]):
     """
@@ -62,9 +62,22 @@ class QueueLimits(Message[_QueueLimitsFields]):
             ```proto
             optional int32 gpus = 4;
             ```
+        disk_bytes:
+            Disk in bytes, 0 to 2^60.
+
+            ```proto
+            optional int64 disk_bytes = 5;
+            ```
+        custom:
+            Of whatever else nodes have a number of, such as licenses: at most 32 names, like
+            those of Resources.custom, each with 0 to 10^9. What is not named has no limit.
+
+            ```proto
+            map<string, int64> custom = 6;
+            ```
     """
 
-    __slots__ = ("tasks", "cpu_millis", "memory_bytes", "gpus")
+    __slots__ = ("tasks", "cpu_millis", "memory_bytes", "gpus", "disk_bytes", "custom")
 
     if TYPE_CHECKING:
 
@@ -75,6 +88,8 @@ class QueueLimits(Message[_QueueLimitsFields]):
             cpu_millis: int | None = None,
             memory_bytes: int | None = None,
             gpus: int | None = None,
+            disk_bytes: int | None = None,
+            custom: dict[str, int] | None = None,
         ) -> None:
             pass
 
@@ -82,6 +97,8 @@ class QueueLimits(Message[_QueueLimitsFields]):
         cpu_millis: int
         memory_bytes: int
         gpus: int
+        disk_bytes: int
+        custom: dict[str, int]
 
 _QueueFields: TypeAlias = Literal["name", "weight", "paused", "limits", "placement", "ageing_interval", "implicit", "pending_tasks", "running_tasks", "used", "dominant_share_millionths", "create_time", "update_time"]
 
@@ -835,6 +852,18 @@ class QueueField(Enum):
             ```proto
             QUEUE_FIELD_AGEING_INTERVAL = 8
             ```
+        LIMIT_DISK:
+            limits.disk_bytes.
+
+            ```proto
+            QUEUE_FIELD_LIMIT_DISK = 9
+            ```
+        LIMIT_CUSTOM:
+            limits.custom, all names together.
+
+            ```proto
+            QUEUE_FIELD_LIMIT_CUSTOM = 10
+            ```
     """
 
     UNSPECIFIED = 0
@@ -846,10 +875,12 @@ class QueueField(Enum):
     LIMIT_GPUS = 6
     PLACEMENT = 7
     AGEING_INTERVAL = 8
+    LIMIT_DISK = 9
+    LIMIT_CUSTOM = 10
 
 
 _DESC = file_desc(
-    b'\n\x1bcontrolplane/v1/queue.proto\x12\x0fcontrolplane.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1acontrolplane/v1/task.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto"\xfd\x01\n\x0bQueueLimits\x12&\n\x05tasks\x18\x01 \x01(\x05H\x00R\x05tasksB\x0b\xbaH\x08\x1a\x06\x18\xc0\x84=(\x00\x88\x01\x01\x122\n\ncpu_millis\x18\x02 \x01(\x03H\x01R\tcpuMillisB\x0e\xbaH\x0b"\t\x18\x80\xa0\x94\xa5\x8d\x1d(\x00\x88\x01\x01\x129\n\x0cmemory_bytes\x18\x03 \x01(\x03H\x02R\x0bmemoryBytesB\x11\xbaH\x0e"\x0c\x18\x80\x80\x80\x80\x80\x80\x80\x80\x10(\x00\x88\x01\x01\x12$\n\x04gpus\x18\x04 \x01(\x05H\x03R\x04gpusB\x0b\xbaH\x08\x1a\x06\x18\xc0\x84=(\x00\x88\x01\x01B\x08\n\x06_tasksB\r\n\x0b_cpu_millisB\x0f\n\r_memory_bytesB\x07\n\x05_gpus"\x9e\x05\n\x05Queue\x12<\n\x04name\x18\x01 \x01(\tR\x04nameB(\xbaH%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$\x12"\n\x06weight\x18\x02 \x01(\x05R\x06weightB\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x16\n\x06paused\x18\x03 \x01(\x08R\x06paused\x124\n\x06limits\x18\x04 \x01(\x0b2\x1c.controlplane.v1.QueueLimitsR\x06limits\x12B\n\tplacement\x18\x05 \x01(\x0e2\x1a.controlplane.v1.PlacementR\tplacementB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12U\n\x0fageing_interval\x18\x06 \x01(\x0b2\x19.google.protobuf.DurationR\x0eageingIntervalB\x11\xbaH\x0e\xaa\x01\x0b"\x05\x08\x80\xe7\x84\x0f2\x02\x08\x01\x12\x1a\n\x08implicit\x18\x14 \x01(\x08R\x08implicit\x12#\n\rpending_tasks\x18\x15 \x01(\x03R\x0cpendingTasks\x12#\n\rrunning_tasks\x18\x16 \x01(\x03R\x0crunningTasks\x12.\n\x04used\x18\x17 \x01(\x0b2\x1a.controlplane.v1.ResourcesR\x04used\x12:\n\x19dominant_share_millionths\x18\x18 \x01(\x03R\x17dominantShareMillionths\x12;\n\x0bcreate_time\x18\x19 \x01(\x0b2\x1a.google.protobuf.TimestampR\ncreateTime\x12;\n\x0bupdate_time\x18\x1a \x01(\x0b2\x1a.google.protobuf.TimestampR\nupdateTime"J\n\x12CreateQueueRequest\x124\n\x05queue\x18\x01 \x01(\x0b2\x16.controlplane.v1.QueueR\x05queueB\x06\xbaH\x03\xc8\x01\x01"C\n\x13CreateQueueResponse\x12,\n\x05queue\x18\x01 \x01(\x0b2\x16.controlplane.v1.QueueR\x05queue"\x94\x01\n\x12UpdateQueueRequest\x124\n\x05queue\x18\x01 \x01(\x0b2\x16.controlplane.v1.QueueR\x05queueB\x06\xbaH\x03\xc8\x01\x01\x12H\n\x06fields\x18\x02 \x03(\x0e2\x1b.controlplane.v1.QueueFieldR\x06fieldsB\x13\xbaH\x10\x92\x01\r\x10\x08\x18\x01"\x07\x82\x01\x04\x10\x01 \x00"C\n\x13UpdateQueueResponse\x12,\n\x05queue\x18\x01 \x01(\x0b2\x16.controlplane.v1.QueueR\x05queue"2\n\x11PauseQueueRequest\x12\x1d\n\x04name\x18\x01 \x01(\tR\x04nameB\t\xbaH\x06r\x04 \x01(@"B\n\x12PauseQueueResponse\x12,\n\x05queue\x18\x01 \x01(\x0b2\x16.controlplane.v1.QueueR\x05queue"3\n\x12ResumeQueueRequest\x12\x1d\n\x04name\x18\x01 \x01(\tR\x04nameB\t\xbaH\x06r\x04 \x01(@"C\n\x13ResumeQueueResponse\x12,\n\x05queue\x18\x01 \x01(\x0b2\x16.controlplane.v1.QueueR\x05queue"3\n\x12DeleteQueueRequest\x12\x1d\n\x04name\x18\x01 \x01(\tR\x04nameB\t\xbaH\x06r\x04 \x01(@"\x15\n\x13DeleteQueueResponse"\xfb\x01\n\x0fGetQueueRequest\x12\x1d\n\x04name\x18\x01 \x01(\tR\x04nameB\t\xbaH\x06r\x04 \x01(@\x12H\n\x0bconsistency\x18\x02 \x01(\x0e2\x1c.controlplane.v1.ConsistencyR\x0bconsistencyB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12,\n\tmin_index\x18\x03 \x01(\x04R\x08minIndexB\x0f\xbaH\x0c2\n\x18\xff\xff\xff\xff\xff\xff\xff\xff\x7f\x12Q\n\rmax_staleness\x18\x04 \x01(\x0b2\x19.google.protobuf.DurationR\x0cmaxStalenessB\x11\xbaH\x0e\xaa\x01\x0b"\x03\x08\x90\x1c2\x04\x10\xc0\x84="@\n\x10GetQueueResponse\x12,\n\x05queue\x18\x01 \x01(\x0b2\x16.controlplane.v1.QueueR\x05queue"\xb0\x02\n\x11ListQueuesRequest\x12\'\n\tpage_size\x18\x01 \x01(\x05R\x08pageSizeB\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\'\n\npage_token\x18\x02 \x01(\tR\tpageTokenB\x08\xbaH\x05r\x03(\x80\x04\x12H\n\x0bconsistency\x18\x03 \x01(\x0e2\x1c.controlplane.v1.ConsistencyR\x0bconsistencyB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12,\n\tmin_index\x18\x04 \x01(\x04R\x08minIndexB\x0f\xbaH\x0c2\n\x18\xff\xff\xff\xff\xff\xff\xff\xff\x7f\x12Q\n\rmax_staleness\x18\x05 \x01(\x0b2\x19.google.protobuf.DurationR\x0cmaxStalenessB\x11\xbaH\x0e\xaa\x01\x0b"\x03\x08\x90\x1c2\x04\x10\xc0\x84="l\n\x12ListQueuesResponse\x12.\n\x06queues\x18\x01 \x03(\x0b2\x16.controlplane.v1.QueueR\x06queues\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken*k\n\tPlacement\x12\x19\n\x15PLACEMENT_UNSPECIFIED\x10\x00\x12\x14\n\x10PLACEMENT_SPREAD\x10\x01\x12\x15\n\x11PLACEMENT_BINPACK\x10\x02\x12\x16\n\x12PLACEMENT_CHEAPEST\x10\x03*\x87\x02\n\nQueueField\x12\x1b\n\x17QUEUE_FIELD_UNSPECIFIED\x10\x00\x12\x16\n\x12QUEUE_FIELD_WEIGHT\x10\x01\x12\x16\n\x12QUEUE_FIELD_PAUSED\x10\x02\x12\x1b\n\x17QUEUE_FIELD_LIMIT_TASKS\x10\x03\x12\x19\n\x15QUEUE_FIELD_LIMIT_CPU\x10\x04\x12\x1c\n\x18QUEUE_FIELD_LIMIT_MEMORY\x10\x05\x12\x1a\n\x16QUEUE_FIELD_LIMIT_GPUS\x10\x06\x12\x19\n\x15QUEUE_FIELD_PLACEMENT\x10\x07\x12\x1f\n\x1bQUEUE_FIELD_AGEING_INTERVAL\x10\x082\xff\x04\n\x0cQueueService\x12X\n\x0bCreateQueue\x12#.controlplane.v1.CreateQueueRequest\x1a$.controlplane.v1.CreateQueueResponse\x12X\n\x0bUpdateQueue\x12#.controlplane.v1.UpdateQueueRequest\x1a$.controlplane.v1.UpdateQueueResponse\x12U\n\nPauseQueue\x12".controlplane.v1.PauseQueueRequest\x1a#.controlplane.v1.PauseQueueResponse\x12X\n\x0bResumeQueue\x12#.controlplane.v1.ResumeQueueRequest\x1a$.controlplane.v1.ResumeQueueResponse\x12X\n\x0bDeleteQueue\x12#.controlplane.v1.DeleteQueueRequest\x1a$.controlplane.v1.DeleteQueueResponse\x12T\n\x08GetQueue\x12 .controlplane.v1.GetQueueRequest\x1a!.controlplane.v1.GetQueueResponse"\x03\x90\x02\x01\x12Z\n\nListQueues\x12".controlplane.v1.ListQueuesRequest\x1a#.controlplane.v1.ListQueuesResponse"\x03\x90\x02\x01B\xd1\x01\n\x13com.controlplane.v1B\nQueueProtoP\x01ZQgithub.com/raft-control-plane/control-plane/gen/go/controlplane/v1;controlplanev1\xa2\x02\x03CXX\xaa\x02\x0fControlplane.V1\xca\x02\x0fControlplane\\V1\xe2\x02\x1bControlplane\\V1\\GPBMetadata\xea\x02\x10Controlplane::V1b\x06proto3',
+    b'\n\x1bcontrolplane/v1/queue.proto\x12\x0fcontrolplane.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1acontrolplane/v1/task.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto"\xfd\x03\n\x0bQueueLimits\x12&\n\x05tasks\x18\x01 \x01(\x05H\x00R\x05tasksB\x0b\xbaH\x08\x1a\x06\x18\xc0\x84=(\x00\x88\x01\x01\x122\n\ncpu_millis\x18\x02 \x01(\x03H\x01R\tcpuMillisB\x0e\xbaH\x0b"\t\x18\x80\xa0\x94\xa5\x8d\x1d(\x00\x88\x01\x01\x129\n\x0cmemory_bytes\x18\x03 \x01(\x03H\x02R\x0bmemoryBytesB\x11\xbaH\x0e"\x0c\x18\x80\x80\x80\x80\x80\x80\x80\x80\x10(\x00\x88\x01\x01\x12$\n\x04gpus\x18\x04 \x01(\x05H\x03R\x04gpusB\x0b\xbaH\x08\x1a\x06\x18\xc0\x84=(\x00\x88\x01\x01\x125\n\ndisk_bytes\x18\x05 \x01(\x03H\x04R\tdiskBytesB\x11\xbaH\x0e"\x0c\x18\x80\x80\x80\x80\x80\x80\x80\x80\x10(\x00\x88\x01\x01\x12}\n\x06custom\x18\x06 \x03(\x0b2(.controlplane.v1.QueueLimits.CustomEntryR\x06customB;\xbaH8\x9a\x015\x10 "%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$*\n"\x08\x18\x80\x94\xeb\xdc\x03(\x00\x1a9\n\x0bCustomEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01B\x08\n\x06_tasksB\r\n\x0b_cpu_millisB\x0f\n\r_memory_bytesB\x07\n\x05_gpusB\r\n\x0b_disk_bytes"\x9e\x05\n\x05Queue\x12<\n\x04name\x18\x01 \x01(\tR\x04nameB(\xbaH%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$\x12"\n\x06weight\x18\x02 \x01(\x05R\x06weightB\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x16\n\x06paused\x18\x03 \x01(\x08R\x06paused\x124\n\x06limits\x18\x04 \x01(\x0b2\x1c.controlplane.v1.QueueLimitsR\x06limits\x12B\n\tplacement\x18\x05 \x01(\x0e2\x1a.controlplane.v1.PlacementR\tplacementB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12U\n\x0fageing_interval\x18\x06 \x01(\x0b2\x19.google.protobuf.DurationR\x0eageingIntervalB\x11\xbaH\x0e\xaa\x01\x0b"\x05\x08\x80\xe7\x84\x0f2\x02\x08\x01\x12\x1a\n\x08implicit\x18\x14 \x01(\x08R\x08implicit\x12#\n\rpending_tasks\x18\x15 \x01(\x03R\x0cpendingTasks\x12#\n\rrunning_tasks\x18\x16 \x01(\x03R\x0crunningTasks\x12.\n\x04used\x18\x17 \x01(\x0b2\x1a.controlplane.v1.ResourcesR\x04used\x12:\n\x19dominant_share_millionths\x18\x18 \x01(\x03R\x17dominantShareMillionths\x12;\n\x0bcreate_time\x18\x19 \x01(\x0b2\x1a.google.protobuf.TimestampR\ncreateTime\x12;\n\x0bupdate_time\x18\x1a \x01(\x0b2\x1a.google.protobuf.TimestampR\nupdateTime"J\n\x12CreateQueueRequest\x124\n\x05queue\x18\x01 \x01(\x0b2\x16.controlplane.v1.QueueR\x05queueB\x06\xbaH\x03\xc8\x01\x01"C\n\x13CreateQueueResponse\x12,\n\x05queue\x18\x01 \x01(\x0b2\x16.controlplane.v1.QueueR\x05queue"\x94\x01\n\x12UpdateQueueRequest\x124\n\x05queue\x18\x01 \x01(\x0b2\x16.controlplane.v1.QueueR\x05queueB\x06\xbaH\x03\xc8\x01\x01\x12H\n\x06fields\x18\x02 \x03(\x0e2\x1b.controlplane.v1.QueueFieldR\x06fieldsB\x13\xbaH\x10\x92\x01\r\x10\x08\x18\x01"\x07\x82\x01\x04\x10\x01 \x00"C\n\x13UpdateQueueResponse\x12,\n\x05queue\x18\x01 \x01(\x0b2\x16.controlplane.v1.QueueR\x05queue"2\n\x11PauseQueueRequest\x12\x1d\n\x04name\x18\x01 \x01(\tR\x04nameB\t\xbaH\x06r\x04 \x01(@"B\n\x12PauseQueueResponse\x12,\n\x05queue\x18\x01 \x01(\x0b2\x16.controlplane.v1.QueueR\x05queue"3\n\x12ResumeQueueRequest\x12\x1d\n\x04name\x18\x01 \x01(\tR\x04nameB\t\xbaH\x06r\x04 \x01(@"C\n\x13ResumeQueueResponse\x12,\n\x05queue\x18\x01 \x01(\x0b2\x16.controlplane.v1.QueueR\x05queue"3\n\x12DeleteQueueRequest\x12\x1d\n\x04name\x18\x01 \x01(\tR\x04nameB\t\xbaH\x06r\x04 \x01(@"\x15\n\x13DeleteQueueResponse"\xfb\x01\n\x0fGetQueueRequest\x12\x1d\n\x04name\x18\x01 \x01(\tR\x04nameB\t\xbaH\x06r\x04 \x01(@\x12H\n\x0bconsistency\x18\x02 \x01(\x0e2\x1c.controlplane.v1.ConsistencyR\x0bconsistencyB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12,\n\tmin_index\x18\x03 \x01(\x04R\x08minIndexB\x0f\xbaH\x0c2\n\x18\xff\xff\xff\xff\xff\xff\xff\xff\x7f\x12Q\n\rmax_staleness\x18\x04 \x01(\x0b2\x19.google.protobuf.DurationR\x0cmaxStalenessB\x11\xbaH\x0e\xaa\x01\x0b"\x03\x08\x90\x1c2\x04\x10\xc0\x84="@\n\x10GetQueueResponse\x12,\n\x05queue\x18\x01 \x01(\x0b2\x16.controlplane.v1.QueueR\x05queue"\xb0\x02\n\x11ListQueuesRequest\x12\'\n\tpage_size\x18\x01 \x01(\x05R\x08pageSizeB\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\'\n\npage_token\x18\x02 \x01(\tR\tpageTokenB\x08\xbaH\x05r\x03(\x80\x04\x12H\n\x0bconsistency\x18\x03 \x01(\x0e2\x1c.controlplane.v1.ConsistencyR\x0bconsistencyB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12,\n\tmin_index\x18\x04 \x01(\x04R\x08minIndexB\x0f\xbaH\x0c2\n\x18\xff\xff\xff\xff\xff\xff\xff\xff\x7f\x12Q\n\rmax_staleness\x18\x05 \x01(\x0b2\x19.google.protobuf.DurationR\x0cmaxStalenessB\x11\xbaH\x0e\xaa\x01\x0b"\x03\x08\x90\x1c2\x04\x10\xc0\x84="l\n\x12ListQueuesResponse\x12.\n\x06queues\x18\x01 \x03(\x0b2\x16.controlplane.v1.QueueR\x06queues\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken*k\n\tPlacement\x12\x19\n\x15PLACEMENT_UNSPECIFIED\x10\x00\x12\x14\n\x10PLACEMENT_SPREAD\x10\x01\x12\x15\n\x11PLACEMENT_BINPACK\x10\x02\x12\x16\n\x12PLACEMENT_CHEAPEST\x10\x03*\xc1\x02\n\nQueueField\x12\x1b\n\x17QUEUE_FIELD_UNSPECIFIED\x10\x00\x12\x16\n\x12QUEUE_FIELD_WEIGHT\x10\x01\x12\x16\n\x12QUEUE_FIELD_PAUSED\x10\x02\x12\x1b\n\x17QUEUE_FIELD_LIMIT_TASKS\x10\x03\x12\x19\n\x15QUEUE_FIELD_LIMIT_CPU\x10\x04\x12\x1c\n\x18QUEUE_FIELD_LIMIT_MEMORY\x10\x05\x12\x1a\n\x16QUEUE_FIELD_LIMIT_GPUS\x10\x06\x12\x19\n\x15QUEUE_FIELD_PLACEMENT\x10\x07\x12\x1f\n\x1bQUEUE_FIELD_AGEING_INTERVAL\x10\x08\x12\x1a\n\x16QUEUE_FIELD_LIMIT_DISK\x10\t\x12\x1c\n\x18QUEUE_FIELD_LIMIT_CUSTOM\x10\n2\xff\x04\n\x0cQueueService\x12X\n\x0bCreateQueue\x12#.controlplane.v1.CreateQueueRequest\x1a$.controlplane.v1.CreateQueueResponse\x12X\n\x0bUpdateQueue\x12#.controlplane.v1.UpdateQueueRequest\x1a$.controlplane.v1.UpdateQueueResponse\x12U\n\nPauseQueue\x12".controlplane.v1.PauseQueueRequest\x1a#.controlplane.v1.PauseQueueResponse\x12X\n\x0bResumeQueue\x12#.controlplane.v1.ResumeQueueRequest\x1a$.controlplane.v1.ResumeQueueResponse\x12X\n\x0bDeleteQueue\x12#.controlplane.v1.DeleteQueueRequest\x1a$.controlplane.v1.DeleteQueueResponse\x12T\n\x08GetQueue\x12 .controlplane.v1.GetQueueRequest\x1a!.controlplane.v1.GetQueueResponse"\x03\x90\x02\x01\x12Z\n\nListQueues\x12".controlplane.v1.ListQueuesRequest\x1a#.controlplane.v1.ListQueuesResponse"\x03\x90\x02\x01B\xd1\x01\n\x13com.controlplane.v1B\nQueueProtoP\x01ZQgithub.com/raft-control-plane/control-plane/gen/go/controlplane/v1;controlplanev1\xa2\x02\x03CXX\xaa\x02\x0fControlplane.V1\xca\x02\x0fControlplane\\V1\xe2\x02\x1bControlplane\\V1\\GPBMetadata\xea\x02\x10Controlplane::V1b\x06proto3',
     [
         validate_pb.desc(),
         task_pb.desc(),
