@@ -108,11 +108,11 @@ func TestSubmitWhenAndHowOften(t *testing.T) {
 		got = r
 		return &v1.SubmitTaskResponse{Task: &v1.Task{Id: "t"}}, nil
 	}}).start(t)
-	m.at(t, "submit", "--delay", "10m", "--queue-timeout", "1h", "--retry-backoff", "3s", "--retry-jitter", "0", "--retry-exit-codes", "1,75",
+	m.at(t, "submit", "--delay", "10m", "--queue-timeout", "1h", "--no-progress-timeout", "90s", "--retry-backoff", "3s", "--retry-jitter", "0", "--retry-exit-codes", "1,75",
 		"--concurrency-key", "k", "--max-concurrency", "2", "--id", "t", "--", "true").expect(t, 0, nil, nil)
 	jitter := 0.0
 	want := &v1.Task{Id: "t", MaxAttempts: 1, Resources: &v1.Resources{}, Work: &v1.Task_Exec{Exec: &v1.ExecTask{Command: []string{"true"}}},
-		StartDelay: durationpb.New(10 * time.Minute), QueueTimeout: durationpb.New(time.Hour), ConcurrencyKey: "k", MaxConcurrency: 2,
+		StartDelay: durationpb.New(10 * time.Minute), QueueTimeout: durationpb.New(time.Hour), NoProgressTimeout: durationpb.New(90 * time.Second), ConcurrencyKey: "k", MaxConcurrency: 2,
 		RetryPolicy: &v1.RetryPolicy{InitialBackoff: durationpb.New(3 * time.Second), Jitter: &jitter, ExitCodes: []int32{1, 75}}}
 	if !proto.Equal(got.GetTask(), want) {
 		t.Errorf("sent %v, want %v", got.GetTask(), want)

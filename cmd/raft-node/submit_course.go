@@ -15,6 +15,7 @@ import (
 // courseFlags say when and how often a task is to be tried.
 type courseFlags struct {
 	delay, queueTimeout time.Duration
+	noProgressTimeout   time.Duration
 	notBefore           string
 	initial, longest    time.Duration
 	multiplier, jitter  float64
@@ -25,6 +26,7 @@ func (c *courseFlags) add(f *pflag.FlagSet, t *v1.Task) {
 	f.DurationVar(&c.delay, "delay", 0, "do not start it before so long from now, such as 10m")
 	f.StringVar(&c.notBefore, "not-before", "", "do not start it before this time, such as 2030-01-31T06:00:00Z")
 	f.DurationVar(&c.queueTimeout, "queue-timeout", 0, "fail it if it is not started so long from now (default: never)")
+	f.DurationVar(&c.noProgressTimeout, "no-progress-timeout", 0, "stop an attempt that reports no progress for so long, 1s or more; see 'raft-node agent --help' (default: never)")
 	f.DurationVar(&c.initial, "retry-backoff", time.Second, "wait before the first retry")
 	f.DurationVar(&c.longest, "retry-max-backoff", 5*time.Minute, "longest wait before a retry")
 	f.Float64Var(&c.multiplier, "retry-multiplier", 2, "by how much each wait is longer than the one before, 1 to 100")
@@ -55,6 +57,9 @@ func (c *courseFlags) set(t *v1.Task, given func(flag string) bool) error {
 	}
 	if given("queue-timeout") {
 		t.QueueTimeout = durationpb.New(c.queueTimeout)
+	}
+	if given("no-progress-timeout") {
+		t.NoProgressTimeout = durationpb.New(c.noProgressTimeout)
 	}
 	t.RetryPolicy = c.retryPolicy(given)
 	return errors.Join(errs...)

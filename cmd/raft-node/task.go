@@ -141,6 +141,8 @@ func detail(t *v1.Task) string {
 	switch {
 	case t.GetCancelRequested():
 		return "its node is stopping it"
+	case t.GetStatus() == v1.TaskStatus_TASK_STATUS_RUNNING && t.GetProgress() != nil:
+		return short(progressText(t.GetProgress()), detailChars)
 	case t.GetStatus() == v1.TaskStatus_TASK_STATUS_PENDING && t.GetRetryTime() != nil:
 		return "next attempt " + ago(t.GetRetryTime())
 	case t.GetStatus() == v1.TaskStatus_TASK_STATUS_FAILED && t.GetError() == "" && t.ExitCode != nil:

@@ -37,6 +37,9 @@ func taskBlock(w io.Writer, t *v1.Task) {
 	field(w, "Created", when(t.GetCreateTime()))
 	field(w, "Assigned", when(t.GetAssignTime()))
 	field(w, "Started", when(t.GetStartTime()))
+	if t.GetProgress() != nil {
+		field(w, "Progress", progressText(t.GetProgress())+", "+ago(t.GetProgressTime()))
+	}
 	field(w, "Next attempt", when(t.GetRetryTime()))
 	field(w, "Ended", ended(t))
 	if t.ExitCode != nil {
@@ -51,6 +54,9 @@ func courseFields(w io.Writer, t *v1.Task) {
 	field(w, "Not before", when(t.GetEarliestStartTime()))
 	if t.GetQueueTimeout() != nil {
 		field(w, "Queue timeout", t.GetQueueTimeout().AsDuration().String())
+	}
+	if t.GetNoProgressTimeout() != nil {
+		field(w, "No progress for", t.GetNoProgressTimeout().AsDuration().String()+" stops it")
 	}
 	if p := t.GetRetryPolicy(); p != nil {
 		text := fmt.Sprintf("after %s, then %g times longer, at most %s, jitter %g", p.GetInitialBackoff().AsDuration(), p.GetMultiplier(), p.GetMaxBackoff().AsDuration(), p.GetJitter())

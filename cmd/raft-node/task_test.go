@@ -215,7 +215,7 @@ func TestTaskWatch(t *testing.T) {
 		r := cliWith(ctx, "", "--server", m.url, "-o", format, "task", "watch", "--queue", "q", "--node", "n1", "--cursor", "0", "t1")
 		interrupt()
 		r.expect(t, 1, nil, []string{"enough"})
-		want := &v1.WatchTasksRequest{Cursor: "0", TaskIds: []string{"t1"}, Queue: "q", NodeId: "n1"}
+		want := &v1.WatchTasksRequest{Cursor: "0", TaskIds: []string{"t1"}, Queue: "q", NodeId: "n1", Progress: true}
 		if !proto.Equal(asked, want) {
 			t.Errorf("request = %v, want %v", asked, want)
 		}

@@ -15,7 +15,8 @@ import (
 
 const watchLong = `Prints each change of a task's state as it happens, until Ctrl-C: from now on, or
 with --cursor 0 from the first change that is kept. It goes on at another member
-when one is lost, and leaves nothing out.
+when one is lost, and leaves nothing out. Of tasks that are named it also prints how far
+they come, at most once a second each.
 
 With -o json or jsonl each change is one line, which has the cursor to go on from.`
 
@@ -27,7 +28,7 @@ func newTaskWatchCommand(a *app) *cobra.Command {
 	f.StringVar(&req.NodeId, "node", "", "only on this node")
 	f.StringVar(&req.Cursor, "cursor", "", "go on after this cursor; 0 for all changes that are kept")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		req.TaskIds = args
+		req.TaskIds, req.Progress = args, len(args) > 0
 		return a.watchTasks(cmd.Context(), req)
 	}
 	return cmd
@@ -43,15 +44,19 @@ func (a *app) watchTasks(ctx context.Context, req *v1.WatchTasksRequest) error {
 	defer stop()
 	err = c.WatchTasks(ctx, req, func(m *v1.WatchTasksResponse) error {
 		switch {
-		case m.GetEvent() == nil:
+		case m.GetEvent() == nil && m.GetProgress() == nil:
 			return nil
 		case a.format() == formatYAML:
 			fmt.Fprintln(a.out, "---")
 			return a.printYAML(m)
+		case a.format() == formatName && m.GetEvent() == nil:
+			return nil
 		case a.format() == formatName:
 			return a.printNames([]proto.Message{m.GetEvent()})
 		case a.forPrograms():
 			return a.printLines([]proto.Message{m})
+		case m.GetEvent() == nil:
+			return a.printProgress(m.GetProgress())
 		default:
 			return a.printChange(m.GetEvent())
 		}

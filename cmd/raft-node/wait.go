@@ -16,7 +16,9 @@ func (a *app) follow(ctx context.Context, c *client.Client, id string) error {
 	fmt.Fprintf(a.err, "raft-node: submitted %s, waiting for its end\n", id)
 	ctx, stop := interruptible(ctx)
 	defer stop()
+	endProgress := a.showProgress(ctx, c, id)
 	task, err := c.Wait(ctx, id)
+	endProgress()
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return exitError{exitInterrupted, fmt.Errorf("no longer waiting. Task %s goes on: 'raft-node task get %s' shows it, 'raft-node task cancel %s' ends it", id, id, id)}
 	}
