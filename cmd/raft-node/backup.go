@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -94,7 +93,9 @@ func (f *backupFile) write(ctx context.Context, a *app, req *v1.BackupRequest) (
 		return nil, err
 	}
 	// As it is on the disk, page by page: it is looked at again when it is too late.
+	p = progressOf(a.err, func(int64, int64) string { return "checking " + memory(info.GetSizeBytes()) }).ticking()
 	state, err := raftdb.CheckBackup(f.tmp.Name())
+	p.end()
 	if err != nil {
 		return nil, err
 	}
@@ -135,38 +136,4 @@ func (f *backupFile) discard() error {
 		return err
 	}
 	return nil
-}
-
-// progressEvery is how often a terminal is told how far a transfer is.
-const progressEvery = 200 * time.Millisecond
-
-// progress tells people at a terminal how much has come.
-type progress struct {
-	w           io.Writer // nil if nobody looks
-	done, total int64
-	told        time.Time
-}
-
-func newProgress(w io.Writer) *progress {
-	if isTerminal(w) {
-		return &progress{w: w}
-	}
-	return &progress{}
-}
-
-// Write implements io.Writer.
-func (p *progress) Write(b []byte) (int, error) {
-	p.done += int64(len(b))
-	if p.w != nil && time.Since(p.told) >= progressEvery {
-		p.told = time.Now()
-		fmt.Fprintf(p.w, "\r%s of %s\x1b[K", memory(p.done), memory(p.total))
-	}
-	return len(b), nil
-}
-
-// end clears the line.
-func (p *progress) end() {
-	if p.w != nil {
-		fmt.Fprint(p.w, "\r\x1b[K")
-	}
 }

@@ -51,6 +51,7 @@ type member struct {
 	query      func(*v1.QueryRequest) (*v1.QueryResponse, error)
 	queues     queueMember
 	cancelMany func(*v1.CancelTasksRequest) (*v1.CancelTasksResponse, error)
+	submitMany func(*v1.SubmitTasksRequest) (*v1.SubmitTasksResponse, error)
 	retry      func(*v1.RetryTaskRequest) (*v1.RetryTaskResponse, error)
 
 	mu    sync.Mutex
@@ -70,6 +71,10 @@ func reply[Req, Res any](do func(*Req) (*Res, error), req *connect.Request[Req])
 
 func (m *member) SubmitTask(_ context.Context, r *connect.Request[v1.SubmitTaskRequest]) (*connect.Response[v1.SubmitTaskResponse], error) {
 	return reply(m.submit, r)
+}
+
+func (m *member) SubmitTasks(_ context.Context, r *connect.Request[v1.SubmitTasksRequest]) (*connect.Response[v1.SubmitTasksResponse], error) {
+	return reply(m.submitMany, r)
 }
 
 func (m *member) GetTask(_ context.Context, r *connect.Request[v1.GetTaskRequest]) (*connect.Response[v1.GetTaskResponse], error) {

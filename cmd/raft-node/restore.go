@@ -28,7 +28,9 @@ func newRestoreCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			p := progressOf(a.err, func(int64, int64) string { return "checking and restoring " + args[0] }).ticking()
 			index, err := raftdb.Restore(cfg, args[0])
+			p.end()
 			if err != nil {
 				return fmt.Errorf("restore: %w", err)
 			}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -30,7 +31,18 @@ the function returned) and exits with the exit code of the task's process: 0 whe
 the task completed, 1 when it failed without an exit code of its own, 130 when it
 was cancelled. Ctrl-C ends the waiting, also with 130, and not the task.
 
-Submitting again with the same --id or --request-id gives the first task again.`
+--file submits what a file of YAML or JSON describes, one task or several between
+lines of '---'; see 'raft-node task schema'. All of it is checked first, and nothing
+is submitted if anything is wrong.
+
+--array submits a task for each index, up to 100,000. The index stands in the
+variable TASK_ARRAY_INDEX and for {} in the command, --env and --name; a function
+gets it as its payload. The tasks have the labels array=KEY and array-index, by which
+'task list' and 'task cancel' find them. With --wait it waits for all, and exits with
+1 if one did not complete.
+
+Submitting again with the same --id or --request-id gives the first task again; of
+several tasks, those that were not submitted before are added.`
 
 // submission is what the flags of submit say.
 type submission struct {
@@ -47,6 +59,7 @@ type submission struct {
 	course      courseFlags
 	function    string
 	payload     string
+	file, array string
 	follow      bool
 	// given tells whether a flag was given at all.
 	given func(flag string) bool
@@ -58,13 +71,27 @@ func newSubmitCommand(a *app) *cobra.Command {
 		Use: "submit [flags] -- COMMAND [ARGUMENT…]", Short: "Submit a task", Long: submitLong,
 		Example: `  raft-node submit --name train --gpus 1 --memory 16GiB -- python3 train.py --lr 0.1
   raft-node submit --wait -- sh -c 'echo "{\"accuracy\": 0.97}"'
-  raft-node submit --function resize --payload '{"width": 640}'`,
+  raft-node submit --function resize --payload '{"width": 640}'
+  raft-node submit --file job.yaml
+  raft-node submit --array 0-99 --gpus 1 -- python3 train.py --seed {}`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s.given = cmd.Flags().Changed
 			return a.submitTask(cmd, s, args)
 		},
 	}
 	f := cmd.Flags()
+	s.addFlags(f)
+	f.StringVar(&s.task.Id, "id", "", "id of the task (default: the server gives one)")
+	f.StringVar(&s.payload, "payload", "", "argument for --function: JSON, or @FILE for the content of a file (@- for standard input)")
+	f.StringVar(&s.file, "file", "", "submit the tasks that this file describes (- for standard input)")
+	f.StringVar(&s.array, "array", "", "submit a task for each of these indexes, such as 0-99, 0-99:10 or 1,5,7")
+	f.BoolVar(&s.follow, "wait", false, "wait for the end of the task, or of all")
+	must(cmd.MarkFlagFilename("file", "yaml", "yml", "json"))
+	return cmd
+}
+
+// addFlags adds the flags that describe one task as well as many.
+func (s *submission) addFlags(f *pflag.FlagSet) {
 	f.SetInterspersed(false) // what follows COMMAND is the command's
 	f.StringVar(&s.task.Name, "name", "", "name for people, not unique")
 	f.StringVar(&s.task.Queue, "queue", "", "queue to wait in (default \"default\")")
@@ -81,15 +108,17 @@ func newSubmitCommand(a *app) *cobra.Command {
 	f.DurationVar(&s.timeout, "timeout", 0, "longest run time of one attempt, such as 90s or 2h (default: none)")
 	f.Int32Var(&s.task.MaxAttempts, "max-attempts", 1, "how often it may fail before it ends FAILED, 1 to 100")
 	s.course.add(f, &s.task)
-	f.StringVar(&s.task.Id, "id", "", "id of the task (default: the server gives one)")
 	f.StringVar(&s.requestID, "request-id", "", "key that makes it safe to submit again")
 	f.StringVar(&s.function, "function", "", "function to call, instead of a command")
-	f.StringVar(&s.payload, "payload", "", "argument for --function: JSON, or @FILE for the content of a file (@- for standard input)")
-	f.BoolVar(&s.follow, "wait", false, "wait for the end of the task")
-	return cmd
 }
 
 func (a *app) submitTask(cmd *cobra.Command, s *submission, args []string) error {
+	switch {
+	case s.file != "":
+		return a.submitFile(cmd, s, args)
+	case s.array != "":
+		return a.submitArray(cmd, s, args)
+	}
 	req, err := s.request(args, a.in)
 	if err != nil {
 		return err

@@ -9,10 +9,12 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	v1 "github.com/raft-control-plane/control-plane/gen/go/controlplane/v1"
@@ -110,6 +112,7 @@ func words(line string) []string {
 // exampleMember is a member with two tasks, a node and a queue, which do not change.
 func exampleMember(t *testing.T) *member {
 	t.Helper()
+	var mu sync.Mutex
 	hourAgo := timestamppb.New(time.Now().Add(-time.Hour - time.Minute))
 	tasks := []*v1.Task{
 		{Id: "t2", Name: "FAILED", Queue: "gpu", Status: v1.TaskStatus_TASK_STATUS_RUNNING, NodeId: "n1", Attempt: 1, CreateTime: hourAgo,
@@ -127,6 +130,8 @@ func exampleMember(t *testing.T) *member {
 			return &v1.ListTasksResponse{Tasks: tasks}, nil
 		},
 		get: func(r *v1.GetTaskRequest) (*v1.GetTaskResponse, error) {
+			mu.Lock()
+			defer mu.Unlock()
 			for _, task := range tasks {
 				if task.GetId() == r.GetId() {
 					return &v1.GetTaskResponse{Task: task}, nil
@@ -143,6 +148,21 @@ func exampleMember(t *testing.T) *member {
 				Members: []*v1.Member{{Name: "a", Address: "10.0.0.1:8080", Role: v1.MemberRole_MEMBER_ROLE_LEADER, AppliedIndex: 70, Version: "v1.0.0"}}}, nil
 		},
 		queues: queueMember{queue: exampleQueue()},
+		submitMany: func(r *v1.SubmitTasksRequest) (*v1.SubmitTasksResponse, error) {
+			res := &v1.SubmitTasksResponse{}
+			for _, s := range r.GetRequests() {
+				t := ranExample(s.GetTask(), s.GetRequestId())
+				if t.GetName() == "refused" {
+					res.Outcomes = append(res.Outcomes, &v1.SubmitTaskOutcome{Outcome: &v1.SubmitTaskOutcome_Error{Error: &v1.ItemError{Code: "already_exists", Message: "taken"}}})
+					continue
+				}
+				mu.Lock()
+				tasks = append(tasks, t)
+				mu.Unlock()
+				res.Outcomes = append(res.Outcomes, &v1.SubmitTaskOutcome{Outcome: &v1.SubmitTaskOutcome_Task{Task: t}})
+			}
+			return res, nil
+		},
 		submit: func(r *v1.SubmitTaskRequest) (*v1.SubmitTaskResponse, error) {
 			return &v1.SubmitTaskResponse{Task: r.GetTask()}, nil
 		},
@@ -160,6 +180,27 @@ func TestMain(m *testing.M) {
 	code := m.Run()
 	must(os.RemoveAll(dir))
 	os.Exit(code)
+}
+
+// ranExample is a task that was submitted in a batch and has ended: well, unless
+// its command has the word bad. Its output is what it was told.
+func ranExample(t *v1.Task, requestID string) *v1.Task {
+	t = proto.CloneOf(t)
+	if t.GetId() == "" {
+		t.Id = "task-of-" + strings.ReplaceAll(requestID, "/", "-")
+	}
+	e := t.GetExec()
+	t.Status, t.Attempt = v1.TaskStatus_TASK_STATUS_COMPLETED, 1
+	t.LogTail = fmt.Sprintf("%s index=%s item=%s\n", strings.Join(e.GetCommand(), " "), e.GetEnv()[arrayIndexEnv], e.GetEnv()[arrayItemEnv])
+	t.Result = t.GetFunction().GetPayload()
+	if t.GetFunction() != nil {
+		t.LogTail = ""
+	}
+	if strings.Contains(t.GetLogTail(), "bad") {
+		code := int32(3)
+		t.Status, t.ExitCode = v1.TaskStatus_TASK_STATUS_FAILED, &code
+	}
+	return t
 }
 
 func TestWatchShowsWhatChanges(t *testing.T) {

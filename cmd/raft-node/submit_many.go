@@ -1,0 +1,122 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/google/uuid"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/raft-control-plane/control-plane/client"
+	v1 "github.com/raft-control-plane/control-plane/gen/go/controlplane/v1"
+)
+
+const (
+	// submitBatch and submitBatchBytes bound a call; the contract has 1,000 and 4 MiB.
+	submitBatch      = 1000
+	submitBatchBytes = 3 << 20
+	// requestKeyMax leaves room for the index behind it, of the 128 bytes that a
+	// request_id may have.
+	requestKeyMax = 100
+	// refusedShown is how many refused tasks are told of.
+	refusedShown = 10
+)
+
+// many are tasks that are submitted by one command.
+type many struct {
+	// key makes it safe to submit all again: the request id of each begins with it.
+	key string
+	// label finds the tasks again; "" if none does.
+	label string
+	count int
+	// task makes the one at i, and says where it comes from.
+	task func(i int) (t *v1.Task, place string)
+}
+
+// manyKey is the request id that was given, or one that is made.
+func manyKey(given string) (string, error) {
+	if len(given) > requestKeyMax {
+		return "", usageErrorf("--request-id: has %d bytes, at most %d are allowed for several tasks: shorten it", len(given), requestKeyMax)
+	}
+	if given != "" {
+		return given, nil
+	}
+	id, err := uuid.NewV7()
+	return id.String(), err
+}
+
+// submitMany stores tasks, up to 1,000 in a call, and returns them in their order. Some
+// may be refused, which is an error, and not stop the others; those are nil.
+func (a *app) submitMany(ctx context.Context, c *client.Client, m many) ([]*v1.Task, error) {
+	p := progressOf(a.err, func(done, total int64) string { return fmt.Sprintf("%d of %d tasks submitted", done, total) })
+	p.total = int64(m.count)
+	defer p.end()
+	var refused []error
+	tasks := make([]*v1.Task, 0, m.count)
+	for len(tasks) < m.count {
+		batch, places := m.batch(len(tasks))
+		res, err := c.SubmitTasks(ctx, batch)
+		if err != nil {
+			p.end()
+			return tasks, fmt.Errorf("%s\n%d of %d tasks are known to be submitted: the same command with --request-id %s goes on, and submits none twice",
+				a.explain(err), len(tasks), m.count, m.key)
+		}
+		for i, o := range res.GetOutcomes() {
+			if e := o.GetError(); e != nil {
+				refused = append(refused, fmt.Errorf("%s: %s: %s", places[i], e.GetCode(), e.GetMessage()))
+			}
+			tasks = append(tasks, o.GetTask())
+		}
+		p.add(int64(len(places)))
+	}
+	p.end()
+	if len(refused) == 0 {
+		return tasks, nil
+	}
+	text := refused[:min(len(refused), refusedShown)]
+	if more := len(refused) - len(text); more > 0 {
+		text = append(text, fmt.Errorf("and %d more", more))
+	}
+	return tasks, errors.Join(append(text, fmt.Errorf("%d of %d tasks were refused, the others are submitted", len(refused), m.count))...)
+}
+
+// batch is what fits into one call, one task at least.
+func (m many) batch(from int) (*v1.SubmitTasksRequest, []string) {
+	batch, size := &v1.SubmitTasksRequest{}, 0
+	var places []string
+	for i := from; i < m.count && i < from+submitBatch; i++ {
+		t, place := m.task(i)
+		req := &v1.SubmitTaskRequest{Task: t, RequestId: m.key + "/" + strconv.Itoa(i)}
+		if size += proto.Size(req) + 16; i > from && size > submitBatchBytes {
+			break
+		}
+		batch.Requests, places = append(batch.Requests, req), append(places, place)
+	}
+	return batch, places
+}
+
+// printTasks prints tasks that were submitted, those that were not left out.
+func (a *app) printTasks(tasks []*v1.Task) error {
+	stored := &v1.ListTasksResponse{}
+	for _, t := range tasks {
+		if t != nil {
+			stored.Tasks = append(stored.Tasks, t)
+		}
+	}
+	if a.forPrograms() {
+		return a.print(stored, nil)
+	}
+	return a.printNames(itemsOf(stored))
+}
+
+// jsonOf is a text that is JSON as it is, and any other as a text in JSON.
+func jsonOf(text string) []byte {
+	if json.Valid([]byte(text)) {
+		return []byte(text)
+	}
+	quoted, _ := json.Marshal(text) // a text always has a form
+	return quoted
+}
