@@ -18,7 +18,7 @@ export GOFLAGS := $(filter-out -trimpath -buildvcs=%,$(shell go env GOFLAGS)) -t
 
 BUF := go tool -modfile=tools/buf/go.mod buf
 GOLANGCI_LINT := go tool -modfile=tools/lint/go.mod golangci-lint
-TOOL_MODULES := tools/buf tools/conformance tools/gen tools/grpc tools/lint tools/rqlite
+TOOL_MODULES := tools/benchstat tools/buf tools/conformance tools/gen tools/grpc tools/lint tools/rqlite
 PYTHON := .tools/python/bin/python
 SDK_PYTHON := $(CURDIR)/.tools/sdk-python/bin/python
 
@@ -31,6 +31,7 @@ DURATION ?= 600
 BENCH ?= .
 BENCH_TASKS ?= 100000 1000000
 TASKS ?= 200000
+MEMBERS ?= 1
 
 ##@ Work
 
@@ -83,7 +84,7 @@ clean: ## Remove what was built and installed here
 ##@ Test
 
 .PHONY: test
-test: test/go test/examples test/stubs test/python test/web test/fuzz conformance ## Run every test, with all set-up (PKG=./db/... for some)
+test: test/go test/examples test/stubs test/python test/web test/peers test/fuzz conformance ## Run every test, with all set-up (PKG=./db/... for some)
 
 .PHONY: test/go
 test/go: build deps/clients deps/rqlited ## Run the Go tests, the end-to-end ones against bin/raft-node
@@ -119,6 +120,10 @@ test/python: build .tools/sdk-python/installed ## Check the Python SDK and run i
 		$(SDK_PYTHON) -m mypy --cache-dir $(CURDIR)/.tools/sdk-python/mypy
 	cd sdk/python && RAFT_NODE_BINARY=$(CURDIR)/$(BINARY) PYTHONDONTWRITEBYTECODE=1 $(SDK_PYTHON) -m pytest
 
+.PHONY: test/peers
+test/peers: ## Test the comparison with other systems, with those of them that are there
+	cd bench/peers && go vet -mod=mod . && go test -mod=mod .
+
 .PHONY: test/fuzz
 test/fuzz: ## Run each fuzz test for 2 s
 	scripts/fuzz.sh 2s
@@ -131,9 +136,22 @@ fuzz: ## Run each fuzz test for FUZZ_TIME
 soak: build ## Lose power, kill, stop and part members for DURATION seconds
 	RAFT_NODE_BINARY=$(CURDIR)/$(BINARY) scripts/soak.sh $(DURATION)
 
+.PHONY: soak/overload
+soak/overload: build ## Offer twice what can be done for DURATION: no node is lost, memory stays bounded
+	$(BINARY) bench --phases overload,flood --duration $(if $(filter %s %m %h,$(DURATION)),$(DURATION),$(DURATION)s) --members $(MEMBERS)
+
 .PHONY: bench
-bench: ## Run the Go benchmarks that match BENCH
+bench: build ## Load bin/raft-node through its API, then run the Go benchmarks that match BENCH
+	$(BINARY) bench --members $(MEMBERS)
 	go test -run '^$$' -bench '$(BENCH)' -benchmem $(PKG)
+
+.PHONY: bench-compare
+bench-compare: ## Compare the Go benchmarks that match BENCH with those at revision BASE
+	BENCH='$(BENCH)' scripts/bench-compare.sh '$(BASE)' $(PKG)
+
+.PHONY: bench/peers
+bench/peers: build ## Compare with NATS JetStream, PostgreSQL, River and etcd, in 8 minutes (ARGS='-rounds 1' is shorter)
+	scripts/bench-peers.sh $(ARGS)
 
 .PHONY: turnover
 turnover: ## Complete and delete TASKS tasks (5,000,000 take some ten minutes) and show that the disk stays bounded
