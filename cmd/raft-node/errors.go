@@ -19,6 +19,8 @@ import (
 const (
 	exitFailed = 1
 	exitUsage  = 2
+	// exitTimeout is what timeout(1) gives.
+	exitTimeout = 124
 	// exitInterrupted is what shells give for SIGINT. It also stands for a
 	// cancelled task: neither came to an end of its own.
 	exitInterrupted = 130
