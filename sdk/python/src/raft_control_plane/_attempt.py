@@ -14,6 +14,7 @@ from ._gen.controlplane.v1.node_pb import TaskResult
 from ._gen.controlplane.v1.task_pb import FunctionTask, Task, TaskStatus
 from ._log import MAX_LOG_BYTES, Tail, cut_front, cut_middle
 from ._requests import duration, seconds
+from ._said import Said
 
 # Timers stand still while the machine is suspended: the clock is looked at this often.
 _TICK_S = 1.0
@@ -24,8 +25,9 @@ class Fate(enum.IntEnum):
 
     NONE = 0
     HANDED_BACK = 1  # the worker is going away: report it unfinished
-    CANCELLED = 2  # report CANCELLED
-    DROPPED = 3  # it is no longer this worker's: report nothing
+    STUCK = 2  # it makes no progress: report FAILED
+    CANCELLED = 3  # report CANCELLED
+    DROPPED = 4  # it is no longer this worker's: report nothing
 
 
 class Cause(enum.Enum):
@@ -94,7 +96,8 @@ class Attempt:
         self.ended = asyncio.Event()
         self.fate = Fate.NONE
         self.log = Tail()
-        self.progress = ""
+        self.said: Said | None = None  # of its progress, last
+        self.known: Said | None = None  # what the control plane knows of that
         self._order: _Limit | None = None
         self._told = asyncio.Event()
         self._begun_at = math.inf
@@ -191,6 +194,9 @@ class Attempt:
         """Is the outcome of an attempt that was stopped on purpose."""
         if self.fate is Fate.CANCELLED:
             return self.result(TaskStatus.CANCELLED)
+        if self.fate is Fate.STUCK:
+            limit_s = seconds(self.task.no_progress_timeout)
+            return self.failed(f"stopped: it has reported no progress for {limit_s:g} s")
         return self.result(TaskStatus.PENDING, error=why)
 
     def failed(self, why: str, outcome: Outcome | None = None) -> TaskResult:
@@ -218,6 +224,8 @@ class Attempt:
             error=cut_middle(error),
             log_tail=cut_front(self.log.text(), MAX_LOG_BYTES),
         )
+        if self.said is not None and self.said != self.known:
+            report.progress = self.said.message_of_contract()
         if exit_code is not None:
             report.exit_code = exit_code
         return report

@@ -25,6 +25,7 @@ from . import _tracing
 from . import context as contexts
 from ._call import Outcome, call, failure
 from ._log import LOG_FORMAT
+from ._said import Said
 from .context import TaskContext
 from .errors import Cancelled
 
@@ -139,9 +140,9 @@ class _Child:
                 stream.flush()
         return outcome
 
-    def _progress(self, text: str) -> None:
-        print("progress:", text, flush=True)
-        self._send(("progress", text))
+    def _progress(self, said: Said) -> None:
+        print("progress:", said.text, flush=True)
+        self._send(("progress", said))
 
     def _send(self, message: object) -> None:
         with self._mutex:

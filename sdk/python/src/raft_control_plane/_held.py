@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from ._attempt import Attempt, Fate
 from ._gen.controlplane.v1.node_pb import HeldAttempt
 from ._gen.controlplane.v1.task_pb import Task
+from ._said import Said
 
 # The most tasks of one poll, by the contract.
 MAX_POLL_TASKS = 1000
@@ -86,11 +87,19 @@ class Held:
 
     def listed(self) -> list[HeldAttempt]:
         """Is what heartbeats and polls say that the worker holds."""
-        return [
-            HeldAttempt(task_id=attempt.task_id, attempt=attempt.number)
-            for attempt in self._by_task.values()
-            if attempt.fate is not Fate.DROPPED
-        ]
+        held = []
+        for attempt in self._by_task.values():
+            if attempt.fate is Fate.DROPPED:
+                continue
+            one = HeldAttempt(task_id=attempt.task_id, attempt=attempt.number)
+            if (said := attempt.said) is not None and said != attempt.known:
+                one.progress = said.message_of_contract()
+            held.append(one)
+        return held
+
+    def said(self) -> list[tuple[Attempt, Said]]:
+        """Is what each attempt has said of its progress."""
+        return [(attempt, attempt.said) for attempt in self._by_task.values() if attempt.said is not None]
 
     def stop_all(self, fate: Fate, grace_s: float) -> int:
         """Stops all attempts and returns how many there are."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from . import context as contexts
 from ._call import Outcome, call, call_async
 from ._log import route, sink
+from ._said import Said
 from .context import TaskContext
 
 if TYPE_CHECKING:
@@ -78,9 +79,9 @@ class _Inline:
         if not self._outcome.done():
             self._outcome.set_result(outcome)
 
-    def _progress(self, text: str) -> None:
-        self._attempt.progress = text
-        self._attempt.log.write(f"progress: {text}\n".encode(errors="replace"))
+    def _progress(self, said: Said) -> None:
+        self._attempt.said = said
+        self._attempt.log.write(f"progress: {said.text}\n".encode(errors="replace"))
 
     def _enter(self) -> None:
         contexts._current.set(self._context)

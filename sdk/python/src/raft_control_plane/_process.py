@@ -85,7 +85,7 @@ class Child:
                 if kind == "outcome":
                     assert isinstance(value, Outcome)  # noqa: S101
                     return value
-                attempt.progress = value
+                attempt.said = value
         finally:
             self._read_all()
             self._tail = None

@@ -54,6 +54,8 @@ class TaskOptions:
     """What it reserves: "cpu" in cores, "memory" in bytes, "gpus"."""
     timeout: float | None = None
     """Longest run time of an attempt in seconds; none when None."""
+    no_progress_timeout: float | None = None
+    """An attempt that reports no progress for so many seconds is stopped and fails; never when None."""
     retries: int = 0
     """How often it is tried again after a failure, 0 to 99."""
     max_lost_attempts: int = 0
@@ -64,6 +66,9 @@ class TaskOptions:
             raise ValueError(f"retries: {self.retries} is out of range: give 0 to 99")
         if self.timeout is not None and not 0.001 <= self.timeout <= 31_536_000:
             raise ValueError(f"timeout: {self.timeout} s is out of range: give 0.001 s to 365 days, or None")
+        stuck = self.no_progress_timeout
+        if stuck is not None and not 1 <= stuck <= 31_536_000:
+            raise ValueError(f"no_progress_timeout: {stuck} s is out of range: give 1 s to 365 days, or None")
         unknown = sorted(self.resources.keys() - {"cpu", "memory", "gpus"})
         if unknown:
             raise ValueError(f"resources: {', '.join(unknown)} is not known: give cpu (cores), memory (bytes) or gpus")
@@ -95,6 +100,9 @@ def _submission(work: Any, name: str, options: TaskOptions, task_id: str) -> Sub
         work=work,
         resources=resources(options.resources),
         timeout=duration(options.timeout) if options.timeout is not None else None,
+        no_progress_timeout=(
+            duration(options.no_progress_timeout) if options.no_progress_timeout is not None else None
+        ),
         max_attempts=options.retries + 1,
         max_lost_attempts=options.max_lost_attempts,
     )

@@ -174,12 +174,15 @@ class Session:
 
     async def _beat(self, spec: NodeSpec | None) -> None:
         interval_s = self._interval_s()
+        said = self.held.said()  # before it is listed: what is said in between is said again
         request = HeartbeatRequest(
             node_id=self._settings.node_id, session_id=self._session_id, spec=spec, held=self.held.listed()
         )
         sent = boot_clock()
         timeout_s = min(interval_s, _HEARTBEAT_S)
         response = await self._client.call(NodeServiceClient.heartbeat, request, timeout=timeout_s)
+        for attempt, progress in said:
+            attempt.known = progress
         self._renewed(sent, seconds(response.lease))
         self._obey(response.stop)
         if self._unheard:
@@ -229,6 +232,11 @@ class Session:
                 continue
             if stop.reason == "drained":
                 attempt.stop(Fate.HANDED_BACK, self._settings.stop_grace_s)
+                continue
+            if stop.reason == "no_progress":
+                if attempt.fate < Fate.STUCK:
+                    logger.warning("task %s makes no progress: it is stopped", attempt.task_id)
+                attempt.stop(Fate.STUCK, self._settings.stop_grace_s)
                 continue
             if attempt.fate is not Fate.DROPPED:
                 logger.warning("task %s is no longer this worker's: stopped and dropped", attempt.task_id)

@@ -12,6 +12,7 @@ from connectrpc.errors import ConnectError
 from typing_extensions import Self
 
 from ._config import PEM, Config, Servers, make_config
+from ._following import Following
 from ._gen.controlplane.v1.cluster_connect import ClusterServiceClient
 from ._gen.controlplane.v1.cluster_pb import GetClusterRequest, GetClusterResponse
 from ._gen.controlplane.v1.node_connect import NodeServiceClient
@@ -23,6 +24,7 @@ from ._gen.controlplane.v1.task_pb import (
     SubmitTaskRequest,
     SubmitTasksRequest,
     Task,
+    TaskProgress,
     WatchTasksRequest,
     WatchTasksResponse,
 )
@@ -195,9 +197,10 @@ class AsyncClient:
         task_ids: Sequence[str] = (),
         queue: str = "",
         timeout: float | None = None,
+        progress: bool = False,
     ) -> AsyncIterator[WatchTasksResponse]:
         """Yields each change of tasks, as Client.watch does."""
-        request = WatchTasksRequest(cursor=cursor, task_ids=list(task_ids), queue=queue)
+        request = WatchTasksRequest(cursor=cursor, task_ids=list(task_ids), queue=queue, progress=progress)
         end = None if timeout is None else time.monotonic() + timeout
         retry = Retry(self._rota, "WatchTasks", math.inf)
         while end is None or time.monotonic() < end:
@@ -213,6 +216,17 @@ class AsyncClient:
             except ConnectError as error:
                 if end is None or time.monotonic() < end:
                     await asyncio.sleep(retry.next(index, error))
+
+    async def progress(self, task_id: str, *, timeout: float | None = None) -> AsyncIterator[TaskProgress]:
+        """Yields how far a task has come, as Client.progress does."""
+        following = Following(task_id)
+        async for message in self.watch(task_ids=[task_id], timeout=timeout, progress=True):
+            task = await self.get(task_id) if following.asks(message) else None
+            for progress in following.next(message, task):
+                yield progress
+            if following.ended:
+                return
+        raise unfinished(1, 1, timeout)
 
     async def wait(self, task_id: str, *, timeout: float | None = None) -> Task:
         """Waits for the end of a task and returns it, however it ended."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from connectrpc.code import Code
@@ -19,6 +19,7 @@ from connectrpc.errors import ConnectError
 from typing_extensions import Self
 
 from ._config import PEM, Servers, make_config
+from ._following import Following
 from ._gen.controlplane.v1.cluster_connect import ClusterServiceClientSync
 from ._gen.controlplane.v1.cluster_pb import GetClusterRequest, GetClusterResponse
 from ._gen.controlplane.v1.node_connect import NodeServiceClientSync
@@ -32,6 +33,7 @@ from ._gen.controlplane.v1.task_pb import (
     SubmitTaskRequest,
     SubmitTasksRequest,
     Task,
+    TaskProgress,
     TaskStatus,
     WatchTasksRequest,
     WatchTasksResponse,
@@ -244,7 +246,13 @@ class Client:
         return rows(self.call(QueryServiceClientSync.query, query_request(sql, params)))
 
     def watch(
-        self, *, cursor: str = "", task_ids: Sequence[str] = (), queue: str = "", timeout: float | None = None
+        self,
+        *,
+        cursor: str = "",
+        task_ids: Sequence[str] = (),
+        queue: str = "",
+        timeout: float | None = None,
+        progress: bool = False,
     ) -> Iterator[WatchTasksResponse]:
         """Yields each change of tasks, in order, none left out, and signs of life without one.
 
@@ -256,9 +264,11 @@ class Client:
             task_ids: only these, at most 100.
             queue: only this queue.
             timeout: ends after so many seconds, rather than never.
+            progress: also yields how far these tasks come, which needs task_ids; at most once
+                a second each.
 
         """
-        request = WatchTasksRequest(cursor=cursor, task_ids=list(task_ids), queue=queue)
+        request = WatchTasksRequest(cursor=cursor, task_ids=list(task_ids), queue=queue, progress=progress)
         end = None if timeout is None else time.monotonic() + timeout
         retry = Retry(self._rota, "WatchTasks", math.inf)
         while end is None or time.monotonic() < end:
@@ -274,6 +284,21 @@ class Client:
             except ConnectError as error:
                 if end is None or time.monotonic() < end:
                     time.sleep(retry.next(index, error))
+
+    def progress(self, task_id: str, *, timeout: float | None = None) -> Iterator[TaskProgress]:
+        """Yields how far a task has come, as that becomes known, until its end.
+
+        Raises:
+            ResultTimeoutError: it had not ended in time.
+
+        """
+        following = Following(task_id)
+        for message in self.watch(task_ids=[task_id], timeout=timeout, progress=True):
+            task = self.get(task_id) if following.asks(message) else None
+            yield from following.next(message, task)
+            if following.ended:
+                return
+        raise unfinished(1, 1, timeout)
 
     def wait(self, task_id: str, *, timeout: float | None = None) -> Task:
         """Waits for the end of a task and returns it, however it ended.
@@ -298,7 +323,13 @@ class Client:
         return ended_well(self.wait(task_id, timeout=timeout)).result
 
     def as_completed(
-        self, task_ids: Sequence[str], *, timeout: float | None = None, cursor: str = "", queue: str = ""
+        self,
+        task_ids: Sequence[str],
+        *,
+        timeout: float | None = None,
+        cursor: str = "",
+        queue: str = "",
+        on_progress: Callable[[TaskProgress], None] | None = None,
     ) -> Iterator[Task]:
         """Yields tasks as they end, with their results.
 
@@ -308,26 +339,38 @@ class Client:
             cursor: of a watch that began before the tasks were stored. Without it each
                 task is asked for at the beginning.
             queue: the queue of all of them, if that is one.
+            on_progress: is called with how far they come, if they are at most 100.
 
         """
         pending = dict.fromkeys(task_ids)
         deadline = None if timeout is None else time.monotonic() + timeout
         try:
-            yield from self._completed(pending, cursor, queue, deadline)
+            yield from self._completed(pending, cursor, queue, deadline, on_progress)
         except CallError as error:
             if not cursor or error.code not in STALE_CURSOR:
                 raise
-            yield from self._completed(pending, "", queue, deadline)
+            yield from self._completed(pending, "", queue, deadline, on_progress)
         if pending:
             raise unfinished(len(pending), len(task_ids), timeout)
 
-    def _completed(self, pending: dict[str, None], cursor: str, queue: str, deadline: float | None) -> Iterator[Task]:
+    def _completed(
+        self,
+        pending: dict[str, None],
+        cursor: str,
+        queue: str,
+        deadline: float | None,
+        on_progress: Callable[[TaskProgress], None] | None = None,
+    ) -> Iterator[Task]:
         """Yields pending tasks as they end, until none is left or the time is over."""
         begun = bool(cursor)
         ids = list(pending) if len(pending) <= WATCH_IDS else []
         left = None if deadline is None else max(0.001, deadline - time.monotonic())
-        messages = self.watch(cursor=cursor, task_ids=ids, queue=queue, timeout=left) if pending else iter(())
-        for message in messages:
+        if not pending:
+            return
+        wanted = bool(ids) and on_progress is not None
+        for message in self.watch(cursor=cursor, task_ids=ids, queue=queue, timeout=left, progress=wanted):
+            if message.progress is not None and on_progress is not None:
+                on_progress(message.progress)
             # The watch stands from the first message on: what ended before shows now.
             ended = [] if begun else list(pending)
             begun = True

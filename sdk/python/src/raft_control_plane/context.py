@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextvars
-import json
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from ._said import Said, understand
 from .errors import Cancelled
 
 __all__ = ["TaskContext", "current"]
@@ -31,7 +31,7 @@ class TaskContext:
     tracestate: str = ""
     """What tracing systems add to that."""
     _cancelled: threading.Event = field(default_factory=threading.Event, repr=False)
-    _on_progress: Callable[[str], None] = field(default=lambda _: None, repr=False)
+    _on_progress: Callable[[Said], None] = field(default=lambda _: None, repr=False)
 
     @property
     def cancelled(self) -> bool:
@@ -47,13 +47,25 @@ class TaskContext:
         """Sleeps, and returns True early when the function is to stop."""
         return self._cancelled.wait(seconds)
 
-    def progress(self, value: Any) -> None:
-        """Notes how far the function is: a line in its log, and Worker.running() shows the last one."""
-        try:
-            text = json.dumps(value, default=str)
-        except (TypeError, ValueError):
-            text = repr(value)
-        self._on_progress(text)
+    def progress(
+        self, value: Any = None, *, done: float | None = None, total: float | None = None, message: str = ""
+    ) -> None:
+        """Tells how far the function is, which the control plane shows with its task.
+
+        The newest goes with the worker's next heartbeat, every 5 s, and the last with the
+        result. Each is a line in the log too. What differs from the one before counts as
+        progress, which is what no_progress_timeout goes by.
+
+        Args:
+            value: a number from 0 to 1, the part of the whole that is done; a larger one, a
+                count; two numbers, done of total; a text; a mapping of "done" and "total", or
+                "fraction", and "message", and of anything else, which is shown as a text.
+            done: how much is done, in a unit of your own.
+            total: of how much; not known when None.
+            message: what it is at, cut to 256 bytes.
+
+        """
+        self._on_progress(understand(value, done, total, message))
 
 
 _current: contextvars.ContextVar[TaskContext | None] = contextvars.ContextVar("raft_control_plane_task", default=None)

@@ -11,7 +11,7 @@ from typing import Any, Generic, Literal, TypeVar, cast, overload
 
 from typing_extensions import ParamSpec
 
-from ._gen.controlplane.v1.task_pb import SubmitTaskRequest
+from ._gen.controlplane.v1.task_pb import SubmitTaskRequest, TaskProgress
 from ._gen.controlplane.v1.task_pb import Task as TaskRecord
 from ._progress import bar
 from ._requests import TaskOptions, ended_well, function_task
@@ -46,6 +46,10 @@ class Handle(Generic[R]):
     def cancel(self) -> None:
         """Cancels the task."""
         self._client.cancel(self.id)
+
+    def progress(self, timeout: float | None = None) -> Iterator[TaskProgress]:
+        """Yields how far the function has come, as that becomes known, until the task's end."""
+        return self._client.progress(self.id, timeout=timeout)
 
     def wait(self, timeout: float | None = None) -> TaskRecord:
         """Waits for the end, however it is; ResultTimeoutError if it does not come in time."""
@@ -164,7 +168,8 @@ class Task(Generic[P, R]):
 
         Args:
             iterables: the arguments: the first iterable gives the first argument, and so on.
-            progress: shows a progress bar, by tqdm or rich if one of them is installed.
+            progress: shows a progress bar, by tqdm or rich if one of them is installed. Beside
+                it stands how far those that run have come, where they say so and are at most 100.
             timeout: raises ResultTimeoutError after so many seconds.
             return_errors: puts a TaskError in the place of a result, rather than raise the first.
 
@@ -218,23 +223,32 @@ def gather(
     """
     results: dict[str, R | TaskError] = {}
     by_id = {handle.id: handle for handle in handles}
-    with bar(len(by_id), progress) as advance:
-        for record in _ended(by_id, timeout, cursor):
+    with bar(len(by_id), progress) as shown:
+        for record in _ended(by_id, timeout, cursor, shown.note if progress else None):
             try:
                 results[record.id] = by_id[record.id].decode(record)
             except TaskError as error:
                 if not return_errors:
                     raise
                 results[record.id] = error
-            advance()
+            shown.advance(record.id)
     return [results[handle.id] for handle in handles]
 
 
-def _ended(by_id: dict[str, Handle[R]], timeout: float | None, cursor: str) -> Iterator[TaskRecord]:
+def _ended(
+    by_id: dict[str, Handle[R]],
+    timeout: float | None,
+    cursor: str,
+    on_progress: Callable[[TaskProgress], None] | None,
+) -> Iterator[TaskRecord]:
     if not by_id:
         return iter(())
     queues = {handle.queue for handle in by_id.values()}
     client = next(iter(by_id.values()))._client
     return client.as_completed(
-        list(by_id), timeout=timeout, cursor=cursor, queue=queues.pop() if len(queues) == 1 else ""
+        list(by_id),
+        timeout=timeout,
+        cursor=cursor,
+        queue=queues.pop() if len(queues) == 1 else "",
+        on_progress=on_progress,
     )

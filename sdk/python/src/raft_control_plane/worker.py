@@ -167,6 +167,7 @@ class Worker:
         isolation: Isolation | None = ...,
         retries: int = ...,
         timeout: float | None = ...,
+        no_progress_timeout: float | None = ...,
         resources: Mapping[str, float] | None = ...,
         queue: str = ...,
         priority: int = ...,
@@ -183,6 +184,7 @@ class Worker:
         isolation: Isolation | None = None,
         retries: int = 0,
         timeout: float | None = None,
+        no_progress_timeout: float | None = None,
         resources: Mapping[str, float] | None = None,
         queue: str = "",
         priority: int = 0,
@@ -205,6 +207,8 @@ class Worker:
                 ``current().cancelled``.
             retries: how often it is tried again after a failure, 0 to 99.
             timeout: longest run time of an attempt in seconds.
+            no_progress_timeout: an attempt that reports no progress for so many seconds, 1 to
+                365 days, is stopped and fails; see TaskContext.progress.
             resources: what it reserves: "cpu" in cores, "memory" in bytes, "gpus".
             queue: queue of its calls.
             priority: -1000 to 1000; higher runs first.
@@ -221,6 +225,7 @@ class Worker:
             labels=labels or {},
             resources=resources or {},
             timeout=timeout,
+            no_progress_timeout=no_progress_timeout,
             retries=retries,
             max_lost_attempts=max_lost_attempts,
         )
@@ -259,7 +264,7 @@ class Worker:
         if session is None:
             return []
         return [
-            RunningTask(attempt.task_id, attempt.number, attempt.function, attempt.progress)
+            RunningTask(attempt.task_id, attempt.number, attempt.function, attempt.said.text if attempt.said else "")
             for attempt in session.held.all()
         ]
 
