@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from conftest import await_file
 
-from raft_control_plane import TaskStatus
+from raft_control_plane import TaskOptions, TaskStatus, Worker
 from raft_control_plane.testing import LocalControlPlane
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -85,3 +85,17 @@ def test_the_readme(own_plane: LocalControlPlane, tmp_path: Path) -> None:
     program.write_text(blocks[0].replace("http://127.0.0.1:8080", own_plane.url))
     assert re.search(r"best: SweepResult\(params=\{'rate': 0.1, 'steps': 200\}", run(program, own_plane))
     assert len([line for line in blocks[0].splitlines() if line.strip()]) <= 20
+
+
+def test_the_calls_of_the_readme(control_plane: LocalControlPlane) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (program,) = (block for block in blocks if "create_queue" in block)
+    program = program.replace("http://127.0.0.1:8080", control_plane.url).replace("timeout=60", "timeout=0.1")
+    worker = Worker(control_plane.url, name="gpu-1")
+    worker.task(name="idle", isolation="thread")(lambda: None)
+    with worker, control_plane.client() as client:
+        task_id = client.submit("nobody", options=TaskOptions(queue="big", labels={"sweep": "7"})).id
+        exec(program, {"task_id": task_id})  # noqa: S102
+        assert client.get(task_id).status is TaskStatus.CANCELLED
+        client.uncordon("gpu-1")
+        client.delete_queue("big")

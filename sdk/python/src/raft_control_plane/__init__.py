@@ -12,8 +12,11 @@
             print(train.map([0.1, 0.01]))
 """
 
+from ._admin import CancelCount
 from ._gen.controlplane.v1.task_pb import Task as TaskRecord
 from ._gen.controlplane.v1.task_pb import TaskStatus
+from ._options import Constraints, RetryPolicy, Selector
+from ._queues import QueueSettings
 from ._requests import TaskOptions
 from ._version import __version__
 from .aio import AsyncClient
@@ -33,19 +36,25 @@ from .errors import (
     UnreachableError,
 )
 from .task import Handle, SweepResult, Task, gather
-from .worker import RunningTask, Worker
+from .worker import Gpu, RunningTask, Worker
 
 __all__ = [
     "AsyncClient",
     "CallError",
+    "CancelCount",
     "Cancelled",
     "Client",
+    "Constraints",
     "ControlPlaneError",
+    "Gpu",
     "Handle",
     "PermanentError",
+    "QueueSettings",
     "ResultTimeoutError",
     "RetryAfter",
+    "RetryPolicy",
     "RunningTask",
+    "Selector",
     "SessionReplacedError",
     "SweepResult",
     "Task",

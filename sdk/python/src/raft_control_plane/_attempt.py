@@ -13,8 +13,8 @@ from ._clock import boot_clock
 from ._gen.controlplane.v1.node_pb import TaskResult
 from ._gen.controlplane.v1.task_pb import FunctionTask, Task, TaskStatus
 from ._log import MAX_LOG_BYTES, Tail, cut_front, cut_middle
-from ._requests import duration, seconds
 from ._said import Said
+from ._time import duration, seconds
 
 # Timers stand still while the machine is suspended: the clock is looked at this often.
 _TICK_S = 1.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import json
 import math
 import uuid
@@ -11,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from connectrpc.code import Code
 from protobuf import Oneof
-from protobuf.wkt.google.protobuf.duration_pb import Duration
 from protobuf.wkt.google.protobuf.struct_pb import ListValue, Struct, Value
 
 from . import _tracing
@@ -25,6 +25,8 @@ from ._gen.controlplane.v1.task_pb import (
     Task,
     TaskStatus,
 )
+from ._options import Constraints, RetryPolicy, within
+from ._time import duration, timestamp
 from .errors import CallError, TaskCancelledError, TaskFailedError
 
 if TYPE_CHECKING:
@@ -51,7 +53,7 @@ class TaskOptions:
     labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """At most 32 pairs."""
     resources: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    """What it reserves: "cpu" in cores, "memory" in bytes, "gpus"."""
+    """What it reserves: "cpu" in cores, "memory" and "disk" in bytes, "gpus"."""
     timeout: float | None = None
     """Longest run time of an attempt in seconds; none when None."""
     no_progress_timeout: float | None = None
@@ -60,6 +62,22 @@ class TaskOptions:
     """How often it is tried again after a failure, 0 to 99."""
     max_lost_attempts: int = 0
     """How many attempts may be lost with their worker, 1 to 100; 5 when 0."""
+    retry_policy: RetryPolicy | None = None
+    """How long it waits between failures, and which of them count; the control plane's own way when None."""
+    constraints: Constraints | None = None
+    """On which nodes it may run; on all when None."""
+    custom: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    """What else it reserves that nodes have a number of, such as {"license": 1}: at most 32 names, 1 to 10^9 each."""
+    start_delay: float | None = None
+    """Seconds after its submission before which it is not placed, 0.001 to 31,536,000; at once when None."""
+    earliest_start: datetime.datetime | None = None
+    """Instead: a time, with its zone, before which it is not placed, 1970 to 2099."""
+    queue_timeout: float | None = None
+    """It fails if no node has started it after so many seconds, 0.001 to 31,536,000; never when None."""
+    concurrency_key: str = ""
+    """At most max_concurrency tasks of one key hold nodes at a time; at most 128 bytes, none when empty."""
+    max_concurrency: int = 0
+    """1 to 10,000; 1 when 0. Only with a concurrency_key."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.retries <= 99:
@@ -69,9 +87,18 @@ class TaskOptions:
         stuck = self.no_progress_timeout
         if stuck is not None and not 1 <= stuck <= 31_536_000:
             raise ValueError(f"no_progress_timeout: {stuck} s is out of range: give 1 s to 365 days, or None")
-        unknown = sorted(self.resources.keys() - {"cpu", "memory", "gpus"})
+        unknown = sorted(self.resources.keys() - {"cpu", "memory", "disk", "gpus"})
         if unknown:
-            raise ValueError(f"resources: {', '.join(unknown)} is not known: give cpu (cores), memory (bytes) or gpus")
+            raise ValueError(
+                f"resources: {', '.join(unknown)} is not known: give cpu (cores), memory or disk (bytes) "
+                "or gpus, and anything else as custom="
+            )
+        within("start_delay", self.start_delay, 0.001, 31_536_000)
+        within("queue_timeout", self.queue_timeout, 0.001, 31_536_000)
+        if self.start_delay is not None and self.earliest_start is not None:
+            raise ValueError("start_delay is given beside earliest_start: give one of them")
+        if self.max_concurrency and not self.concurrency_key:
+            raise ValueError("max_concurrency is given without a concurrency_key: give the key whose tasks are counted")
 
     def replace(self, **changes: Any) -> TaskOptions:
         """Returns a copy with some options changed."""
@@ -98,25 +125,34 @@ def _submission(work: Any, name: str, options: TaskOptions, task_id: str) -> Sub
         priority=options.priority,
         labels=dict(options.labels),
         work=work,
-        resources=resources(options.resources),
+        resources=resources(options.resources, options.custom),
         timeout=duration(options.timeout) if options.timeout is not None else None,
         no_progress_timeout=(
             duration(options.no_progress_timeout) if options.no_progress_timeout is not None else None
         ),
         max_attempts=options.retries + 1,
         max_lost_attempts=options.max_lost_attempts,
+        retry_policy=options.retry_policy.message() if options.retry_policy is not None else None,
+        constraints=options.constraints.message() if options.constraints is not None else None,
+        start_delay=duration(options.start_delay) if options.start_delay is not None else None,
+        earliest_start_time=timestamp(options.earliest_start) if options.earliest_start is not None else None,
+        queue_timeout=duration(options.queue_timeout) if options.queue_timeout is not None else None,
+        concurrency_key=options.concurrency_key,
+        max_concurrency=options.max_concurrency,
     )
     return SubmitTaskRequest(task=_tracing.fill(task), request_id="" if task_id else str(uuid.uuid4()))
 
 
-def resources(amounts: Mapping[str, float]) -> Resources | None:
+def resources(amounts: Mapping[str, float], custom: Mapping[str, int]) -> Resources | None:
     """Turns cores, bytes and GPUs into the contract's units."""
-    if not amounts:
+    if not amounts and not custom:
         return None
     return Resources(
         cpu_millis=math.ceil(amounts.get("cpu", 0) * 1000),
         memory_bytes=int(amounts.get("memory", 0)),
+        disk_bytes=int(amounts.get("disk", 0)),
         gpus=int(amounts.get("gpus", 0)),
+        custom=dict(custom),
     )
 
 
@@ -161,17 +197,6 @@ def ended_well(task: Task) -> Task:
     if task.status is TaskStatus.CANCELLED:
         raise TaskCancelledError(task)
     return task
-
-
-def duration(seconds: float) -> Duration:
-    """Makes a Duration."""
-    nanos = round(seconds * 1e9)
-    return Duration(seconds=nanos // 1_000_000_000, nanos=nanos % 1_000_000_000)
-
-
-def seconds(value: Duration | None) -> float:
-    """Reads a Duration; 0 when it is not set."""
-    return value.seconds + value.nanos / 1e9 if value is not None else 0.0
 
 
 def query_request(sql: str, params: Sequence[Any]) -> QueryRequest:

@@ -14,7 +14,7 @@ from connectrpc.code import Code
 from connectrpc.errors import ConnectError
 
 from ._gen.google.rpc.error_details_pb import RetryInfo
-from ._requests import seconds
+from ._time import seconds
 from .errors import CallError, UnreachableError
 
 if TYPE_CHECKING:

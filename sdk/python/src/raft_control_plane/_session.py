@@ -34,8 +34,8 @@ from ._guard import Guard
 from ._held import MAX_POLL_TASKS, Held
 from ._inline import CoroutineCall, FunctionLoop, ThreadCall
 from ._process import Pool, ProcessCall
-from ._requests import duration, seconds
 from ._settings import Backoff, Function, Settings
+from ._time import duration, seconds
 from .aio import AsyncClient
 from .errors import CallError, ControlPlaneError, SessionReplacedError
 

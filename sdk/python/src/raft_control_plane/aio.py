@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from connectrpc.errors import ConnectError
 from typing_extensions import Self
 
+from ._admin import AsyncAdminCalls
 from ._config import PEM, Config, Servers, make_config
 from ._following import Following
 from ._gen.controlplane.v1.cluster_connect import ClusterServiceClient
 from ._gen.controlplane.v1.cluster_pb import GetClusterRequest, GetClusterResponse
 from ._gen.controlplane.v1.node_connect import NodeServiceClient
 from ._gen.controlplane.v1.query_connect import QueryServiceClient
+from ._gen.controlplane.v1.queue_connect import QueueServiceClient
 from ._gen.controlplane.v1.task_connect import TaskServiceClient
 from ._gen.controlplane.v1.task_pb import (
     CancelTaskRequest,
@@ -52,7 +54,7 @@ __all__ = ["AsyncClient"]
 
 Request = TypeVar("Request", contravariant=True)  # noqa: PLC0105
 Response = TypeVar("Response", covariant=True)  # noqa: PLC0105
-_STUBS = (TaskServiceClient, NodeServiceClient, ClusterServiceClient, QueryServiceClient)
+_STUBS = (TaskServiceClient, NodeServiceClient, QueueServiceClient, ClusterServiceClient, QueryServiceClient)
 
 
 class Method(Protocol[Request, Response]):
@@ -66,7 +68,7 @@ class Method(Protocol[Request, Response]):
         """Calls it."""
 
 
-class AsyncClient:
+class AsyncClient(AsyncAdminCalls):
     """Calls the control plane from one event loop; the arguments are those of Client."""
 
     def __init__(
@@ -196,11 +198,14 @@ class AsyncClient:
         cursor: str = "",
         task_ids: Sequence[str] = (),
         queue: str = "",
+        node_id: str = "",
         timeout: float | None = None,
         progress: bool = False,
     ) -> AsyncIterator[WatchTasksResponse]:
         """Yields each change of tasks, as Client.watch does."""
-        request = WatchTasksRequest(cursor=cursor, task_ids=list(task_ids), queue=queue, progress=progress)
+        request = WatchTasksRequest(
+            cursor=cursor, task_ids=list(task_ids), queue=queue, node_id=node_id, progress=progress
+        )
         end = None if timeout is None else time.monotonic() + timeout
         retry = Retry(self._rota, "WatchTasks", math.inf)
         while end is None or time.monotonic() < end:

@@ -18,23 +18,22 @@ from connectrpc.code import Code
 from connectrpc.errors import ConnectError
 from typing_extensions import Self
 
+from ._admin import AdminCalls
 from ._config import PEM, Servers, make_config
 from ._following import Following
 from ._gen.controlplane.v1.cluster_connect import ClusterServiceClientSync
 from ._gen.controlplane.v1.cluster_pb import GetClusterRequest, GetClusterResponse
 from ._gen.controlplane.v1.node_connect import NodeServiceClientSync
-from ._gen.controlplane.v1.node_pb import GetNodeRequest, ListNodesRequest, Node
 from ._gen.controlplane.v1.query_connect import QueryServiceClientSync
+from ._gen.controlplane.v1.queue_connect import QueueServiceClientSync
 from ._gen.controlplane.v1.task_connect import TaskServiceClientSync
 from ._gen.controlplane.v1.task_pb import (
     CancelTaskRequest,
     GetTaskRequest,
-    ListTasksRequest,
     SubmitTaskRequest,
     SubmitTasksRequest,
     Task,
     TaskProgress,
-    TaskStatus,
     WatchTasksRequest,
     WatchTasksResponse,
 )
@@ -62,7 +61,13 @@ __all__ = ["Client"]
 
 Request = TypeVar("Request", contravariant=True)  # noqa: PLC0105
 Response = TypeVar("Response", covariant=True)  # noqa: PLC0105
-_STUBS = (TaskServiceClientSync, NodeServiceClientSync, ClusterServiceClientSync, QueryServiceClientSync)
+_STUBS = (
+    TaskServiceClientSync,
+    NodeServiceClientSync,
+    QueueServiceClientSync,
+    ClusterServiceClientSync,
+    QueryServiceClientSync,
+)
 
 
 class Method(Protocol[Request, Response]):
@@ -76,7 +81,7 @@ class Method(Protocol[Request, Response]):
         """Calls it."""
 
 
-class Client:
+class Client(AdminCalls):
     """Calls the control plane; for use by any number of threads.
 
     Args:
@@ -196,47 +201,6 @@ class Client:
         """Cancels a task: at once if it is not running, and through its worker otherwise."""
         return _present(self.call(TaskServiceClientSync.cancel_task, CancelTaskRequest(id=task_id)).task, "task")
 
-    def tasks(
-        self,
-        *,
-        statuses: Sequence[TaskStatus] = (),
-        queue: str = "",
-        node_id: str = "",
-        name: str = "",
-        labels: Mapping[str, str] | None = None,
-    ) -> Iterator[Task]:
-        """Yields tasks, newest first, without payload, result and log tail; every filter given must match."""
-        token = ""
-        while True:
-            request = ListTasksRequest(
-                statuses=list(statuses),
-                queue=queue,
-                node_id=node_id,
-                name=name,
-                labels=dict(labels or {}),
-                page_size=1000,
-                page_token=token,
-            )
-            page = self.call(TaskServiceClientSync.list_tasks, request)
-            yield from page.tasks
-            token = page.next_page_token
-            if not token:
-                return
-
-    def nodes(self) -> Iterator[Node]:
-        """Yields all nodes, by id."""
-        token = ""
-        while True:
-            page = self.call(NodeServiceClientSync.list_nodes, ListNodesRequest(page_size=1000, page_token=token))
-            yield from page.nodes
-            token = page.next_page_token
-            if not token:
-                return
-
-    def node(self, node_id: str) -> Node:
-        """Returns one node."""
-        return _present(self.call(NodeServiceClientSync.get_node, GetNodeRequest(id=node_id)).node, "node")
-
     def cluster(self) -> GetClusterResponse:
         """Returns the members that hold the state."""
         return self.call(ClusterServiceClientSync.get_cluster, GetClusterRequest())
@@ -251,6 +215,7 @@ class Client:
         cursor: str = "",
         task_ids: Sequence[str] = (),
         queue: str = "",
+        node_id: str = "",
         timeout: float | None = None,
         progress: bool = False,
     ) -> Iterator[WatchTasksResponse]:
@@ -263,12 +228,15 @@ class Client:
                 "0" for all that are kept.
             task_ids: only these, at most 100.
             queue: only this queue.
+            node_id: only tasks of this node.
             timeout: ends after so many seconds, rather than never.
             progress: also yields how far these tasks come, which needs task_ids; at most once
                 a second each.
 
         """
-        request = WatchTasksRequest(cursor=cursor, task_ids=list(task_ids), queue=queue, progress=progress)
+        request = WatchTasksRequest(
+            cursor=cursor, task_ids=list(task_ids), queue=queue, node_id=node_id, progress=progress
+        )
         end = None if timeout is None else time.monotonic() + timeout
         retry = Retry(self._rota, "WatchTasks", math.inf)
         while end is None or time.monotonic() < end:

@@ -51,6 +51,18 @@ class Handle(Generic[R]):
         """Yields how far the function has come, as that becomes known, until the task's end."""
         return self._client.progress(self.id, timeout=timeout)
 
+    async def cancel_async(self) -> None:
+        """Does what cancel does, without blocking the event loop."""
+        await asyncio.to_thread(self.cancel)
+
+    def retry(self) -> None:
+        """Puts the task, which failed or was cancelled, back to its queue."""
+        self._client.retry(self.id)
+
+    def explain(self) -> str:
+        """Tells in one sentence why the task waits, or where it would go."""
+        return self._client.explain(self.id).summary
+
     def wait(self, timeout: float | None = None) -> TaskRecord:
         """Waits for the end, however it is; ResultTimeoutError if it does not come in time."""
         return self._client.wait(self.id, timeout=timeout)

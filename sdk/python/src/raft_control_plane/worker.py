@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime
 import inspect
 import logging
 import multiprocessing
@@ -17,12 +18,13 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
-from typing_extensions import ParamSpec, Self
+from typing_extensions import ParamSpec, Self, TypedDict, Unpack
 
 from ._config import PEM, Servers
 from ._gen.controlplane.v1.node_pb import GpuDevice, NodeSpec
 from ._gen.controlplane.v1.task_pb import Resources
 from ._log import routed
+from ._options import MICROS, Constraints, RetryPolicy
 from ._process import PROCESS_NAME
 from ._requests import TaskOptions
 from ._session import Session
@@ -35,7 +37,7 @@ from .task import Task
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["RunningTask", "Worker"]
+__all__ = ["Gpu", "RunningTask", "Worker"]
 
 logger = logging.getLogger("raft_control_plane")
 
@@ -67,6 +69,31 @@ class _Decorator:
 
 
 @dataclass(frozen=True)
+class Gpu:
+    """A GPU that a worker offers."""
+
+    index: int
+    """By which CUDA_VISIBLE_DEVICES names it, 0 to 1,023."""
+    model: str = ""
+    """Such as "NVIDIA H100 80GB HBM3"; at most 128 bytes."""
+    memory: int = 0
+    """Its memory in bytes."""
+
+
+class MoreOptions(TypedDict, total=False):
+    """Options of a task beside the usual ones, as TaskOptions has them."""
+
+    retry_policy: RetryPolicy | None
+    constraints: Constraints | None
+    custom: Mapping[str, int]
+    start_delay: float | None
+    earliest_start: datetime.datetime | None
+    queue_timeout: float | None
+    concurrency_key: str
+    max_concurrency: int
+
+
+@dataclass(frozen=True)
 class RunningTask:
     """A task that a worker holds."""
 
@@ -95,8 +122,18 @@ class Worker:
         slots: how many tasks run at once, 1 to 10,000; the number of cores when None.
         cpu: cores that tasks may reserve; all when None.
         memory: bytes that tasks may reserve; all when None.
-        gpus: indexes of the GPUs to offer, or how many from 0 on.
-        labels: at most 32 pairs by which people find it.
+        disk: bytes of disk that tasks may reserve; none when 0.
+        gpus: the GPUs to offer: how many from index 0 on, their indexes, or a Gpu for each, with
+            the model and memory that constraints of tasks look at.
+        custom: what else tasks may reserve, such as {"license": 2}: at most 32 names, 1 to 10^9 each.
+        labels: at most 32 pairs by which people and constraints find it: keys 1 to 63 bytes,
+            values at most 256.
+        provider: its cloud, such as "aws"; at most 63 bytes, like the next three.
+        region: its region.
+        zone: its zone.
+        instance_type: its instance type.
+        spot: the machine can be taken away at short notice.
+        price: US dollars an hour, up to 1,000,000; 0 when not known.
         stop_grace: seconds between Cancelled and the end by force, for a task that was
             cancelled or exceeded its timeout.
         shutdown_grace: the same for all tasks when the worker stops.
@@ -118,8 +155,16 @@ class Worker:
         slots: int | None = None,
         cpu: float | None = None,
         memory: int | None = None,
-        gpus: int | Sequence[int] = 0,
+        disk: int = 0,
+        gpus: int | Sequence[int] | Sequence[Gpu] = 0,
+        custom: Mapping[str, int] | None = None,
         labels: Mapping[str, str] | None = None,
+        provider: str = "",
+        region: str = "",
+        zone: str = "",
+        instance_type: str = "",
+        spot: bool = False,
+        price: float = 0.0,
         stop_grace: float = 10.0,
         shutdown_grace: float = 5.0,
         drain: float = 0.0,
@@ -136,9 +181,15 @@ class Worker:
         self._capacity = Resources(
             cpu_millis=int((cpu if cpu is not None else _cores()) * 1000),
             memory_bytes=memory if memory is not None else _memory_bytes(),
+            disk_bytes=disk,
+            custom=dict(custom or {}),
         )
-        self._gpus = list(range(gpus)) if isinstance(gpus, int) else list(gpus)
+        given = range(gpus) if isinstance(gpus, int) else gpus
+        self._gpus = [gpu if isinstance(gpu, Gpu) else Gpu(gpu) for gpu in given]
         self._labels = dict(labels or {})
+        self._place = (provider, region, zone, instance_type)
+        self._spot = spot
+        self._price = _within("price", price, 0, 1_000_000)
         self._graces = (stop_grace, shutdown_grace, drain)
         self._echo = echo
         self._functions: dict[str, Function] = {}
@@ -174,6 +225,7 @@ class Worker:
         labels: Mapping[str, str] | None = ...,
         max_lost_attempts: int = ...,
         permanent: type[Exception] | Sequence[type[Exception]] = ...,
+        **options: Unpack[MoreOptions],
     ) -> _Decorator: ...
 
     def task(
@@ -191,6 +243,7 @@ class Worker:
         labels: Mapping[str, str] | None = None,
         max_lost_attempts: int = 0,
         permanent: type[Exception] | Sequence[type[Exception]] = (),
+        **more: Unpack[MoreOptions],
     ) -> Task[Any, Any] | _Decorator:
         """Registers a function; to be used as a decorator.
 
@@ -209,7 +262,7 @@ class Worker:
             timeout: longest run time of an attempt in seconds.
             no_progress_timeout: an attempt that reports no progress for so many seconds, 1 to
                 365 days, is stopped and fails; see TaskContext.progress.
-            resources: what it reserves: "cpu" in cores, "memory" in bytes, "gpus".
+            resources: what it reserves: "cpu" in cores, "memory" and "disk" in bytes, "gpus".
             queue: queue of its calls.
             priority: -1000 to 1000; higher runs first.
             labels: labels of its calls.
@@ -217,6 +270,8 @@ class Worker:
             permanent: exceptions after which trying again is of no use: a task that raises
                 one of them, or of a class below, fails at once as by PermanentError. Arguments
                 that do not fit and results that cannot be sent always do.
+            more: retry_policy, constraints, custom, start_delay, earliest_start, queue_timeout,
+                concurrency_key and max_concurrency, as TaskOptions has them.
 
         """
         options = TaskOptions(
@@ -228,6 +283,7 @@ class Worker:
             no_progress_timeout=no_progress_timeout,
             retries=retries,
             max_lost_attempts=max_lost_attempts,
+            **more,
         )
 
         def register(function: Callable[..., Any]) -> Task[Any, Any]:
@@ -347,11 +403,18 @@ class Worker:
 
     def _settings(self) -> Settings:
         self._capacity.gpus = len(self._gpus)
+        provider, region, zone, instance_type = self._place
         spec = NodeSpec(
             slots=self.slots,
             capacity=self._capacity,
-            gpu_devices=[GpuDevice(index=index) for index in self._gpus],
+            gpu_devices=[GpuDevice(index=gpu.index, model=gpu.model, memory_bytes=gpu.memory) for gpu in self._gpus],
             labels=self._labels,
+            spot=self._spot,
+            price_micros_per_hour=round(self._price * MICROS),
+            provider=provider,
+            region=region,
+            zone=zone,
+            instance_type=instance_type,
             version=f"python/{__version__}",
             functions=sorted(self._functions),
         )
