@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -128,9 +129,7 @@ func (a *app) submitTask(cmd *cobra.Command, s *submission, args []string) error
 	if err != nil {
 		return err
 	}
-	// The span of what submits it: another task, a job of a CI.
-	ctx := tracing.Extract(cmd.Context(), os.Getenv("TRACEPARENT"), os.Getenv("TRACESTATE"))
-	res, err := c.SubmitTask(ctx, req)
+	res, err := c.SubmitTask(withSubmitter(cmd.Context()), req)
 	if err != nil {
 		return err
 	}
@@ -141,6 +140,12 @@ func (a *app) submitTask(cmd *cobra.Command, s *submission, args []string) error
 		return a.print(res, nil)
 	}
 	return a.printNames([]proto.Message{res.GetTask()})
+}
+
+// withSubmitter returns a context with the span of what runs this command: another task, a
+// job of a CI.
+func withSubmitter(ctx context.Context) context.Context {
+	return tracing.Extract(ctx, os.Getenv("TRACEPARENT"), os.Getenv("TRACESTATE"))
 }
 
 // request builds the request and reports every mistake in the flags at once.

@@ -58,7 +58,7 @@ func (a *app) submitMany(ctx context.Context, c *client.Client, m many) ([]*v1.T
 	tasks := make([]*v1.Task, 0, m.count)
 	for len(tasks) < m.count {
 		batch, places := m.batch(len(tasks))
-		res, err := c.SubmitTasks(ctx, batch)
+		res, err := c.SubmitTasks(withSubmitter(ctx), batch)
 		if err != nil {
 			p.end()
 			return tasks, fmt.Errorf("%s\n%d of %d tasks are known to be submitted: the same command with --request-id %s goes on, and submits none twice",

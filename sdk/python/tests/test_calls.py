@@ -201,10 +201,19 @@ def test_a_worker_says_what_it_is_and_constraints_find_it(control_plane: LocalCo
 
 def test_queues(caller: Any) -> None:
     made = caller.create_queue(
-        "shared", weight=3, max_tasks=10, max_cpu=1.5, max_gpus=0, placement="binpack", ageing_interval=60
+        "shared",
+        weight=3,
+        max_tasks=10,
+        max_cpu=1.5,
+        max_gpus=0,
+        placement="binpack",
+        ageing_interval=60,
+        max_disk=7,
+        max_custom={"license": 4},
     )
     assert (made.weight, made.limits.tasks, made.limits.cpu_millis, made.limits.gpus) == (3, 10, 1500, 0)
     assert (made.placement, made.ageing_interval.seconds) == (Placement.BINPACK, 60)
+    assert (made.limits.disk_bytes, dict(made.limits.custom)) == (7, {"license": 4})
     changed = caller.update_queue("shared", weight=5, max_tasks=None)
     assert (changed.weight, changed.limits.has_field("tasks"), changed.limits.cpu_millis) == (5, False, 1500)
     assert changed.limits.has_field("gpus")

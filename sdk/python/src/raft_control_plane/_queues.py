@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from typing_extensions import TypedDict
@@ -27,13 +27,17 @@ class QueueSettings(TypedDict, total=False):
     paused: bool
     """Nothing is placed from it; what runs goes on."""
     max_tasks: int | None
-    """Most tasks on nodes at once, 0 to 1,000,000; no bound when None, like the next three."""
+    """Most tasks on nodes at once, 0 to 1,000,000; no bound when None, like the next five."""
     max_cpu: float | None
     """Most cores that they may reserve together, 0 to 10^9."""
     max_memory: int | None
     """Most bytes of memory that they may reserve together, 0 to 2^60."""
     max_gpus: int | None
     """Most GPUs that they may hold together, 0 to 1,000,000."""
+    max_disk: int | None
+    """Most bytes of disk that they may reserve together, 0 to 2^60."""
+    max_custom: Mapping[str, int] | None
+    """Most of anything else that they may reserve together, such as {"license": 4}: at most 32 names, 0 to 10^9 each."""
     placement: Literal["spread", "binpack", "cheapest"]
     """Which of the nodes that have room takes a task: the least loaded, the most loaded, or the cheapest."""
     ageing_interval: float | None
@@ -48,6 +52,8 @@ _SETTERS: dict[str, tuple[QueueField, Callable[[Queue, QueueLimits, Any], None]]
     "max_cpu": (QueueField.LIMIT_CPU, lambda _, limits, value: setattr(limits, "cpu_millis", round(value * 1000))),
     "max_memory": (QueueField.LIMIT_MEMORY, lambda _, limits, value: setattr(limits, "memory_bytes", value)),
     "max_gpus": (QueueField.LIMIT_GPUS, lambda _, limits, value: setattr(limits, "gpus", value)),
+    "max_disk": (QueueField.LIMIT_DISK, lambda _, limits, value: setattr(limits, "disk_bytes", value)),
+    "max_custom": (QueueField.LIMIT_CUSTOM, lambda _, limits, value: setattr(limits, "custom", dict(value))),
     "placement": (QueueField.PLACEMENT, lambda queue, _, value: setattr(queue, "placement", _placement(value))),
     "ageing_interval": (
         QueueField.AGEING_INTERVAL,
