@@ -37,7 +37,7 @@ class QueueSettings(TypedDict, total=False):
     max_disk: int | None
     """Most bytes of disk that they may reserve together, 0 to 2^60."""
     max_custom: Mapping[str, int] | None
-    """Most of anything else that they may reserve together, such as {"license": 4}: at most 32 names, 0 to 10^9 each."""
+    """Most of anything else that they may reserve together, such as {"license": 4}: at most 32 names, 0 to 10^9."""
     placement: Literal["spread", "binpack", "cheapest"]
     """Which of the nodes that have room takes a task: the least loaded, the most loaded, or the cheapest."""
     ageing_interval: float | None
