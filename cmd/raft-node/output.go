@@ -57,7 +57,7 @@ func refuseFormat(cmd *cobra.Command) error {
 	if given == nil || slices.Contains(formatsOf(cmd), given.Value.String()) {
 		return nil
 	}
-	return usageErrorf("-o %s: '%s' prints nothing that has a name or more columns: give %s", given.Value, cmd.CommandPath(), strings.Join(formatsOf(cmd), ", "))
+	return usageErrorf("-o %s: is no format of '%s': give %s", given.Value, cmd.CommandPath(), strings.Join(formatsOf(cmd), ", "))
 }
 
 func completeFormat(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {

@@ -91,8 +91,10 @@ func transcript(t *testing.T, text, url string, hide *strings.Replacer) string {
 		}
 		b.WriteString("\n")
 	}
-	return instants.ReplaceAllString(b.String(), "TIME")
+	return clocks.ReplaceAllString(instants.ReplaceAllString(b.String(), "TIME"), "At: TIME")
 }
+
+var clocks = regexp.MustCompile(`At: +[0-9:]+`)
 
 var instants = regexp.MustCompile(`[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z`)
 
