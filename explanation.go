@@ -10,7 +10,8 @@ type Explanation struct {
 	NodeID string
 	// Hold is what keeps it back beside nodes, "" if nothing does.
 	Hold string
-	// TasksAhead are the pending tasks of its queue that come before it.
+	// TasksAhead are the pending tasks of its queue that come before it, with ageing
+	// counted in. Other queues are not counted.
 	TasksAhead int
 	Nodes      int
 	// Rejections are the reasons why nodes do not take it, the one of most nodes first.

@@ -99,6 +99,8 @@ var (
 	sqlMigrationList       = query("migration_list")
 	sqlMigrationInsert     = query("migration_insert")
 	sqlMigrationTable      = query("migration_table")
+	sqlQueueAgeing         = query("queue_ageing")
+	sqlTaskAheadAgeing     = query("task_ahead_ageing")
 	sqlTaskAhead           = query("task_ahead")
 	sqlNodeCordon          = query("node_cordon")
 	sqlNodeUncordon        = query("node_uncordon")

@@ -162,6 +162,7 @@ var uniqueKeys = map[string]string{
 	"migration_list":           "version",
 	"node_get":                 "device_index", // of one node
 	"restore_attempts":         "seq",
+	"task_retry_facts":         "e.number",
 	"node_gpus_insert":         "2", // index: one row for each by the primary key
 	"node_list":                "n.id",
 	"node_select_least_loaded": "node_id",
@@ -179,7 +180,6 @@ var uniqueKeys = map[string]string{
 	"task_prunable":            "e.number",
 	"task_retries":             "seq",
 	"task_cancelled":           "j.key",
-	"task_retry_facts":         "number DESC",
 	"task_overdue":             "seq",
 	"task_streams":             "priority DESC", // grouped by all five
 	"queue_list":               "name",

@@ -263,10 +263,20 @@ func onNodeOnly(statuses []controlplane.TaskStatus) bool {
 }
 
 // TasksAhead returns how many pending tasks of the queue of a pending task come before
-// it, by priority and then age.
+// it: by priority and then age, where with ageing each such interval that one has waited
+// longer makes up for one priority.
 func (m *TaskManifest) TasksAhead(ctx context.Context, t *controlplane.Task) (ahead int, err error) {
 	err = m.readNow(ctx, func(c Conn) error {
-		return each(c, sqlTaskAhead, func(r Cursor) { ahead = int(r.Int(0)) }, Str(t.Queue), Int(int64(t.Priority)), Int(t.Seq))
+		interval := int64(0)
+		if err := each(c, sqlQueueAgeing, func(r Cursor) { interval = r.Int(0) }, Str(t.Queue)); err != nil {
+			return err
+		}
+		count := func(r Cursor) { ahead = int(r.Int(0)) }
+		place := []Value{Str(t.Queue), Int(int64(t.Priority)), Int(t.Seq)}
+		if interval > 0 {
+			return each(c, sqlTaskAheadAgeing, count, append(place, Int(interval), Int(t.CreateTime.UnixMilli()))...)
+		}
+		return each(c, sqlTaskAhead, count, place...)
 	})
 	return ahead, err
 }

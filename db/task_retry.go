@@ -47,7 +47,7 @@ func (m *TaskManifest) retryFacts(ctx context.Context, t *controlplane.Task) (nu
 	err = m.readNow(ctx, func(c Conn) error {
 		return each(c, sqlTaskRetryFacts, func(r Cursor) {
 			number, archived = r.Int(0), r.Int(1) != 0 || t.Attempt == 0
-		}, Int(t.Seq), Int(int64(t.Attempt)))
+		}, Int(t.Seq), Int(int64(t.Attempt)), Int(t.EndTime.UnixMilli()))
 	})
 	return number, archived, err
 }

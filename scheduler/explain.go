@@ -292,7 +292,7 @@ func pendingSummary(e *controlplane.Explanation) string {
 	case e.Hold != "":
 		return "it waits: " + e.Hold
 	case e.Placeable && e.TasksAhead == 0:
-		return "it goes to " + e.NodeID + " next"
+		return "it goes to " + e.NodeID + " once it is its queue's turn"
 	case e.Placeable:
 		return fmt.Sprintf("it could go to %s; %s of its queue come first", e.NodeID, count(e.TasksAhead, "task"))
 	case e.Nodes == 0:
