@@ -29,7 +29,8 @@ type Node struct {
 	Drain   NodeDrain
 	// TerminatingTime is when the machine is taken away; zero if that is not known.
 	TerminatingTime time.Time
-	// Lapses counts lapses of its lease that follow each other soon, the last of them
+	// Lapses counts how often its lease lapsed or a session was replaced that ran tasks,
+	// each time soon after the one before, the last of them
 	// at LapseTime. ProbationEnd is set while it is held back for them.
 	Lapses       int32
 	LapseTime    time.Time

@@ -87,6 +87,12 @@ func ExpireOp(id string, renewal int64, lapses int32, nowMs int64) *Op {
 	return &Op{Steps: []Step{{SQL: sqlNodeExpire, Args: []Value{Str(id), Int(renewal), Int(int64(lapses)), Int(nowMs)}}}, Journal: NodeExpired.of(id)}
 }
 
+// LapseOp notes that a node lost what it ran although its lease was live; lapses and nowMs
+// are as in ExpireOp.
+func LapseOp(id string, lapses int32, nowMs int64) *Op {
+	return &Op{Steps: []Step{{SQL: sqlNodeLapse, Args: []Value{Str(id), Int(int64(lapses)), Int(nowMs)}}}}
+}
+
 // scheduling tells watchers that it changed whether a node is given tasks.
 func scheduling(id, how string) []byte { return event(nil, 'O', 0, 0, id, how) }
 

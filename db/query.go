@@ -83,6 +83,7 @@ var (
 	sqlNodeGPUsFree        = query("node_gpus_free")
 	sqlNodeRenew           = query("node_renew")
 	sqlNodeHeartbeatByID   = query("node_heartbeat_by_id")
+	sqlNodeLapse           = query("node_lapse")
 	sqlNodeExpire          = query("node_expire")
 	sqlNodeGet             = query("node_get")
 	sqlNodeList            = query("node_list")

@@ -22,9 +22,9 @@ const (
 	// Then it is taken from it: whatever it reports later is refused.
 	handBackTime = 30 * time.Second
 
-	// A node whose lease lapses flapLapses times, each within flapWindow of the one
+	// A node that loses its tasks flapLapses times, each within flapWindow of the one
 	// before, is held back once it is heard again: for minProbation, twice as long
-	// after each further lapse, at most maxProbation.
+	// after each further time, at most maxProbation.
 	flapLapses   = 3
 	flapWindow   = 10 * time.Minute
 	minProbation = time.Minute
@@ -201,7 +201,8 @@ func (st *state) isEmptying(n *node) bool {
 	return false
 }
 
-// lapse counts a lapse of a node's lease.
+// lapse counts a lapse of a node's lease, or a session that was replaced while it ran
+// tasks: an agent that crashes and is started again loses as much.
 func (st *state) lapse(n *node) {
 	now := st.wallMs()
 	if n.lapseMs == 0 || now-n.lapseMs > flapWindow.Milliseconds() {
@@ -218,7 +219,7 @@ func (st *state) holdBack(g *db.Group, n *node) {
 	}
 	wait := min(minProbation<<min(n.lapses-flapLapses, 10), maxProbation)
 	n.probationMs = st.wallMs() + wait.Milliseconds()
-	st.s.log.Warn("the lease of a node lapses again and again: it gets no tasks for a while", "node", n.id, "lapses", n.lapses, "wait", wait)
+	st.s.log.Warn("a node loses its tasks again and again: it gets none for a while", "node", n.id, "lapses", n.lapses, "wait", wait)
 	g.Add(db.ProbationOp(n.id, n.probationMs), st.checked("hold back", nil))
 }
 

@@ -55,7 +55,7 @@ var idles = map[string]obstacle{
 	"cordoned":    {text: "are cordoned", lacks: "is cordoned"},
 	"draining":    {text: "are drained", lacks: "is drained"},
 	"terminating": {text: "are about to be taken away", lacks: "is about to be taken away"},
-	"probation":   {text: "are held back because their lease lapses again and again", lacks: "is held back because its lease lapses again and again"},
+	"probation":   {text: "are held back because they lose their tasks again and again", lacks: "is held back because it loses its tasks again and again"},
 	"not_polling": {text: "do not ask for work", lacks: "does not ask for work"},
 }
 

@@ -144,6 +144,7 @@ func (st *state) register(g *db.Group, n *node, b *beat) (*node, error) {
 		}
 	}
 	change := changed(n, former, b.Spec)
+	crashed := former != "" && n.isHealthy() && !n.leaving() && n.runs()
 	if n == nil {
 		n = st.addNode(&controlplane.Node{ID: b.NodeID, Schedulable: true})
 	}
@@ -165,9 +166,26 @@ func (st *state) register(g *db.Group, n *node, b *beat) (*node, error) {
 		st.replaceDevices(g, n, b.Spec.GPUDevices)
 	}
 	n.setSpec(*b.Spec)
+	if crashed {
+		st.lapse(n)
+		g.Add(db.LapseOp(n.id, n.lapses, n.lapseMs), st.checked("lapse", nil))
+		st.holdBack(g, n)
+	}
 	st.renewing(g, n)
 	st.touch(n)
 	return n, nil
+}
+
+func (n *node) isHealthy() bool { return n.status == controlplane.NodeHealthy }
+
+// runs reports whether a node has fetched something that it still holds.
+func (n *node) runs() bool {
+	for _, a := range n.attempts {
+		if a.Status == controlplane.TaskRunning {
+			return true
+		}
+	}
+	return false
 }
 
 // changed is what watchers are told of a registration: nothing if it says what the

@@ -121,7 +121,7 @@ func nodeBlock(w io.Writer, n *v1.Node) {
 	field(w, "Drain", drainText(n))
 	field(w, "Terminates", when(n.GetTerminatingTime()))
 	if n.GetProbationEndTime() != nil {
-		field(w, "Held back", fmt.Sprintf("until %s, its lease lapsed %d times in a short time", when(n.GetProbationEndTime()), n.GetLapses()))
+		field(w, "Held back", fmt.Sprintf("until %s, it lost its tasks %d times in a short time", when(n.GetProbationEndTime()), n.GetLapses()))
 	}
 	field(w, "Session", n.GetSessionId())
 	field(w, "Tasks", fmt.Sprintf("%d of %d", n.GetRunningTasks(), spec.GetSlots()))

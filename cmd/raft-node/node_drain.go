@@ -26,7 +26,7 @@ func newNodeCordonCommand(a *app) *cobra.Command {
 
 func newNodeUncordonCommand(a *app) *cobra.Command {
 	return a.nodeChange("uncordon NODE", "Let a node have new tasks again",
-		"Ends a cordon, a drain, and the time for which a node is held back whose lease lapses again and again.",
+		"Ends a cordon, a drain, and the time for which a node is held back that loses its tasks again and again.",
 		func(ctx context.Context, c *client.Client, id string) (*v1.Node, error) {
 			res, err := c.UncordonNode(ctx, &v1.UncordonNodeRequest{Id: id})
 			return res.GetNode(), err

@@ -110,7 +110,7 @@ function states(n: Node): string[] {
   if (n.drain) out.push(n.runningTasks > 0 ? `draining, ${plural(n.runningTasks, "task")} left` : "drained");
   else if (!n.schedulable) out.push("cordoned");
   if (n.terminatingTime) out.push("is taken away");
-  if (n.probationEndTime && ms(n.probationEndTime) > now.value) out.push(`held back: lapsed ${n.lapses} times`);
+  if (n.probationEndTime && ms(n.probationEndTime) > now.value) out.push(`held back: lost its tasks ${n.lapses} times`);
   return out;
 }
 

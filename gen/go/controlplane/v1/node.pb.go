@@ -395,11 +395,12 @@ type Node struct {
 	// When the machine is going to be taken away, as the node said. It gets no new
 	// tasks, and what it runs is stopped and put back 30 s before.
 	TerminatingTime *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=terminating_time,json=terminatingTime,proto3" json:"terminating_time,omitempty"`
-	// Until when it gets no tasks because its lease lapsed too often: three times or
-	// more, each within 10 min of the one before. It is held back for 1 min once it is
-	// heard again, twice as long after each further lapse, at most 16 min.
+	// Until when it gets no tasks because it lost what it ran too often: its lease lapsed,
+	// or a new session replaced one that ran tasks, three times or more, each within 10 min
+	// of the one before. It is held back for 1 min once it is heard again, twice as long
+	// after each further time, at most 16 min; uncordoning it ends that.
 	ProbationEndTime *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=probation_end_time,json=probationEndTime,proto3" json:"probation_end_time,omitempty"`
-	// How often its lease lapsed, each time within 10 min of the one before.
+	// How often that happened, each time within 10 min of the one before.
 	Lapses        int32 `protobuf:"varint,15,opt,name=lapses,proto3" json:"lapses,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

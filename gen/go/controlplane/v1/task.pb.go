@@ -1994,7 +1994,10 @@ type ExplainTaskResponse struct {
 	// What keeps it back beside nodes, such as a limit of its queue, a concurrency key,
 	// or the wait before its next attempt; empty if nothing does.
 	Hold string `protobuf:"bytes,5,opt,name=hold,proto3" json:"hold,omitempty"`
-	// How many pending tasks of its queue come before it, by priority and then age.
+	// How many pending tasks of its queue come before it, by priority and then age, with
+	// the queue's ageing counted in. Those that wait for their start or for another attempt
+	// are left out, and so are other queues: whose turn it is depends on what each holds by
+	// then. It is no count of what has to be placed first: a task that nothing can take holds up nobody.
 	TasksAhead int32 `protobuf:"varint,6,opt,name=tasks_ahead,json=tasksAhead,proto3" json:"tasks_ahead,omitempty"`
 	// How many nodes there are.
 	Nodes int32 `protobuf:"varint,7,opt,name=nodes,proto3" json:"nodes,omitempty"`

@@ -285,16 +285,17 @@ export declare type Node = Message<"controlplane.v1.Node"> & {
   terminatingTime?: Timestamp | undefined;
 
   /**
-   * Until when it gets no tasks because its lease lapsed too often: three times or
-   * more, each within 10 min of the one before. It is held back for 1 min once it is
-   * heard again, twice as long after each further lapse, at most 16 min.
+   * Until when it gets no tasks because it lost what it ran too often: its lease lapsed,
+   * or a new session replaced one that ran tasks, three times or more, each within 10 min
+   * of the one before. It is held back for 1 min once it is heard again, twice as long
+   * after each further time, at most 16 min; uncordoning it ends that.
    *
    * @generated from field: google.protobuf.Timestamp probation_end_time = 14;
    */
   probationEndTime?: Timestamp | undefined;
 
   /**
-   * How often its lease lapsed, each time within 10 min of the one before.
+   * How often that happened, each time within 10 min of the one before.
    *
    * @generated from field: int32 lapses = 15;
    */

@@ -1068,7 +1068,10 @@ export declare type ExplainTaskResponse = Message<"controlplane.v1.ExplainTaskRe
   hold: string;
 
   /**
-   * How many pending tasks of its queue come before it, by priority and then age.
+   * How many pending tasks of its queue come before it, by priority and then age, with
+   * the queue's ageing counted in. Those that wait for their start or for another attempt
+   * are left out, and so are other queues: whose turn it is depends on what each holds by
+   * then. It is no count of what has to be placed first: a task that nothing can take holds up nobody.
    *
    * @generated from field: int32 tasks_ahead = 6;
    */

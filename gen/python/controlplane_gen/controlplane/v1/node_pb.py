@@ -343,15 +343,16 @@ class Node(Message[_NodeFields]):
             optional google.protobuf.Timestamp terminating_time = 13;
             ```
         probation_end_time:
-            Until when it gets no tasks because its lease lapsed too often: three times or
-            more, each within 10 min of the one before. It is held back for 1 min once it is
-            heard again, twice as long after each further lapse, at most 16 min.
+            Until when it gets no tasks because it lost what it ran too often: its lease lapsed,
+            or a new session replaced one that ran tasks, three times or more, each within 10 min
+            of the one before. It is held back for 1 min once it is heard again, twice as long
+            after each further time, at most 16 min; uncordoning it ends that.
 
             ```proto
             optional google.protobuf.Timestamp probation_end_time = 14;
             ```
         lapses:
-            How often its lease lapsed, each time within 10 min of the one before.
+            How often that happened, each time within 10 min of the one before.
 
             ```proto
             int32 lapses = 15;
