@@ -108,6 +108,7 @@ func interopGoWorker(t *testing.T, sdk *client.Client) *sync.Map {
 		}
 		return interopDescribed{g.Name + "!", total}, nil
 	})
+	client.Register(w, "go/climb", climb)
 	client.Register(w, "go/reverse", func(_ context.Context, data []byte) ([]byte, error) {
 		data = bytes.Clone(data)
 		slices.Reverse(data)

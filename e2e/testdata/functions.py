@@ -2,6 +2,7 @@
 
 functions.py work            runs them as node "python" until SIGTERM
 functions.py submit WORKER   calls them at a worker and prints each task's id, by function
+functions.py follow WORKER   prints how far a call of climb comes at a worker, which ends once that was seen
 functions.py sweep COUNT     runs COUNT calls of its own, the second half once the file GO is there
 
 CA_FILE holds the authority of servers with TLS.
@@ -14,6 +15,9 @@ import dataclasses
 import json
 import os
 import sys
+import tempfile
+import time
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +63,16 @@ def span(_: None = None) -> list[str]:
     return [f"{present.parent.trace_id:032x}", f"{present.parent.span_id:016x}"]
 
 
+@worker.task(name="python/climb", no_progress_timeout=3600)
+def climb(gate: str) -> Generator[tuple[int, int, str], None, str]:
+    """Goes on once the file is there, which its caller makes when it has seen how far it is."""
+    yield 1, 2, "Grüße"
+    while not Path(gate).exists():
+        time.sleep(0.02)
+    yield 2, 2, "done"
+    return "up"
+
+
 @worker.task(name="python/double")
 async def double(n: int, held: bool) -> int:
     while held and not Path(os.environ["GO"]).exists():
@@ -70,6 +84,16 @@ def sweep(count: int) -> None:
     with worker:
         results = double.map(range(count), [n >= count // 2 for n in range(count)], timeout=300)
     assert results == [2 * n for n in range(count)], results
+
+
+def follow(where: str) -> None:
+    call: Task[[str], str] = Task(climb.function, f"{where}/climb", climb.options, lambda: worker.client)
+    with tempfile.TemporaryDirectory() as folder:
+        gate = Path(folder, "gate")
+        for said in call.submit(str(gate)).progress(timeout=60):
+            assert said.progress is not None
+            print(said.progress.done, said.progress.total, said.progress.message)
+            gate.touch()
 
 
 def submit(where: str) -> None:
@@ -93,5 +117,7 @@ if __name__ == "__main__":
         worker.run()
     elif sys.argv[1] == "sweep":
         sweep(int(sys.argv[2]))
+    elif sys.argv[1] == "follow":
+        follow(sys.argv[2])
     else:
         submit(sys.argv[2])

@@ -1,6 +1,6 @@
 // A task as a row of a table, from a message or from SQL.
 
-import type { Task } from "@raft-control-plane/stubs/controlplane/v1/task_pb.js";
+import type { Progress, Task } from "@raft-control-plane/stubs/controlplane/v1/task_pb.js";
 import { TaskStatus } from "@raft-control-plane/stubs/controlplane/v1/task_pb.js";
 
 import { ms } from "./format";
@@ -33,8 +33,20 @@ export function rowOf(t: Task): TaskRow {
   return {
     id: t.id, name: t.name, queue: t.queue, status, nodeId: t.nodeId, attempt: t.attempt, priority: t.priority,
     createTime_ms: ms(t.createTime), startTime_ms: ms(t.startTime), endTime_ms: ms(t.endTime),
-    note: note(status, t.cancelRequested, t.attempt, retry_ms, t.error),
+    note: note(status, t.cancelRequested, t.attempt, retry_ms, t.error) || (status === "RUNNING" ? progressText(t.progress) : ""),
   };
+}
+
+// partOf is how much of its whole a task has done, 0 to 1; undefined if that is not known.
+export const partOf = (p: Progress): number | undefined => (p.total > 0n ? Math.min(1, Number(p.done) / Number(p.total)) : undefined);
+
+// progressText is how far a task is, such as "42% (21/50) epoch 3". A total of a million
+// stands for the whole.
+export function progressText(p: Progress | undefined): string {
+  if (!p) return "";
+  const part = partOf(p);
+  const count = part === undefined ? p.done > 0n && `${p.done} done` : p.total !== 1_000_000n && `(${p.done}/${p.total})`;
+  return [part !== undefined && `${Math.floor(100 * part)}%`, count, p.message].filter(Boolean).join(" ");
 }
 
 // searchSql finds tasks by the beginning of their id, which an index serves, and by

@@ -6,7 +6,7 @@ import { createRequire } from "node:module";
 import { after, before, describe, test } from "node:test";
 
 import { launch } from "./browser.mjs";
-import { Cluster, until } from "./cluster.mjs";
+import { callAt, Cluster, until } from "./cluster.mjs";
 import { startDemo } from "./demo.mjs";
 
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
@@ -209,6 +209,19 @@ describe("pages", () => {
     await page.keyboard.press("Escape");
     await page.getByRole("dialog").waitFor({ state: "detached" });
     await page.locator(".history").getByText("retry_requested").waitFor();
+    await close(page);
+  });
+
+  test("a task that runs shows how far it is", async () => {
+    const script = `echo "21/50 epoch 3" > "$TASK_PROGRESS_FILE"; sleep 600`;
+    await cluster.submit({ id: "moving", name: "moves-on", queue: "moving", noProgressTimeout: "3600s", exec: { command: ["sh", "-c", script] } });
+    const page = await open(url, { hash: "#/tasks/moving" });
+    await page.getByText("42% (21/50) epoch 3").waitFor();
+    assert.equal(await page.getByRole("progressbar", { name: "Progress" }).evaluate((bar) => bar.value), 0.42);
+    await accessible(page, "a task that runs");
+    await page.goto(`${url}/#/tasks?queue=moving`);
+    await page.locator("tr", { hasText: "moves-on" }).getByText("42% (21/50) epoch 3").waitFor();
+    await callAt(url, "TaskService/CancelTask", { id: "moving" });
     await close(page);
   });
 

@@ -16,7 +16,7 @@ import { useResource } from "../resource";
 import { href } from "../route";
 import type { Row } from "../sql";
 import { num, rows, str } from "../sql";
-import { hasEnded, statusName } from "../task-row";
+import { hasEnded, partOf, progressText, statusName } from "../task-row";
 import { Action, Ago, Badge, Card, Dialog, Empty, Facts, Labels, Loaded, now, Problem } from "../ui";
 import { Waiting } from "./explain";
 import { historySql } from "./history";
@@ -27,7 +27,7 @@ FROM attempts WHERE task_id = ?1 ORDER BY attempt LIMIT 200`;
 
 export function TaskPage({ id }: { id: string }) {
   const when = touchesTask(id);
-  const task = useResource(["task", id], async (signal) => (await taskCalls.getTask({ id, consistency: Consistency.STALE }, { signal })).task, { when, every_ms: 10_000 });
+  const task = useResource(["task", id], async (signal) => (await taskCalls.getTask({ id, consistency: Consistency.STALE }, { signal })).task, { when, every_ms: 5_000 });
   const tries = useResource(["tries", id], (signal) => rows(attemptsSql, [id], signal), { when });
   const history = useResource(["history", id], (signal) => rows(historySql, [id], signal), { when });
   return (
@@ -54,6 +54,7 @@ function Shown({ task: t, tries, history }: { task: Task; tries: Resource<Row[]>
       </div>
       {status === "PENDING" && <Waiting id={t.id} />}
       {t.error && <Problem text={t.error} />}
+      {t.progress && status !== "COMPLETED" && <Progress task={t} />}
       <div class="grid">
         <Card title="Timeline" wide><Timeline task={t} tries={tries} /></Card>
         <Card title="What it is"><About task={t} /></Card>
@@ -63,6 +64,18 @@ function Shown({ task: t, tries, history }: { task: Task; tries: Resource<Row[]>
         <Card title="History" wide><History of={history} /></Card>
       </div>
     </>
+  );
+}
+
+// Progress is how far the present or last attempt is, as it last said.
+function Progress({ task: t }: { task: Task }) {
+  const part = t.progress && partOf(t.progress);
+  return (
+    <div class="row" role="status">
+      {part !== undefined && <progress max={1} value={part} aria-label="Progress" />}
+      <span>{progressText(t.progress)}</span>
+      <span class="dim">said <Ago at={ms(t.progressTime)} /></span>
+    </div>
   );
 }
 
@@ -81,6 +94,7 @@ function About({ task: t }: { task: Task }) {
     ["Attempt", t.attempt ? `${t.attempt} (${t.failedAttempts} of ${t.maxAttempts || 1} failed, ${t.lostAttempts} of ${t.maxLostAttempts || 5} lost)` : "none yet"],
     ["Exit code", t.exitCode !== undefined ? String(t.exitCode) : ""],
     ["Timeout", t.timeout ? span(durationMs(t.timeout)) : ""],
+    ["Stopped without progress for", t.noProgressTimeout ? span(durationMs(t.noProgressTimeout)) : ""],
     ["Concurrency key", t.concurrencyKey && `${t.concurrencyKey} (${t.maxConcurrency || 1} at once)`],
     ["Labels", Object.keys(t.labels).length > 0 && <Labels of={t.labels} />],
     ["Submitted", <Ago at={ms(t.createTime)} />],

@@ -68,7 +68,7 @@ async function search(f: Filter, signal?: AbortSignal): Promise<Page> {
 export function TasksPage() {
   const filter = filterOf(route.value.params);
   const key = JSON.stringify(filter);
-  const first = useResource(["tasks", filter], (signal) => list(filter, "", signal), { when: touchesTasks, every_ms: 30_000 });
+  const first = useResource(["tasks", filter], (signal) => list(filter, "", signal), { when: touchesTasks, every_ms: 10_000 });
   const later = useLater(key, filter, first.data);
   const [selected, setSelected] = useState<ReadonlySet<string>>(new Set());
   useEffect(() => setSelected(new Set()), [key]);
