@@ -40,7 +40,8 @@ environment, that before the file, and that before the context: see 'raft-node
 context' for keeping how to reach a control plane. Only contexts are read without
 being named.
 
-Exit codes: 0 done, 1 failed, 2 called wrongly; 'submit --wait' has more.`
+Exit codes: 0 done, 1 failed, 2 called wrongly; 'raft-node help exit-codes' has more.
+Colours are for terminals only, and not if NO_COLOR is set.`
 
 // groups of the help text.
 const (
@@ -78,6 +79,7 @@ func newRoot(a *app) *cobra.Command {
 	addCommands(root, groupRun, newServeCommand(a), newAgentCommand(a), newRestoreCommand(a), newRecoverCommand(a), newSuperviseCommand())
 	addCommands(root, groupAsk, newSubmitCommand(a), newMapCommand(a), newTaskCommand(a), newQueueCommand(a), newNodeCommand(a), newClusterCommand(a), newTopCommand(a), newSQLCommand(a), newBackupCommand(a))
 	addCommands(root, groupOther, newContextCommand(a), newBenchCommand(a), newVersionCommand(a))
+	root.AddCommand(newExitCodesTopic())
 	root.SetHelpCommandGroupID(groupOther)
 	root.SetCompletionCommandGroupID(groupOther)
 	root.RunE = subcommandNeeded
@@ -120,6 +122,7 @@ func (a *app) prepare(cmd *cobra.Command) {
 	if idle := idleGlobals[cmd.Name()]; idle != nil && cmd.Parent() == cmd.Root() {
 		hideInHelp(cmd, idle)
 	}
+	a.completeLive(cmd)
 	for _, c := range cmd.Commands() {
 		a.prepare(c)
 	}

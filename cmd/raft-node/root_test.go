@@ -204,6 +204,35 @@ func TestCompletion(t *testing.T) {
 	cli(t, "completion", "bash").expect(t, 0, []string{"bash completion"}, nil)
 }
 
+func TestCompletionOfWhatThereIs(t *testing.T) {
+	m := exampleMember(t)
+	for line, want := range map[string]string{
+		"task get ":           "t2\tFAILED RUNNING\nt1\tFAILED\n",
+		"task get t1 ":        "",
+		"task cancel t2 ":     "t1\tFAILED\n",
+		"task wait t1 ":       "t2\tFAILED RUNNING\n",
+		"node drain ":         "n1\tHEALTHY\n",
+		"node get x":          "",
+		"queue pause tr":      "train\t5 wait, 2 run\n",
+		"queue create ":       "",
+		"cluster remove ":     "a\tLEADER 10.0.0.1:8080\n",
+		"task list --queue o": "other\t0 wait, 0 run\n",
+		"submit --node ":      "n1\tHEALTHY\n",
+	} {
+		words := strings.Split(line, " ")
+		r := cli(t, append([]string{"__complete", "--server", m.url}, words...)...)
+		if got, _, _ := strings.Cut("\n"+r.out, "\n:"); strings.TrimPrefix(got+"\n", "\n") != want {
+			t.Errorf("%q completes\n%swant\n%s", line, r.out, want)
+		}
+	}
+	cli(t, "__complete", "--server", "127.0.0.1:1", "task", "get", "").expect(t, 0, []string{":"}, nil)
+}
+
+func TestExitCodesAreToldInOnePlace(t *testing.T) {
+	cli(t, "help", "exit-codes").expect(t, 0, []string{"124  'task wait --timeout'", "130  Ctrl-C"}, nil)
+	cli(t, "exit-codes").expect(t, 0, []string{"130  Ctrl-C"}, nil)
+}
+
 func TestVersion(t *testing.T) {
 	cli(t, "version").expect(t, 0, []string{"raft-node " + version + " (go"}, nil)
 	cli(t, "version", "-o", "json").expect(t, 0, []string{`"version": "` + version + `"`}, nil)
