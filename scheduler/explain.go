@@ -72,7 +72,7 @@ func (c *class) obstacles(st *state, n *node) (list []obstacle) {
 			list = append(list, o)
 		}
 	}
-	if reason := st.idle(n); reason != "" {
+	if reason := st.idle(n); reason != "" && (reason != "not_polling" || n.slotsUsed < int64(n.spec.Slots)) { // a full node does not ask, and lacks slots
 		o := idles[reason]
 		o.reason, o.kind = reason, isIdle
 		list = append(list, o)
