@@ -12,7 +12,7 @@ import (
 // idempotent: settings that the queue has already are no error. CodeExists if it has
 // others, CodeExhausted if there are MaxQueues.
 func (m *TaskManifest) CreateQueue(ctx context.Context, name string, s controlplane.QueueSettings) (*controlplane.Queue, error) {
-	created, err := m.changeQueueLimits(ctx, sqlQueueInsert, s, func(nowMs int64) []Value {
+	created, err := m.changeQueueLimits(ctx, name, sqlQueueInsert, s, func(nowMs int64) []Value {
 		return append(queueArgs(name, s, nowMs), Int(controlplane.MaxQueues))
 	})
 	if err != nil {
@@ -34,7 +34,7 @@ func (m *TaskManifest) CreateQueue(ctx context.Context, name string, s controlpl
 // UpdateQueue changes those settings of a queue that fields names, and returns it.
 // CodeNotFound if it has no settings.
 func (m *TaskManifest) UpdateQueue(ctx context.Context, name string, s controlplane.QueueSettings, fields controlplane.QueueField) (*controlplane.Queue, error) {
-	changed, err := m.changeQueueLimits(ctx, sqlQueueUpdate, s, func(nowMs int64) []Value {
+	changed, err := m.changeQueueLimits(ctx, name, sqlQueueUpdate, s, func(nowMs int64) []Value {
 		return append(queueArgs(name, s, nowMs), Int(int64(fields)))
 	})
 	switch {
@@ -49,7 +49,7 @@ func (m *TaskManifest) UpdateQueue(ctx context.Context, name string, s controlpl
 // DeleteQueue takes the settings of a queue away. CodeNotFound if it has none,
 // CodePrecondition if tasks of it wait or run.
 func (m *TaskManifest) DeleteQueue(ctx context.Context, name string) error {
-	deleted, err := m.changeQueue(ctx, func(int64) Step { return Step{SQL: sqlQueueDelete, Args: []Value{Str(name)}} })
+	deleted, err := m.changeQueue(ctx, name, func(int64) Step { return Step{SQL: sqlQueueDelete, Args: []Value{Str(name)}} })
 	if err != nil || deleted {
 		return err
 	}
@@ -64,11 +64,21 @@ func (m *TaskManifest) DeleteQueue(ctx context.Context, name string) error {
 		"queue %s has %d tasks that wait and %d that run: pause it and cancel them, or let them end", name, q.PendingTasks, q.RunningTasks)
 }
 
+// QueueFollower is a Planner that is told whose settings have changed, and need not be
+// told that it is disturbed.
+type QueueFollower interface {
+	QueueChanged(name string)
+}
+
 // changeQueue commits one change of the settings and tells whether it took effect.
-// The planner reads everything anew: settings change rarely, and decide over what it
-// has sorted by them.
-func (m *TaskManifest) changeQueue(ctx context.Context, step func(nowMs int64) Step) (changed bool, err error) {
-	err = m.past(ctx, func(g *Group) *Op { return &Op{Steps: []Step{step(g.Now)}} })
+func (m *TaskManifest) changeQueue(ctx context.Context, name string, step func(nowMs int64) Step) (changed bool, err error) {
+	err = m.pastPlanner(ctx, func(g *Group) *Op { return &Op{Steps: []Step{step(g.Now)}} }, func(p Planner) {
+		if f, ok := p.(QueueFollower); ok {
+			f.QueueChanged(name)
+		} else {
+			p.Disturbed()
+		}
+	})
 	if controlplane.CodeOf(err) == controlplane.CodePrecondition {
 		return false, nil
 	}
@@ -77,7 +87,7 @@ func (m *TaskManifest) changeQueue(ctx context.Context, step func(nowMs int64) S
 
 // changeQueueLimits is changeQueue for a statement that may know limits on disk and on
 // custom resources, which are its last arguments.
-func (m *TaskManifest) changeQueueLimits(ctx context.Context, sql versions, s controlplane.QueueSettings, args func(nowMs int64) []Value) (changed bool, err error) {
+func (m *TaskManifest) changeQueueLimits(ctx context.Context, name string, sql versions, s controlplane.QueueSettings, args func(nowMs int64) []Value) (changed bool, err error) {
 	known, err := m.knowsQueueLimits(ctx)
 	if err != nil {
 		return false, err
@@ -87,7 +97,7 @@ func (m *TaskManifest) changeQueueLimits(ctx context.Context, sql versions, s co
 		return false, &controlplane.Error{Code: controlplane.CodeUnavailable, Field: "queue.limits", RetryAfter: migrateInterval,
 			Message: "limits on disk and on custom resources have to wait until all members run a release that knows them: upgrade those that do not"}
 	}
-	return m.changeQueue(ctx, func(nowMs int64) Step {
+	return m.changeQueue(ctx, name, func(nowMs int64) Step {
 		step := Step{SQL: sql.of(known), Args: args(nowMs)}
 		if known {
 			step.Args = append(step.Args, limitValue(l.DiskBytes), jsonCounts(l.Custom))

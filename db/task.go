@@ -405,12 +405,17 @@ func completeOp(t *controlplane.Task, result []byte, nowMs int64) *Op {
 // past commits one operation past the planner. CodePrecondition if its guard did
 // not hold.
 func (m *TaskManifest) past(ctx context.Context, op func(g *Group) *Op) error {
+	return m.pastPlanner(ctx, op, Planner.Disturbed)
+}
+
+// pastPlanner is past for a planner that is told in another way.
+func (m *TaskManifest) pastPlanner(ctx context.Context, op func(g *Group) *Op, tell func(Planner)) error {
 	var outcome OpResult
 	err := m.Do(ctx, 0, func(g *Group) {
 		g.Add(op(g), func(r OpResult) {
 			outcome = r
 			if p := m.batch.planner; p != nil {
-				p.Disturbed()
+				tell(p)
 			}
 		})
 	})

@@ -421,6 +421,34 @@ func TestClassReadInTheMiddle(t *testing.T) {
 	s.expect("report n1 t1/1=completed max=1", "COMPLETED\nt2/1\n")
 }
 
+// Settings of a queue are taken over; the state is read anew only if they decide over
+// how what waits is sorted.
+func TestQueueSettingsAreTakenOver(t *testing.T) {
+	s := newSession(t)
+	s.expect("node n1 slots=1", "lease 15s\n")
+	s.expect("submit t1 queue=q", "t1 PENDING\n")
+	copied := func() *state {
+		s.settle()
+		s.s.mu.Lock()
+		defer s.s.mu.Unlock()
+		return s.s.st
+	}
+	for _, c := range []struct {
+		settings string
+		anew     bool
+	}{
+		{"weight=3 max_tasks=2", false}, {"weight=3 max_custom=license:1 paused=1", false}, {"placement=binpack", true}, {"placement=binpack ageing=1m", true},
+		{"placement=binpack ageing=2m", false}, {"placement=binpack", true}, {"", true}, {"", false},
+	} {
+		before := copied()
+		s.expect("queue q "+c.settings, "")
+		if after := copied(); (after != before) != c.anew {
+			t.Errorf("%q: read anew: %v", c.settings, after != before)
+		}
+		s.check()
+	}
+}
+
 // A class that no task has any more is forgotten when the state forgets it, and not
 // while tasks of it wait.
 func TestForgottenClass(t *testing.T) {

@@ -73,7 +73,7 @@ func generate(r *rand.Rand) *plain {
 	}
 	for range 1 + r.IntN(5) {
 		p.classes = append(p.classes, amounts{1, []int64{0, 500, 1500}[r.IntN(3)], []int64{0, 0, 100, 300}[r.IntN(4)], max(0, r.Int64N(5)-2),
-			[]int64{0, 0, 0, 100, 300}[r.IntN(5)], max(0, r.Int64N(5)-2), max(0, r.Int64N(4)-2)})
+			[]int64{0, 0, 0, 100, 300}[r.IntN(5)], []int64{0, 0, 0, 1, 2}[r.IntN(5)], []int64{0, 0, 0, 0, 1}[r.IntN(5)]})
 	}
 	for _, name := range []string{"a", "b", "c", "d"}[:1+r.IntN(4)] {
 		q := &plainQueue{settings: controlplane.DefaultQueueSettings()}

@@ -67,6 +67,7 @@ func benchTask(i int) *controlplane.Task {
 func benchRig(b *testing.B, placement controlplane.Placement, tasks, nodes int) (r *rig, spent *time.Duration, left chan struct{}) {
 	b.Helper()
 	r, spent, left = newRig(b), new(time.Duration), make(chan struct{})
+	r.ctx = b.Context() // a million tasks take longer than testTimeout
 	var begun time.Time
 	placed := 0
 	r.hooks = hooks{

@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"context"
 	"math/bits"
 
 	"github.com/raft-control-plane/control-plane"
@@ -45,6 +46,37 @@ func (st *state) loadQueues(c db.Conn) error {
 		st.queues[name] = &queue{name: name, QueueSettings: s, stored: true}
 	}
 	return err
+}
+
+// resettle takes over what is set for queues now. Only when nothing is in flight. What
+// decides over how the tasks that wait are sorted makes everything be read anew.
+func (st *state) resettle(names []string) {
+	if len(names) == 0 || st.disturbed {
+		return
+	}
+	var all map[string]controlplane.QueueSettings
+	err := st.read(context.Background(), func(c db.Conn) (err error) {
+		all, err = db.QueueSettings(c)
+		return err
+	})
+	if err != nil {
+		st.s.log.Error("cannot read the settings of queues: reading the state anew", "error", err)
+		st.disturbed = true
+		return
+	}
+	for _, name := range names {
+		q := st.queue(name)
+		s, stored := all[name]
+		if !stored {
+			s = controlplane.DefaultQueueSettings()
+		}
+		if q.streams > 0 && (s.Placement != q.Placement || (s.AgeingInterval > 0) != (q.AgeingInterval > 0)) {
+			st.disturbed = true
+			return
+		}
+		q.QueueSettings, q.stored = s, stored
+		st.forget(q)
+	}
 }
 
 // forget lets go of a queue that memory has nothing to say about.

@@ -291,7 +291,8 @@ func (o *observer) Plan(g *db.Group) {
 func (o *observer) Committed(g *db.Group) {
 	o.Scheduler.mu.Lock()
 	st := o.Scheduler.st
-	disturbed, busy := st.disturbed, st.more || st.disturbed
+	disturbed := st.disturbed || len(st.resettled) > 0 // then the state says other than what the pass went by
+	busy := st.more || disturbed
 	o.Scheduler.mu.Unlock()
 	o.Scheduler.Committed(g)
 	o.mu.Lock()

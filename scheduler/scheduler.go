@@ -133,8 +133,10 @@ func (s *Scheduler) Committed(g *db.Group) {
 	for _, p := range st.answers {
 		st.resolve(p)
 	}
-	more := st.more
+	more := st.more || len(st.resettled) > 0
+	resettled := st.resettled
 	st.endGroup()
+	st.resettle(resettled)
 	if st.disturbed {
 		more = s.reload() || more
 	}
@@ -149,6 +151,14 @@ func (s *Scheduler) Disturbed() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.st.disturbed = true
+}
+
+// QueueChanged implements db.QueueFollower: settings are taken over once the group is
+// committed.
+func (s *Scheduler) QueueChanged(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.st.resettled = append(s.st.resettled, name)
 }
 
 // reload reads the copy anew, when nothing is in flight, and reports whether it

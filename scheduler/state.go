@@ -66,6 +66,8 @@ type groupState struct {
 	gone map[int64]struct{}
 	// replaced are sessions that this group retires.
 	replaced map[string]struct{}
+	// resettled are queues whose settings this group may change.
+	resettled []string
 	// answers are the polls to answer when the group is committed.
 	answers []*poll
 	// more is set when another pass should follow at once.
