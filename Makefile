@@ -106,8 +106,8 @@ test/stubs: deps/stubs ## Import the TypeScript and Python stubs and use them
 	$(PYTHON) -m unittest discover -s tools/python
 
 .PHONY: test/web
-test/web: build deps/web ## Test the dashboard in Chromium, against members and agents
-	RAFT_NODE_BINARY=$(CURDIR)/$(BINARY) node --test --test-reporter=spec web/test/*.test.mjs
+test/web: build deps/web ## Test the dashboard in Chromium, against members and agents; its pictures are in .tools/web-pictures
+	RAFT_NODE_BINARY=$(CURDIR)/$(BINARY) node --test --test-concurrency=1 --test-reporter=spec web/test/*.test.mjs
 
 .PHONY: conformance
 conformance: ## Run Connect's conformance suite against a whole member

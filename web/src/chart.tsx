@@ -8,18 +8,30 @@ export interface Series {
 const width = 600;
 const height = 140;
 
+interface LinesProps {
+  series: Series[];
+  count: number;
+  label: string;
+  unit?: string;
+  // show writes a value, with its unit; unit does for plain numbers.
+  show?: (n: number) => string;
+  from: string;
+  to: string;
+  small?: boolean;
+}
+
 // Lines draws series over the same evenly spaced points, so many from edge to edge. Of
 // what is not known yet, at the left, it draws nothing.
-export function Lines({ series, count, label, unit, from, to }: { series: Series[]; count: number; label: string; unit: string; from: string; to: string }) {
+export function Lines({ series, count, label, unit, show = (n) => `${short(n)} ${unit ?? ""}`.trim(), from, to, small }: LinesProps) {
   const top = nice(Math.max(...series.flatMap((s) => s.values), 1));
-  const last = series.map((s) => `${s.name} ${short(s.values.at(-1) ?? 0)}`).join(", ");
+  const last = series.map((s) => `${s.name} ${show(s.values.at(-1) ?? 0)}`).join(", ");
   return (
-    <figure class="chart">
-      <svg viewBox={`0 0 ${width} ${height}`} preserveAspectRatio="none" role="img" aria-label={`${label}, now: ${last} ${unit}`}>
+    <figure class={small ? "chart small" : "chart"}>
+      <svg viewBox={`0 0 ${width} ${height}`} preserveAspectRatio="none" role="img" aria-label={`${label}, now: ${last}`}>
         {[0.25, 0.5, 0.75].map((y) => <line key={y} class="grid" x1="0" x2={width} y1={height * y} y2={height * y} />)}
         {series.map((s, i) => <polyline key={s.name} class={`line s${i}`} points={points(s.values, count, top)} />)}
       </svg>
-      <span class="top">{short(top)} {unit}</span>
+      <span class="top">{show(top)}</span>
       <figcaption>
         <span>{from}</span>
         <span class="legend">{series.map((s, i) => <span key={s.name}><i class={`s${i}`} />{s.name}</span>)}</span>

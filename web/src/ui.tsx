@@ -129,9 +129,10 @@ export function Command({ text }: { text: string }) {
   );
 }
 
-export function Labels({ of }: { of: Record<string, string> }) {
-  const pairs = Object.entries(of).sort(([a], [b]) => (a < b ? -1 : 1));
-  return <>{pairs.map(([k, v]) => <span class="label" key={k}>{k}={v}</span>)}</>;
+// Labels shows them; link tells where one leads, if it leads anywhere.
+export function Labels({ of, link }: { of: Record<string, string>; link?: (label: string) => string }) {
+  const labels = Object.entries(of).sort(([a], [b]) => (a < b ? -1 : 1)).map(([k, v]) => `${k}=${v}`);
+  return <>{labels.map((l) => (link ? <a class="label" key={l} href={link(l)}>{l}</a> : <span class="label" key={l}>{l}</span>))}</>;
 }
 
 // Facts is a list of what is so; what is empty is left out.

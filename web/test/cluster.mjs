@@ -56,6 +56,17 @@ export class Cluster {
     return this;
   }
 
+  // addMember starts one more that is part of no cluster: it waits to be taken in, as
+  // nobody answers where it was told to join.
+  async addMember(name) {
+    const [port, nobody] = await freePorts(2);
+    const address = `${host}:${port}`;
+    const p = new Process(name, ["serve", "--name", name, "--listen", address, "--data-dir", join(this.dir, name), "--join", `${host}:${nobody}`], this.dir).start();
+    this.members.push(Object.assign(p, { address, url: `http://${address}` }));
+    await until(`${name} answers`, async () => (await fetch(p.url + "/livez")).ok, ready_ms, () => readFileSync(p.log, "utf8"));
+    return p;
+  }
+
   startAgent(name, flags = []) {
     const servers = this.members.map((m) => m.url).join(",");
     const agent = new Process(name, ["agent", "--server", servers, "--name", name, ...flags], this.dir).start();

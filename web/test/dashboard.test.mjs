@@ -2,51 +2,11 @@
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
 import { after, before, describe, test } from "node:test";
 
-import { launch } from "./browser.mjs";
 import { callAt, Cluster, until } from "./cluster.mjs";
 import { startDemo } from "./demo.mjs";
-
-const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-const wait_ms = 15_000;
-
-let browser;
-before(async () => {
-  browser = await launch();
-});
-after(() => browser?.close());
-
-// open opens a page of a member and notes what goes wrong in it.
-async function open(url, { hash = "", context, viewport } = {}) {
-  const c = context ?? (await browser.newContext({ viewport: viewport ?? { width: 1280, height: 900 } }));
-  const page = await c.newPage();
-  page.setDefaultTimeout(wait_ms);
-  page.problems = [];
-  page.foreign = [];
-  page.on("pageerror", (e) => page.problems.push(`error: ${e}`));
-  page.on("console", (m) => m.type() === "error" && !m.text().startsWith("Failed to load resource") && page.problems.push(`console: ${m.text()}`));
-  page.on("request", (r) => !r.url().startsWith(url) && !r.url().startsWith("blob:") && page.foreign.push(r.url()));
-  await page.goto(`${url}/${hash}`);
-  return page;
-}
-
-// close closes a page, which must have asked nobody else for anything and met no error.
-async function close(page) {
-  assert.deepEqual(page.problems, []);
-  assert.deepEqual(page.foreign, []);
-  await page.context().close();
-}
-
-const shown = (page, text) => page.locator("main").getByText(text).filter({ visible: true }).first().waitFor();
-
-async function accessible(page, where) {
-  await page.evaluate(axe);
-  const { violations } = await page.evaluate(() => globalThis.axe.run({ resultTypes: ["violations"] }));
-  const serious = violations.filter((v) => v.impact === "serious" || v.impact === "critical");
-  assert.deepEqual(serious.map((v) => `${where}: ${v.id}: ${v.help}: ${v.nodes.slice(0, 3).map((n) => n.html).join(" ")}`), []);
-}
+import { accessible, browser, close, open, picture, shown } from "./page.mjs";
 
 describe("pages", () => {
   let cluster, url;
@@ -65,6 +25,7 @@ describe("pages", () => {
     "#/tasks/nothing": ["nothing"],
     "#/nodes": ["aws-1", "us-central1", "spot"],
     "#/nodes/aws-1": ["c6i.xlarge", "train-lr", "team=vision"],
+    "#/tasks?view=results": ["accuracy", "0.97"],
     "#/queues": ["Its weight is 3", "most loaded node", "4 of 4 tasks"],
     "#/sql": ["v_queue_depth", "4 MiB"],
     "#/cluster": ["m1", "leader", "Download a backup", "task submitted"],
@@ -81,6 +42,7 @@ describe("pages", () => {
         await until(`${hash} has read all`, async () => (await page.locator("main [aria-busy]").count()) === 0);
         const failed = await page.locator("main .problem", { has: page.getByRole("button", { name: "Try again" }) }).allTextContents();
         assert.deepEqual(failed, hash === "#/tasks/nothing" ? failed : [], hash);
+        await picture(page, `${colorScheme}-${hash.replace(/\W+/g, "-")}`);
         await accessible(page, `${colorScheme} ${hash}`);
       }
       await close(page);
@@ -93,6 +55,7 @@ describe("pages", () => {
       await page.goto(`${url}/${hash}`);
       await shown(page, texts[0]);
       const width = await page.evaluate(() => document.documentElement.scrollWidth);
+      await picture(page, `phone-${hash.replace(/\W+/g, "-")}`);
       assert.ok(width <= 360, `${hash} is ${width} px wide`);
     }
     await close(page);
@@ -233,7 +196,7 @@ describe("pages", () => {
     await page.getByText("cordoned").waitFor();
     assert.ok(!(await state()).schedulable);
     await page.getByRole("button", { name: "Drain" }).click();
-    await page.getByRole("combobox", { name: "Wait for what it runs" }).selectOption("not at all");
+    await page.getByRole("combobox", { name: "Wait for what runs" }).selectOption("not at all");
     await page.getByRole("dialog").getByRole("button", { name: "Drain" }).click();
     await page.getByText("drained", { exact: true }).waitFor({ timeout: 30_000 });
     assert.equal((await state()).runningTasks ?? 0, 0);

@@ -9,7 +9,7 @@ import { Consistency } from "@raft-control-plane/stubs/controlplane/v1/task_pb.j
 
 import { clusterCalls } from "../call";
 import { bytes, percent } from "../format";
-import { cluster, clusterError, pageAt, readCluster, roleName } from "../members";
+import { cluster, clusterError, pageAt, readCluster, roleName, seen } from "../members";
 import { useResource } from "../resource";
 import { href } from "../route";
 import { num, rows, str } from "../sql";
@@ -26,6 +26,7 @@ export function ClusterPage() {
             <Facts of={[["Cluster", <code>{c.clusterId}</code>], ["Leader", c.leader || "none"], ["Term", String(c.term)], ["This member's version", c.version], ["Its log index", String(c.appliedIndex)]]} />
             <Members members={c.members} leader={c.leader} />
             <Join />
+            <Seen />
           </Card>
           <Card title="Backup"><BackupCard /></Card>
           <Card title="Verify"><VerifyCard /></Card>
@@ -33,6 +34,16 @@ export function ClusterPage() {
         </div>
       )}
     </>
+  );
+}
+
+// Seen is what happened to the members while this page was open.
+export function Seen() {
+  if (seen.value.length === 0) return null;
+  return (
+    <ol class="history seen" aria-label="Seen since this page was opened">
+      {seen.value.map((s) => <li key={`${s.at_ms} ${s.text}`}><Ago at={s.at_ms} /><span>{s.text}</span></li>)}
+    </ol>
   );
 }
 
@@ -61,12 +72,12 @@ function Members({ members, leader }: { members: Member[]; leader: string }) {
                 <td class="num">{m.appliedIndex ? String(m.appliedIndex) : ""}</td>
                 <td class="num">{behind === undefined ? "" : String(behind)}</td>
                 <td>{m.version}</td>
-                <td class="row">
+                <td><div class="row">
                   {m.role === MemberRole.FOLLOWER && <Action label="Let it lead" of={m.name} ask={`Let ${m.name} lead instead of ${leader || "nobody"}? Writes wait for a moment.`} act={() => after(clusterCalls.transferLeadership({ name: m.name }))} />}
                   {m.role === MemberRole.NON_VOTER && <Action label="Give it a vote" of={m.name} ask={`Give ${m.name} a vote, however far it has caught up? Members that join get theirs by themselves.`} act={() => after(clusterCalls.promoteMember({ name: m.name }))} />}
                   <Action label="Snapshot" of={m.name} act={() => after(clusterCalls.snapshot({ name: m.name }, { timeoutMs: 60_000 }))} />
                   {members.length > 1 && <Action danger label="Remove" of={m.name} ask={`Remove ${m.name} for good? What its data directory holds is refused from then on. ${voters - 1} of ${voters} members with a vote stay${voters === 3 && m.role !== MemberRole.NON_VOTER ? ", which survive the loss of none" : ""}.`} act={() => after(clusterCalls.removeMember({ name: m.name }))} />}
-                </td>
+                </div></td>
               </tr>
             );
           })}

@@ -1,21 +1,21 @@
 // One node: what it is, what runs on it, and what failed there.
 
 import type { ComponentChildren } from "preact";
-import { useState } from "preact/hooks";
 
 import type { Node } from "@raft-control-plane/stubs/controlplane/v1/node_pb.js";
 import { Consistency, TaskStatus } from "@raft-control-plane/stubs/controlplane/v1/task_pb.js";
 
 import { nodeCalls, taskCalls } from "../call";
-import { bytes, cores, ms, plural } from "../format";
+import { bytes, cores, ms } from "../format";
 import { touchesNode } from "../live/events";
 import { useResource } from "../resource";
 import { href } from "../route";
 import { num, rows, str } from "../sql";
 import { rowOf } from "../task-row";
-import { Action, Ago, Bar, Card, Empty, Facts, Labels, Loaded, typed } from "../ui";
+import { Ago, Bar, Card, Empty, Facts, Labels, Loaded } from "../ui";
 import { Failures, failuresSql } from "./failures";
 import { Cpu, Disk, Gpus, Memory, NodeBadge, priceOf, Slots } from "./nodes";
+import { DrainBar, Scheduling } from "./scheduling";
 import { TaskTable } from "./tasks";
 
 const gpusSql = `SELECT g.device_index, g.model, g.memory_bytes, t.id, t.name
@@ -36,7 +36,7 @@ export function NodePage({ id }: { id: string }) {
       <Loaded of={node}>
         {(n) => !n ? <Empty>There is no such node.</Empty> : (
           <>
-            <div class="row head"><h2 class="title">{n.id}</h2><NodeBadge node={n} /><span class="grow" /><Scheduling node={n} reload={node.reload} /></div>
+            <div class="row head"><h2 class="title">{n.id}</h2><NodeBadge node={n} /><span class="grow" /><Scheduling nodes={[n]} done={node.reload} /></div>
             <div class="grid">
               <Card title="In use"><div class="bars"><Use node={n} /></div></Card>
               <Card title="What it is"><About node={n} /></Card>
@@ -55,28 +55,6 @@ export function NodePage({ id }: { id: string }) {
           </>
         )}
       </Loaded>
-    </>
-  );
-}
-
-const deadlines: [words: string, s: bigint | undefined][] = [
-  ["as long as they take", undefined], ["for 1 min", 60n], ["for 10 min", 600n], ["for 1 h", 3600n], ["for 24 h", 86_400n], ["not at all", 0n],
-];
-
-// Scheduling takes a node out of use and back.
-function Scheduling({ node: n, reload }: { node: Node; reload: () => void }) {
-  const [choice, setChoice] = useState(0);
-  const then = (call: Promise<unknown>) => call.then(reload);
-  const seconds = deadlines[choice]?.[1];
-  const drain = () => nodeCalls.drainNode({ id: n.id, ...(seconds === undefined ? {} : { deadline: { seconds } }) });
-  return (
-    <>
-      {n.schedulable && !n.drain && <Action label="Cordon" act={() => then(nodeCalls.cordonNode({ id: n.id }))} ask={`Give ${n.id} no new tasks? What it runs goes on.`} />}
-      {!n.drain && (
-        <Action danger label="Drain" act={() => then(drain())} ask={`Give ${n.id} no new tasks, and take its work off it? What is stopped runs elsewhere, and counts neither as a failure nor as a loss.`}
-          more={<label>Wait for what it runs <select value={choice} onChange={typed((v) => setChoice(Number(v)))}>{deadlines.map(([words], i) => <option key={words} value={i}>{words}</option>)}</select></label>} />
-      )}
-      {(!n.schedulable || n.drain || n.probationEndTime) && <Action label="Give it tasks again" act={() => then(nodeCalls.uncordonNode({ id: n.id }))} />}
     </>
   );
 }
@@ -102,7 +80,7 @@ function About({ node: n }: { node: Node }) {
     ["Runs", [s?.exec ? "commands" : "", ...(s?.functions ?? [])].filter(Boolean).join(", ")],
     ["Labels", Object.keys(s?.labels ?? {}).length > 0 && <Labels of={s?.labels ?? {}} />],
     ["Version", s?.version],
-    ["Drain", n.drain && <>began <Ago at={ms(n.drain.startTime)} /> with {plural(n.drain.initialTasks, "task")}{n.drain.deadline && <>, stops them <Ago at={ms(n.drain.deadline)} /></>}</>],
+    ["Drain", n.drain && <><DrainBar node={n} />began <Ago at={ms(n.drain.startTime)} />{n.drain.deadline && <>, stops them <Ago at={ms(n.drain.deadline)} /></>}</>],
     ["Is taken away", n.terminatingTime && <Ago at={ms(n.terminatingTime)} />],
     ["Held back until", n.probationEndTime && <Ago at={ms(n.probationEndTime)} />],
     ["Asks for work", n.polling ? "yes" : "no"],

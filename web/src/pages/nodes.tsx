@@ -3,7 +3,7 @@
 import type { Node } from "@raft-control-plane/stubs/controlplane/v1/node_pb.js";
 import { NodeStatus } from "@raft-control-plane/stubs/controlplane/v1/node_pb.js";
 import { Consistency } from "@raft-control-plane/stubs/controlplane/v1/task_pb.js";
-import { useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 
 import { nodeCalls } from "../call";
 import { bytes, cores, count, dollars, ms, plural } from "../format";
@@ -12,6 +12,7 @@ import { useResource } from "../resource";
 import { href, route, setParam } from "../route";
 import { Ago, Badge, Bar, Empty, Labels, Loaded, now, typed } from "../ui";
 import { FirstSteps } from "./first";
+import { DrainBar, Scheduling } from "./scheduling";
 
 const maxNodes = 10_000;
 const shownAtFirst = 100;
@@ -38,6 +39,8 @@ export function NodesPage() {
   const status = p.get("status") ?? "";
   const place = p.get("place") ?? "";
   const [shown, setShown] = useState(shownAtFirst);
+  const [chosen, setChosen] = useState<ReadonlySet<string>>(new Set());
+  useEffect(() => setChosen(new Set()), [q, status, place]);
   return (
     <>
       <form class="filters" role="search" aria-label="Filters" onSubmit={(e) => e.preventDefault()}>
@@ -53,7 +56,8 @@ export function NodesPage() {
           return (
             <>
               <p class="dim">{plural(fit.length, "node")}, {count(fit.filter((n) => n.status === NodeStatus.HEALTHY).length)} healthy</p>
-              <NodeTable nodes={fit.slice(0, shown)} />
+              <Chosen fit={fit} chosen={chosen} choose={setChosen} reload={nodes.reload} />
+              <NodeTable nodes={fit.slice(0, shown)} chosen={chosen} choose={setChosen} />
               {fit.length > shown && <button type="button" onClick={() => setShown(shown + 200)}>Show more</button>}
             </>
           );
@@ -74,16 +78,44 @@ function fits(n: Node, q: string, status: string, place: string): boolean {
   return texts.some((t) => t.toLowerCase().includes(q.toLowerCase()));
 }
 
-function NodeTable({ nodes }: { nodes: Node[] }) {
+type Choose = (ids: ReadonlySet<string>) => void;
+
+// Chosen is what can be done with the nodes that are chosen; all that match may be, also
+// those further down than the table is shown.
+function Chosen({ fit, chosen, choose, reload }: { fit: Node[]; chosen: ReadonlySet<string>; choose: Choose; reload: () => void }) {
+  const [told, setTold] = useState("");
+  const some = fit.filter((n) => chosen.has(n.id));
+  const all = some.length === fit.length;
+  const done = (text: string) => {
+    setTold(text);
+    choose(new Set());
+    reload();
+  };
+  return (
+    <div class="row bulk">
+      <button type="button" onClick={() => choose(all ? new Set() : new Set(fit.map((n) => n.id)))}>{all ? "Choose none" : `Choose all ${count(fit.length)}`}</button>
+      {some.length > 0 && <Scheduling nodes={some} done={done} />}
+      <span role="status">{told}</span>
+    </div>
+  );
+}
+
+function NodeTable({ nodes, chosen, choose }: { nodes: Node[]; chosen: ReadonlySet<string>; choose: Choose }) {
+  const flip = (id: string) => {
+    const next = new Set(chosen);
+    if (!next.delete(id)) next.add(id);
+    choose(next);
+  };
   return (
     <div class="scroll" tabIndex={0} role="region" aria-label="Nodes">
       <table>
-        <thead><tr><th>Node</th><th>Status</th><th>Place</th><th>Slots</th><th>CPU</th><th>Memory</th><th>GPU</th><th class="num">$/h</th><th>Heard</th><th>Labels</th></tr></thead>
+        <thead><tr><th><span class="hidden">Chosen</span></th><th>Node</th><th>Status</th><th>Place</th><th>Slots</th><th>CPU</th><th>Memory</th><th>GPU</th><th class="num">$/h</th><th>Heard</th><th>Labels</th></tr></thead>
         <tbody>
           {nodes.map((n) => (
             <tr key={n.id}>
+              <td><input type="checkbox" aria-label={`Choose ${n.id}`} checked={chosen.has(n.id)} onChange={() => flip(n.id)} /></td>
               <td><a data-row href={href(["nodes", n.id])}>{n.id}</a></td>
-              <td><NodeBadge node={n} /></td>
+              <td><NodeBadge node={n} /><DrainBar node={n} /></td>
               <td>{placeOf(n)}{n.spec?.spot && <span class="label">spot</span>}</td>
               <td><Slots node={n} /></td>
               <td><Cpu node={n} /></td>

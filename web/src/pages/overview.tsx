@@ -12,9 +12,11 @@ import { Lines } from "../chart";
 import type { Row } from "../sql";
 import { num, rows, str } from "../sql";
 import { Badge, Bar, Card, Empty, Loaded } from "../ui";
-import { lag } from "./cluster";
+import { lag, Seen } from "./cluster";
 import { Failures, failuresSql } from "./failures";
 import { FirstSteps } from "./first";
+import type { Done } from "./hour";
+import { minutes, readDone } from "./hour";
 import { readQueues } from "./queues";
 
 const sample_ms = 2000;
@@ -42,6 +44,7 @@ export function OverviewPage() {
   const fleet = useResource("fleet", (signal) => rows(fleetSql, [], signal), { when: anything, every_ms: 5000 });
   const queues = useResource("overview queues", readQueues, { when: anything, every_ms: 5000 });
   const failures = useResource("failures", (signal) => rows(failuresSql("", 8), [], signal), { when: anything, every_ms: 15_000 });
+  const done = useResource("last hour", readDone, { every_ms: 20_000 });
   if (progress.last && progress.last.submitted === 0 && fleet.data?.length === 0) return <FirstSteps />;
   const sum = (name: string) => (fleet.data ?? []).reduce((s, r) => s + num(r[name]), 0);
   const waiting = (queues.data ?? []).reduce((s, q) => s + Number(q.pendingTasks), 0);
@@ -56,9 +59,10 @@ export function OverviewPage() {
       </div>
       <div class="grid">
         <Card title="Throughput" wide>
-          <Lines label="Tasks a second" unit="/s" count={samples} from={`${span(samples * sample_ms)} ago`} to="now"
+          <Lines small label="Tasks a second" unit="/s" count={samples} from={`${span(samples * sample_ms)} ago`} to="now"
             series={[{ name: "ended", values: progress.endedPerSecond }, { name: "submitted", values: progress.submittedPerSecond }]} />
         </Card>
+        <Card title="Last hour" wide><LastHour of={done} /></Card>
         <Card title="Members" more={<a href="#/cluster">Cluster</a>}><MembersCard /></Card>
         <Card title="Queues" more={<a href="#/queues">Queues</a>}>
           <Loaded of={queues}>
@@ -75,6 +79,20 @@ export function OverviewPage() {
         </Card>
       </div>
     </>
+  );
+}
+
+function LastHour({ of }: { of: Resource<Done> }) {
+  const frame = { count: minutes, from: "1 h ago", to: "now" };
+  return (
+    <Loaded of={of}>
+      {(d) => (
+        <div class="pair">
+          <Lines {...frame} small label="Tasks a minute" unit="/min" series={[{ name: "ended", values: d.ended }, { name: "of these failed", values: d.failed }]} />
+          <Lines {...frame} small label="From submission to start" show={span} series={[{ name: "half started within", values: d.half_ms }, { name: "95 % started within", values: d.most_ms }]} />
+        </div>
+      )}
+    </Loaded>
   );
 }
 
@@ -126,6 +144,7 @@ function MembersCard() {
         })}
       </ul>
       <p class="dim">Term {String(c.term)}, version {c.version}</p>
+      <Seen />
     </>
   );
 }

@@ -96,7 +96,7 @@ function About({ task: t }: { task: Task }) {
     ["Timeout", t.timeout ? span(durationMs(t.timeout)) : ""],
     ["Stopped without progress for", t.noProgressTimeout ? span(durationMs(t.noProgressTimeout)) : ""],
     ["Concurrency key", t.concurrencyKey && `${t.concurrencyKey} (${t.maxConcurrency || 1} at once)`],
-    ["Labels", Object.keys(t.labels).length > 0 && <Labels of={t.labels} />],
+    ["Labels", Object.keys(t.labels).length > 0 && <Labels of={t.labels} link={(labels) => href(["tasks"], { labels })} />],
     ["Submitted", <Ago at={ms(t.createTime)} />],
     ["Ended", t.endTime && <Ago at={ms(t.endTime)} />],
   ];

@@ -6,6 +6,7 @@ import type { Task } from "@raft-control-plane/stubs/controlplane/v1/task_pb.js"
 import { Consistency } from "@raft-control-plane/stubs/controlplane/v1/task_pb.js";
 
 import { problem, taskCalls } from "../call";
+import { each } from "../each";
 import { plural, span } from "../format";
 import type { Batch } from "../live/events";
 import { touchesTasks } from "../live/events";
@@ -17,10 +18,9 @@ import type { TaskRow } from "../task-row";
 import { hasEnded, rowOf, rowOfSql, searchNameSql, searchSql, statusNames, statusOf } from "../task-row";
 import { Ago, Action, Badge, Empty, Loaded, now, Problem, typed } from "../ui";
 import { FirstSteps } from "./first";
+import { Results } from "./results";
 
 const pageSize = 100;
-// A browser makes so many calls at the same time over HTTP/1.1, less one for the watch.
-const callsAtOnce = 5;
 
 interface Filter {
   q: string;
@@ -67,6 +67,20 @@ async function search(f: Filter, signal?: AbortSignal): Promise<Page> {
 
 export function TasksPage() {
   const filter = filterOf(route.value.params);
+  const compares = route.value.params.get("view") === "results";
+  return (
+    <>
+      <Filters filter={filter} />
+      <div class="row views" role="group" aria-label="View">
+        <button type="button" aria-pressed={!compares} onClick={() => setParam("view", "")}>Tasks</button>
+        <button type="button" aria-pressed={compares} onClick={() => setParam("view", "results")}>Compare results</button>
+      </div>
+      {compares ? <Results of={{ queue: filter.queue, node: filter.node, name: filter.name, labels: labelsOf(filter.labels) }} /> : <List filter={filter} />}
+    </>
+  );
+}
+
+function List({ filter }: { filter: Filter }) {
   const key = JSON.stringify(filter);
   const first = useResource(["tasks", filter], (signal) => list(filter, "", signal), { when: touchesTasks, every_ms: 10_000 });
   const later = useLater(key, filter, first.data);
@@ -74,22 +88,19 @@ export function TasksPage() {
   useEffect(() => setSelected(new Set()), [key]);
   const filtered = Object.values(filter).some((v) => v.length > 0);
   return (
-    <>
-      <Filters filter={filter} />
-      <Loaded of={first}>
-        {(page) => {
-          const all = joined(page, later, filter);
-          if (all.length === 0) return filtered ? <Empty>No task matches. <a href="#/tasks">Show all tasks</a></Empty> : <FirstSteps />;
-          return (
-            <>
-              <Bulk rows={all} filter={filter} selected={selected} select={setSelected} />
-              <TaskTable rows={all} selected={selected} select={setSelected} />
-              <More page={page} later={later} />
-            </>
-          );
-        }}
-      </Loaded>
-    </>
+    <Loaded of={first}>
+      {(page) => {
+        const all = joined(page, later, filter);
+        if (all.length === 0) return filtered ? <Empty>No task matches. <a href="#/tasks">Show all tasks</a></Empty> : <FirstSteps />;
+        return (
+          <>
+            <Bulk rows={all} filter={filter} selected={selected} select={setSelected} />
+            <TaskTable rows={all} selected={selected} select={setSelected} />
+            <More page={page} later={later} />
+          </>
+        );
+      }}
+    </Loaded>
   );
 }
 
@@ -216,11 +227,11 @@ function Bulk({ rows: shown, filter, selected, select }: { rows: TaskRow[]; filt
     <div class="row bulk">
       <button type="button" onClick={() => select(chosen.length === shown.length ? new Set() : new Set(shown.map((r) => r.id)))}>{chosen.length === shown.length ? "Choose none" : "Choose all shown"}</button>
       {open.length > 0 && (
-        <Action danger label={`Cancel ${open.length}`} act={run(() => each(open, "cancelled", (id) => taskCalls.cancelTask({ id })))}
+        <Action danger label={`Cancel ${open.length}`} act={run(() => each(open, "task", "cancelled", (id) => taskCalls.cancelTask({ id })))}
           ask={`Cancel ${plural(open.length, "task")}? Those that run are stopped by their nodes. Cancelled tasks can be retried.`} />
       )}
       {again.length > 0 && (
-        <Action label={`Retry ${again.length}`} act={run(() => each(again, "put back to the queue", (id) => taskCalls.retryTask({ id })))}
+        <Action label={`Retry ${again.length}`} act={run(() => each(again, "task", "put back to the queue", (id) => taskCalls.retryTask({ id })))}
           ask={`Put ${plural(again.length, "task")} back to the queue? Their attempts so far stay.`} />
       )}
       {chosen.length === 0 && stoppable && (
@@ -238,7 +249,7 @@ export const canRetry = (status: string): boolean => status === "FAILED" || stat
 // for is what is shown.
 async function cancelMatching(f: Filter, shown: TaskRow[]): Promise<string> {
   const statuses = f.statuses.filter((s) => !hasEnded(s));
-  if (f.q) return each(shown.filter((r) => !hasEnded(r.status)).map((r) => r.id), "cancelled", (id) => taskCalls.cancelTask({ id }));
+  if (f.q) return each(shown.filter((r) => !hasEnded(r.status)).map((r) => r.id), "task", "cancelled", (id) => taskCalls.cancelTask({ id }));
   let cancelled = 0;
   let stopping = 0;
   for (let pageToken = ""; ; ) {
@@ -250,22 +261,4 @@ async function cancelMatching(f: Filter, shown: TaskRow[]): Promise<string> {
     pageToken = page.nextPageToken;
     if (!pageToken) return `${plural(cancelled, "task")} cancelled${stopping ? `, ${stopping} being stopped by their nodes` : ""}`;
   }
-}
-
-// each makes a call for every id, several at the same time.
-async function each(ids: string[], what: string, call: (id: string) => Promise<unknown>): Promise<string> {
-  const queue = [...ids];
-  let first: unknown;
-  let failed = 0;
-  const work = async () => {
-    for (let id = queue.shift(); id !== undefined; id = queue.shift()) {
-      await call(id).catch((reason: unknown) => {
-        first ??= reason;
-        failed++;
-      });
-    }
-  };
-  await Promise.all(Array.from({ length: callsAtOnce }, work));
-  if (first) throw new Error(`${failed} of ${plural(ids.length, "task")} could not be ${what}: ${problem(first)}`);
-  return `${plural(ids.length, "task")} ${what}`;
 }
