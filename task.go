@@ -149,6 +149,8 @@ type Result struct {
 	Error    string
 	ExitCode *int32
 	LogTail  string
+	// LogOffset is where LogTail begins in the attempt's whole log, in bytes.
+	LogOffset int64
 	// Permanent says of a failure that another attempt would fail as well.
 	Permanent bool
 	// RetryAfter is how long to wait before another attempt; 0 for the wait that

@@ -57,6 +57,9 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
+	if err := makeLogDir(&cfg); err != nil {
+		return err
+	}
 	remove, err := makeWorkDir(&cfg)
 	if err != nil {
 		return err

@@ -48,6 +48,11 @@ type Config struct {
 	// WorkDir holds the directories of tasks that name none; a fresh directory that
 	// is removed at the end.
 	WorkDir string
+	// LogDir, if set, keeps all that tasks print, each attempt in a file of its own,
+	// TASK.ATTEMPT.log, which only this user can read. Nothing removes them.
+	LogDir string
+	// LogLimitBytes bounds each of these files, 1 to 2^60; 1 GiB.
+	LogLimitBytes int64
 	// StopGrace lies between SIGTERM and SIGKILL for a task that was cancelled or
 	// exceeded its timeout, 0 to 10 min; 10 s. NoGrace stands for 0.
 	StopGrace time.Duration
@@ -70,6 +75,7 @@ const (
 	defaultStopGrace     = 10 * time.Second
 	defaultShutdownGrace = 5 * time.Second
 	maxGrace             = 10 * time.Minute
+	defaultLogLimit      = 1 << 30
 	maxSlots             = 10_000
 	maxPriceMicros       = 1_000_000_000_000
 	maxCPUMillis         = 1_000_000_000
@@ -92,6 +98,12 @@ func (c Config) withDefaults() Config {
 	}
 	if c.ShutdownGrace == 0 {
 		c.ShutdownGrace = defaultShutdownGrace
+	}
+	if c.LogLimitBytes == 0 {
+		c.LogLimitBytes = defaultLogLimit
+	}
+	if abs, err := filepath.Abs(c.LogDir); err == nil && c.LogDir != "" {
+		c.LogDir = abs
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
@@ -129,6 +141,7 @@ func (c Config) Validate() error {
 		check(session.Name.MatchString(name), "--resource %s=: give it a name of 1 to 63 letters, digits, '.', '_' or '-', beginning with a letter or digit", name)
 		within("--resource "+name+"=", n, 1, maxCustomCount, "")
 	}
+	within("--log-limit", c.LogLimitBytes, 1, maxMemoryBytes, " bytes")
 	within("--price-per-hour", c.PriceMicrosPerHour, 0, maxPriceMicros, " millionths of a dollar")
 	check(c.StopGrace > 0 && c.StopGrace <= maxGrace, "--stop-grace %v: give 0s to %v", c.StopGrace, maxGrace)
 	check(c.ShutdownGrace > 0 && c.ShutdownGrace <= maxGrace, "--shutdown-grace %v: give 0s to %v", c.ShutdownGrace, maxGrace)

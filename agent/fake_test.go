@@ -54,11 +54,12 @@ func agentMain(url, workDir string) int {
 
 // dialled is a client of one server.
 type dialled struct {
-	rpc controlplanev1connect.NodeServiceClient
+	rpc  controlplanev1connect.NodeServiceClient
+	logs controlplanev1connect.LogServiceClient
 }
 
 func dial(url string) dialled {
-	return dialled{controlplanev1connect.NewNodeServiceClient(http.DefaultClient, url)}
+	return dialled{controlplanev1connect.NewNodeServiceClient(http.DefaultClient, url), controlplanev1connect.NewLogServiceClient(http.DefaultClient, url)}
 }
 
 func (d dialled) Heartbeat(ctx context.Context, req *controlplanev1.HeartbeatRequest) (*controlplanev1.HeartbeatResponse, error) {
@@ -73,6 +74,10 @@ func (d dialled) ReportTaskResults(ctx context.Context, req *controlplanev1.Repo
 	return message(d.rpc.ReportTaskResults(ctx, connect.NewRequest(req)))
 }
 
+func (d dialled) PushLogs(ctx context.Context, req *controlplanev1.PushLogsRequest) (*controlplanev1.PushLogsResponse, error) {
+	return message(d.logs.PushLogs(ctx, connect.NewRequest(req)))
+}
+
 func message[T any](r *connect.Response[T], err error) (*T, error) {
 	if err != nil {
 		return nil, err
@@ -83,10 +88,13 @@ func message[T any](r *connect.Response[T], err error) (*T, error) {
 // plane is a scripted control plane with one node.
 type plane struct {
 	controlplanev1connect.UnimplementedNodeServiceHandler
+	controlplanev1connect.UnimplementedLogServiceHandler
 	url   string
 	beats chan *controlplanev1.HeartbeatRequest
 	polls chan *controlplanev1.PollTaskRequest
 	calls chan *controlplanev1.ReportTaskResultsRequest
+	// chunks are what was printed; nothing is answered while it is full.
+	chunks chan *controlplanev1.LogChunk
 
 	mu      sync.Mutex
 	changed chan struct{}
@@ -104,10 +112,11 @@ func newPlane(t *testing.T) *plane {
 	p := &plane{
 		lease: 15 * time.Second, changed: make(chan struct{}),
 		beats: make(chan *controlplanev1.HeartbeatRequest, 10_000), polls: make(chan *controlplanev1.PollTaskRequest, 10_000),
-		calls: make(chan *controlplanev1.ReportTaskResultsRequest, 10_000),
+		calls: make(chan *controlplanev1.ReportTaskResultsRequest, 10_000), chunks: make(chan *controlplanev1.LogChunk, 10_000),
 	}
 	mux := http.NewServeMux()
 	mux.Handle(controlplanev1connect.NewNodeServiceHandler(p))
+	mux.Handle(controlplanev1connect.NewLogServiceHandler(p))
 	srv := httptest.NewServer(mux)
 	p.url = srv.URL
 	t.Cleanup(func() { srv.CloseClientConnections(); srv.Close() })
@@ -200,6 +209,21 @@ func (p *plane) ReportTaskResults(ctx context.Context, req *connect.Request[cont
 		resp.Outcomes = append(resp.Outcomes, o)
 	}
 	resp.Tasks = p.take(int(req.Msg.GetMaxTasks()))
+	return connect.NewResponse(resp), nil
+}
+
+// PushLogs takes every chunk as a leader does that has all before it.
+func (p *plane) PushLogs(ctx context.Context, req *connect.Request[controlplanev1.PushLogsRequest]) (*connect.Response[controlplanev1.PushLogsResponse], error) {
+	resp := &controlplanev1.PushLogsResponse{Interval: durationpb.New(time.Millisecond)}
+	for _, c := range req.Msg.GetChunks() {
+		select {
+		case p.chunks <- c:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		next := &controlplanev1.LogOutcome_NextOffset{NextOffset: c.GetOffset() + int64(len(c.GetText()))}
+		resp.Outcomes = append(resp.Outcomes, &controlplanev1.LogOutcome{Outcome: next})
+	}
 	return connect.NewResponse(resp), nil
 }
 

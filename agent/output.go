@@ -3,42 +3,47 @@ package agent
 import (
 	"bytes"
 	"encoding/json"
-	"strings"
 	"sync"
-	"unicode/utf8"
 
 	"github.com/raft-control-plane/control-plane"
+	"github.com/raft-control-plane/control-plane/internal/tasklog"
 )
 
-// output keeps the end of what a process writes. It is safe for concurrent use:
-// standard output and standard error arrive at the same time.
+// output takes what a process writes: its log has it as text, a file of the agent's
+// log directory as it came. It is safe for concurrent use: standard output and standard
+// error arrive at the same time.
 type output struct {
+	out, err *tasklog.Writer
+	file     *logFile // nil without a log directory
+
 	mu   sync.Mutex
-	tail tail
 	line lastLine
+}
+
+func newOutput(log *tasklog.Log, file *logFile) *output {
+	return &output{out: log.Writer(), err: log.Writer(), file: file}
 }
 
 // stdout takes what the process wrote to its standard output.
 func (o *output) stdout(p []byte) {
+	_, _ = o.out.Write(p)
+	o.file.write(p)
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.tail.write(p)
 	o.line.write(p)
 }
 
 // stderr takes what it wrote to its standard error.
 func (o *output) stderr(p []byte) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.tail.write(p)
+	_, _ = o.err.Write(p)
+	o.file.write(p)
 }
 
-// logTail is the end of the output in valid UTF-8, at most
-// controlplane.MaxLogTailBytes.
-func (o *output) logTail() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.tail.text()
+// close ends the output: nothing is written any more.
+func (o *output) close() {
+	_ = o.out.Close()
+	_ = o.err.Close()
+	o.file.close()
 }
 
 // result is the last line of standard output if it is JSON, at most
@@ -51,60 +56,6 @@ func (o *output) result() []byte {
 		return nil
 	}
 	return bytes.Clone(line)
-}
-
-// tail is a ring of the last MaxLogTailBytes. It grows as needed, since most
-// processes write little.
-type tail struct {
-	buf  []byte
-	next int  // where the next byte goes, once the ring is full
-	cut  bool // bytes were overwritten
-}
-
-func (t *tail) write(p []byte) {
-	if over := len(p) - controlplane.MaxLogTailBytes; over > 0 {
-		p, t.cut = p[over:], true
-	}
-	room := controlplane.MaxLogTailBytes - len(t.buf)
-	n := min(room, len(p))
-	t.buf = append(t.buf, p[:n]...)
-	for p = p[n:]; len(p) > 0; p = p[n:] {
-		t.cut = true
-		n = copy(t.buf[t.next:], p)
-		t.next = (t.next + n) % len(t.buf)
-	}
-}
-
-// text is the ring's content as text. What is not UTF-8 becomes U+FFFD. A text
-// that lost its beginning starts with a whole line, unless that would leave out
-// more than half.
-func (t *tail) text() string {
-	b := append(bytes.Clone(t.buf[t.next:]), t.buf[:t.next]...)
-	if t.cut {
-		b = trimToLine(trimToRune(b))
-	}
-	s := strings.ToValidUTF8(string(b), string(utf8.RuneError))
-	if over := len(s) - controlplane.MaxLogTailBytes; over > 0 { // U+FFFD is longer than a byte
-		s = string(trimToLine(trimToRune([]byte(s[over:]))))
-	}
-	return s
-}
-
-// trimToRune leaves out the rest of a character that was cut in two.
-func trimToRune(b []byte) []byte {
-	for i := range min(utf8.UTFMax, len(b)) {
-		if utf8.RuneStart(b[i]) {
-			return b[i:]
-		}
-	}
-	return b
-}
-
-func trimToLine(b []byte) []byte {
-	if i := bytes.IndexByte(b, '\n'); i >= 0 && i < len(b)/2 {
-		return b[i+1:]
-	}
-	return b
 }
 
 // lastLine keeps the last line that is not blank, up to one byte more than a

@@ -1,12 +1,11 @@
 package agent
 
 import (
-	"bytes"
 	"strings"
 	"testing"
-	"unicode/utf8"
 
 	"github.com/raft-control-plane/control-plane"
+	"github.com/raft-control-plane/control-plane/internal/tasklog"
 )
 
 const maxTail = controlplane.MaxLogTailBytes
@@ -29,38 +28,17 @@ func TestLogTail(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			var o output
+			log := tasklog.New(nil)
+			o := newOutput(log, nil)
 			for _, w := range tt.writes {
 				o.stdout([]byte(w))
 			}
-			if got := o.logTail(); got != tt.want {
+			o.close()
+			if got, _ := log.Tail(); got != tt.want {
 				t.Errorf("got %d bytes %.40q…, want %d bytes %.40q…", len(got), got, len(tt.want), tt.want)
 			}
 		})
 	}
-}
-
-// FuzzLogTail compares the ring with the plain end of all that was written.
-func FuzzLogTail(f *testing.F) {
-	f.Add([]byte("hello\nworld"), 3, 70_000)
-	f.Add([]byte("€\xff\n"), 1, 65_537)
-	f.Fuzz(func(t *testing.T, data []byte, chunk, total int) {
-		if len(data) == 0 || chunk <= 0 || total <= 0 || total > 1<<18 || total/chunk > 1<<17 {
-			t.Skip()
-		}
-		all := bytes.Repeat(data, total/len(data)+1)[:total]
-		var ring tail
-		for p := all; len(p) > 0; p = p[min(chunk, len(p)):] {
-			ring.write(p[:min(chunk, len(p))])
-		}
-		raw := append(bytes.Clone(ring.buf[ring.next:]), ring.buf[:ring.next]...)
-		if want := all[max(0, total-maxTail):]; !bytes.Equal(raw, want) {
-			t.Fatalf("the ring has %d bytes, want the last %d", len(raw), len(want))
-		}
-		if s := ring.text(); !utf8.ValidString(s) || len(s) > maxTail || !strings.HasSuffix(strings.ToValidUTF8(string(all), "\uFFFD"), s) && utf8.Valid(all) {
-			t.Fatalf("text of %d bytes", len(s))
-		}
-	})
 }
 
 func TestResult(t *testing.T) {
@@ -78,7 +56,7 @@ func TestResult(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			var o output
+			o := newOutput(tasklog.New(nil), nil)
 			for p := []byte(tt.out); len(p) > 0; p = p[min(7777, len(p)):] {
 				o.stderr([]byte("{}\n"))
 				o.stdout(p[:min(7777, len(p))])

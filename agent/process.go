@@ -30,7 +30,7 @@ type process struct {
 	cmd            *exec.Cmd
 	orders         *os.File
 	events         *os.File
-	output         output
+	output         *output
 	progress       progressFile
 	readers        sync.WaitGroup
 	stdout, stderr *os.File
@@ -46,11 +46,11 @@ type process struct {
 	gone chan struct{} // closed when the supervisor has ended
 }
 
-// startProcess starts a supervisor and hands it the command. The supervisor runs
+// startProcess starts a supervisor and hands it the command, whose output goes to out. The supervisor runs
 // in a session of its own, with next to no environment: the agent's may hold the
 // token.
-func startProcess(supervisor []string, spec jobSpec) (*process, error) {
-	p := &process{wake: make(chan struct{}, 1), gone: make(chan struct{}), progress: progressFile{path: spec.ProgressFile}}
+func startProcess(supervisor []string, spec jobSpec, out *output) (*process, error) {
+	p := &process{output: out, wake: make(chan struct{}, 1), gone: make(chan struct{}), progress: progressFile{path: spec.ProgressFile}}
 	p.cmd = exec.Command(supervisor[0], supervisor[1:]...) //nolint:gosec // it is this binary
 	p.cmd.Dir = "/"
 	p.cmd.Env = []string{"GOMAXPROCS=1"}
@@ -208,6 +208,7 @@ func (p *process) wait() exit {
 	_ = p.stdout.SetReadDeadline(until)
 	_ = p.stderr.SetReadDeadline(until)
 	p.readers.Wait()
+	p.output.close()
 	closeAll(p.events, p.stdout, p.stderr)
 	p.progress.end()
 	return e

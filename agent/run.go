@@ -22,12 +22,14 @@ func (a *agent) run(at *session.Attempt) *controlplanev1.TaskResult {
 		return at.Failed("cannot start: " + err.Error())
 	}
 	var proc *process
+	out := newOutput(at.Log(), a.openLogFile(t))
 	begun, err := at.Start(func(lease session.Deadlines) (session.Running, error) {
 		spec.Lease = lease
-		proc, err = startProcess(a.cfg.Supervisor, spec)
+		proc, err = startProcess(a.cfg.Supervisor, spec, out)
 		return proc, err
 	})
 	if !begun {
+		out.close()
 		removeScratch(spec.Scratch)
 		if err != nil {
 			return at.Failed("cannot start: " + err.Error())
@@ -43,7 +45,7 @@ func (a *agent) run(at *session.Attempt) *controlplanev1.TaskResult {
 		removeScratch(spec.Scratch)
 	}
 	a.supervisors.Go(func() { <-proc.gone })
-	res := outcome(at, e, &proc.output)
+	res := outcome(at, e, out)
 	a.log.Info("task ended", append(tracing.LogAttrs(t), "status", res.GetStatus(), "error", res.GetError())...)
 	return res
 }
@@ -78,7 +80,6 @@ func removeScratch(dir string) {
 // reached it counts as ended.
 func outcome(at *session.Attempt, e exit, out *output) *controlplanev1.TaskResult {
 	res := judge(at, e)
-	res.LogTail = out.logTail()
 	if e.StartError == "" && e.Signal == 0 && e.Cause == endedByItself {
 		code := int32(e.Code) //nolint:gosec // 0 to 255
 		res.ExitCode = &code

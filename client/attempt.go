@@ -1,17 +1,15 @@
 package client
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
 	"log/slog"
-	"sync"
 	"sync/atomic"
 	"time"
-	"unicode/utf8"
 
 	v1 "github.com/raft-control-plane/control-plane/gen/go/controlplane/v1"
+	"github.com/raft-control-plane/control-plane/internal/tasklog"
 	"github.com/raft-control-plane/control-plane/internal/tracing"
 )
 
@@ -27,15 +25,12 @@ var (
 	ErrLeaseLost = errors.New("the worker could not renew its lease in time")
 )
 
-// maxLogTailBytes is what the contract takes of an attempt's output.
-const maxLogTailBytes = 64 << 10
-
 // Attempt is one try of a task, as its handler sees it.
 type Attempt struct {
 	// Task is what is to be done, with the number of the attempt and the devices that
 	// it holds.
 	Task *v1.Task
-	tail tail
+	out  *tasklog.Writer
 	// progress is what the handler has said last; nil before.
 	progress atomic.Pointer[v1.Progress]
 }
@@ -48,11 +43,13 @@ func AttemptOf(ctx context.Context) *Attempt {
 	return at
 }
 
-// Output is where a handler writes what is to be kept with its attempt: the last 64 KiB
-// of it are the task's log tail. Outside of a handler it discards.
+// Output is the log of a handler's attempt. What is written to it can be read within a
+// second, by Client.FollowLogs for instance, while the handler runs; the last 64 KiB are
+// kept with the attempt. Writing waits for nothing and never fails. Outside of a handler
+// it discards.
 func Output(ctx context.Context) io.Writer {
 	if at := AttemptOf(ctx); at != nil {
-		return &at.tail
+		return at.out
 	}
 	return io.Discard
 }
@@ -87,32 +84,3 @@ func (f *failure) Error() string { return f.err.Error() }
 
 // Unwrap returns what was wrapped.
 func (f *failure) Unwrap() error { return f.err }
-
-// tail keeps the end of what is written to it.
-type tail struct {
-	mu  sync.Mutex
-	buf []byte
-}
-
-// Write implements io.Writer.
-func (t *tail) Write(p []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.buf = append(t.buf, p...)
-	if len(t.buf) > 2*maxLogTailBytes {
-		t.buf = append(t.buf[:0], t.buf[len(t.buf)-maxLogTailBytes:]...)
-	}
-	return len(p), nil
-}
-
-// String is the last 64 KiB, from the beginning of a character.
-func (t *tail) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	b := t.buf[max(0, len(t.buf)-maxLogTailBytes):]
-	for len(b) > 0 && !utf8.RuneStart(b[0]) {
-		b = b[1:]
-	}
-	b = bytes.ToValidUTF8(b, []byte("?"))
-	return string(b)
-}

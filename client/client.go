@@ -4,8 +4,8 @@
 // member cannot be reached, or has no leader to ask, the call goes on with the
 // next, and between rounds over all of them it waits, longer each time and by a
 // random share less, until the deadline of its context. A call without a
-// deadline gets one of 30 s (polls: their wait on top); WatchTasks, WatchEvents and
-// Wait have none.
+// deadline gets one of 30 s (polls: their wait on top); WatchTasks, WatchEvents,
+// TailLog and Wait have none.
 //
 // Only what is safe is tried again. Reads are, and so are SubmitTask and
 // SubmitTasks (a submission that has neither task.id nor request_id is given a
@@ -65,6 +65,7 @@ type server struct {
 	events  controlplanev1connect.EventServiceClient
 	cluster controlplanev1connect.ClusterServiceClient
 	query   controlplanev1connect.QueryServiceClient
+	logs    controlplanev1connect.LogServiceClient
 }
 
 // New makes a client of the members at these URLs, such as
@@ -103,6 +104,7 @@ func newClient(urls []string, o options) *Client {
 			events:  controlplanev1connect.NewEventServiceClient(httpClient, u, opts...),
 			cluster: controlplanev1connect.NewClusterServiceClient(httpClient, u, opts...),
 			query:   controlplanev1connect.NewQueryServiceClient(httpClient, u, opts...),
+			logs:    controlplanev1connect.NewLogServiceClient(httpClient, u, opts...),
 		})
 	}
 	return c

@@ -33,7 +33,7 @@ func (w *Worker) run(sat *session.Attempt) *v1.TaskResult {
 		h = m(h)
 	}
 	h = w.traced(h)
-	at := &Attempt{Task: task}
+	at := &Attempt{Task: task, out: sat.Log().Writer()}
 	c := newExecution(w.base, at, w.opts.StopGrace)
 	defer c.cancel(nil)
 	begun, err := sat.Start(func(lease session.Deadlines) (session.Running, error) {
@@ -67,7 +67,7 @@ type ending struct {
 func invoke(ctx context.Context, h Handler, at *Attempt) (e ending) {
 	defer func() {
 		if p := recover(); p != nil {
-			fmt.Fprintf(&at.tail, "panic: %v\n\n%s", p, debug.Stack())
+			fmt.Fprintf(at.out, "panic: %v\n\n%s", p, debug.Stack())
 			e = ending{err: fmt.Errorf("panic: %v", p)}
 		}
 	}()
@@ -95,7 +95,6 @@ func (w *Worker) outcome(sat *session.Attempt, at *Attempt, c *execution, e endi
 	default:
 		res = failed(sat, e.err)
 	}
-	res.LogTail = at.tail.String()
 	return res
 }
 

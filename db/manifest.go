@@ -28,12 +28,14 @@ type TaskManifest struct {
 	retention  Retention
 	keepTasks  TaskRetention
 	migrations []migrations.Migration // those that this release knows; all if nil
+	// schema is the version that the state had when this member began to lead last: what a
+	// later one adds is not written yet.
+	schema atomic.Int64
 
 	// Owned by the goroutine that makes entries.
 	nextSeq int64
 	classes classes
 	match   string // see Eligibility
-	schema  int    // version that the state has; what a later one adds is not written yet
 
 	keepsProgress atomic.Bool // see KeepsProgress
 

@@ -51,7 +51,7 @@ func (m *TaskManifest) migrate(ctx context.Context, term Term) (waiting int, err
 	if done > len(all) {
 		return 0, fmt.Errorf("migrate: the state is at schema version %d and this release knows %d: upgrade this member", done, len(all))
 	}
-	m.schema = done
+	m.schema.Store(int64(done))
 	if done == len(all) {
 		return 0, nil
 	}
@@ -63,7 +63,7 @@ func (m *TaskManifest) migrate(ctx context.Context, term Term) (waiting int, err
 		if err := m.applyMigration(ctx, term, mig); err != nil {
 			return 0, fmt.Errorf("migrate to %d (%s): %w", mig.Version, mig.Name, err)
 		}
-		m.schema = mig.Version
+		m.schema.Store(int64(mig.Version))
 		m.log.Info("schema migrated", "version", mig.Version, "name", mig.Name)
 	}
 	if upTo == len(all) {

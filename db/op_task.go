@@ -47,6 +47,7 @@ func EndOp(h Held, status controlplane.TaskStatus, res *controlplane.Result, rea
 	if len(res.Result) > 0 || res.LogTail != "" {
 		op.Steps = append(op.Steps, Step{SQL: sqlTaskOutputPut, Args: []Value{Int(h.Seq), Bytes(res.Result), OptStr(res.LogTail)}})
 	}
+	op.keepLogStart(h, res)
 	op.freeGPUs(h)
 	return op
 }
@@ -73,6 +74,7 @@ func RequeueOp(h Held, r Requeue, nowMs int64) *Op {
 	op.Steps = append(op.Steps, Step{SQL: sqlTaskRequeue, Args: []Value{
 		Int(h.Seq), Int(int64(h.Attempt)), OptInt(r.RetryMs), Bool(r.Attempt == AttemptFailed), Bool(r.Attempt == AttemptLost), OptStr(r.Result.Error),
 		optInt32(r.Result.ExitCode)}})
+	op.keepLogStart(h, &r.Result)
 	op.Journal = event(nil, 'Q', h.Seq, h.Attempt, h.NodeID, r.Reason)
 	op.freeGPUs(h)
 	return op

@@ -54,7 +54,7 @@ func (m *TaskManifest) PruneTasks(ctx context.Context, keep TaskRetention) (prun
 		if tasks == 0 {
 			break
 		}
-		if err := m.Do(ctx, 0, func(g *Group) { g.Add(pruneTasksOp(upTo, m.KeepsProgress()), nil) }); err != nil {
+		if err := m.Do(ctx, 0, func(g *Group) { g.Add(m.pruneTasksOp(upTo), nil) }); err != nil {
 			return pruned, err
 		}
 		pruned += tasks
@@ -88,11 +88,14 @@ func (m *TaskManifest) prunableTasks(ctx context.Context, number, timeMs int64) 
 }
 
 // pruneTasksOp deletes the tasks that ended with a number of at most upTo.
-func pruneTasksOp(upTo int64, progress bool) *Op {
+func (m *TaskManifest) pruneTasksOp(upTo int64) *Op {
 	op := &Op{Savepoint: true}
 	steps := []string{sqlTaskFloorRaise, sqlPrunedTaskInsert, sqlTaskPrune, sqlTaskInputPrune, sqlTaskOutputPrune, sqlPastAttemptPrune}
-	if progress {
+	if m.KeepsProgress() {
 		steps = append(steps, sqlProgressPrune)
+	}
+	if m.keepsLogStarts() {
+		steps = append(steps, sqlLogStartPrune)
 	}
 	for _, sql := range append(steps, sqlTaskEndPrune) { // which the others go by: last
 		op.Steps = append(op.Steps, Step{SQL: sql, Args: []Value{Int(upTo)}})

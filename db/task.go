@@ -58,7 +58,7 @@ func (m *TaskManifest) AddTasks(ctx context.Context, tasks []*controlplane.Task)
 			s.class = m.classes.intern(s.classKey, ClassOf(s.Task), s.Task.Seq)
 			s.begin(g.Now)
 			s.Task.ClassID = s.class.id
-			if m.schema < tracedSchema {
+			if m.schema.Load() < tracedSchema {
 				s.Task.Trace = controlplane.TraceContext{}
 			}
 			g.Submissions = append(g.Submissions, s)

@@ -57,6 +57,14 @@ var matrixSamples = map[string]sample{
 		want:    `"outcomes":[{"status":"TASK_STATUS_COMPLETED"}]`,
 	},
 
+	"LogService/PushLogs": {
+		prepare: runOnNode,
+		in:      `{"nodeId":"$ID","sessionId":"s","chunks":[{"taskId":"$ID","attempt":1,"text":"hello\n"}]}`,
+		want:    `"outcomes":[{"nextOffset":"6"}]`,
+	},
+	"LogService/ReadLog": {prepare: printOnNode, in: `{"taskId":"$ID","attempt":1,"wait":"20s"}`, want: `"text":"hello\n"`},
+	"LogService/TailLog": {prepare: printOnNode, in: `{"taskId":"$ID","attempt":1}`, want: `"text":"hello\n"`},
+
 	"QueryService/Query": {in: `{"sql":"SELECT id FROM tasks WHERE id = ?1","params":["seed"]}`, want: `"rows":[["seed"]]`},
 
 	"QueueService/CreateQueue": {in: `{"queue":{"name":"$ID","weight":3}}`, want: `"weight":3`},
@@ -149,6 +157,14 @@ func registerAndSubmit(c *cluster, member, id string) error {
 		return err
 	}
 	return submitFunction(c, member, id)
+}
+
+// printOnNode leaves a running task that has printed something.
+func printOnNode(c *cluster, member, id string) error {
+	if err := runOnNode(c, member, id); err != nil {
+		return err
+	}
+	return c.try(member, "LogService/PushLogs", m{"nodeId": id, "sessionId": "s", "chunks": []m{{"taskId": id, "attempt": 1, "text": "hello\n"}}}, &m{})
 }
 
 // runOnNode leaves the task running on the node.

@@ -63,6 +63,9 @@ func (r *report) awaitBoth(ctx context.Context) ([]controlplane.ReportOutcome, c
 }
 
 func (s *Scheduler) newReport(nodeID, session string, results []controlplane.Result) *report {
+	for i := range results {
+		s.tasks.KeepLog(&results[i])
+	}
 	return &report{s: s, nodeID: nodeID, session: session, results: results,
 		outcomes: make([]controlplane.ReportOutcome, len(results)), done: make(chan error, 1)}
 }

@@ -175,3 +175,28 @@ func checkOutcome(path string, o outcome) error {
 	}
 	return nil
 }
+
+// maxPushBytes bounds the texts of one call.
+const maxPushBytes = 1 << 20
+
+func checkChunks(chunks []*v1.LogChunk) error {
+	size := 0
+	for i, c := range chunks {
+		size += len(c.GetText())
+		if c.GetOldestOffset() > c.GetOffset() {
+			return controlplane.FieldErrorf(fmt.Sprintf("chunks[%d].oldest_offset", i), "is %d, beyond the offset of the chunk, %d: the worker has this chunk at least", c.GetOldestOffset(), c.GetOffset())
+		}
+	}
+	if size > maxPushBytes {
+		return controlplane.FieldErrorf("chunks", "hold %d bytes of text, at most %d may be in one call: send the rest in the next", size, maxPushBytes)
+	}
+	return nil
+}
+
+// checkLogStart refuses an offset that may be of another attempt than is meant.
+func checkLogStart(attempt int32, offset int64) error {
+	if offset > 0 && attempt == 0 {
+		return controlplane.FieldErrorf("attempt", "is needed with an offset, which is of one attempt: give that of the answer before")
+	}
+	return nil
+}

@@ -118,7 +118,7 @@ func stopsToProto(stops []controlplane.Stop) []*v1.StopAttempt {
 func resultFromProto(r *v1.TaskResult) controlplane.Result {
 	return controlplane.Result{
 		TaskID: r.GetTaskId(), Attempt: r.GetAttempt(), Status: taskStatusFromProto[r.GetStatus()],
-		Result: r.GetResult(), Error: r.GetError(), ExitCode: r.ExitCode, LogTail: r.GetLogTail(),
+		Result: r.GetResult(), Error: r.GetError(), ExitCode: r.ExitCode, LogTail: r.GetLogTail(), LogOffset: r.GetLogOffset(),
 		Permanent: r.GetPermanent(), RetryAfter: r.GetRetryAfter().AsDuration(), Progress: progressFromProto(r.GetProgress()),
 	}
 }

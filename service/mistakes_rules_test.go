@@ -51,6 +51,10 @@ var goodParts = map[string]string{
 	"ResumeQueueRequest":       `{"name":"default"}`,
 	"DeleteQueueRequest":       `{"name":"default"}`,
 	"GetQueueRequest":          `{"name":"default"}`,
+	"LogChunk":                 `{"task_id":"x","attempt":1}`,
+	"PushLogsRequest":          `{"node_id":"n9","session_id":"s9"}`,
+	"ReadLogRequest":           `{"task_id":"done"}`,
+	"TailLogRequest":           `{"task_id":"done"}`,
 	"QueryRequest":             `{"sql":"SELECT 1"}`,
 }
 

@@ -26,7 +26,7 @@ func (s *server) Heartbeat(ctx context.Context, req *connect.Request[v1.Heartbea
 		key:    "session_id",
 		here: func(ctx context.Context) (*v1.HeartbeatResponse, error) {
 			work, err := s.Scheduler.Heartbeat(ctx, heartbeatFromProto(req.Msg))
-			return &v1.HeartbeatResponse{Lease: durationToProto(work.Lease), Stop: stopsToProto(work.Stop)}, err
+			return &v1.HeartbeatResponse{Lease: durationToProto(work.Lease), Stop: stopsToProto(work.Stop), LogGeneration: s.logGeneration}, err
 		},
 		there: func(ctx context.Context, p *peer) (*connect.Response[v1.HeartbeatResponse], error) {
 			return p.nodes.Heartbeat(ctx, connect.NewRequest(req.Msg))
@@ -78,11 +78,12 @@ func (s *server) ReportTaskResult(ctx context.Context, req *connect.Request[v1.R
 		here: func(ctx context.Context) (*v1.ReportTaskResultResponse, error) {
 			outcomes, err := s.Scheduler.Report(ctx, m.GetNodeId(), m.GetSessionId(), []controlplane.Result{{
 				TaskID: m.GetTaskId(), Attempt: m.GetAttempt(), Status: taskStatusFromProto[m.GetStatus()],
-				Result: m.GetResult(), Error: m.GetError(), ExitCode: m.ExitCode, LogTail: m.GetLogTail(),
+				Result: m.GetResult(), Error: m.GetError(), ExitCode: m.ExitCode, LogTail: m.GetLogTail(), LogOffset: m.GetLogOffset(),
 				Permanent: m.GetPermanent(), RetryAfter: m.GetRetryAfter().AsDuration(), Progress: progressFromProto(m.GetProgress())}})
 			if err != nil {
 				return nil, err
 			}
+			s.logKept(m.GetTaskId(), m.GetAttempt(), outcomes[0].Err)
 			return &v1.ReportTaskResultResponse{Status: taskStatusToProto[outcomes[0].Status]}, outcomes[0].Err
 		},
 		there: func(ctx context.Context, p *peer) (*connect.Response[v1.ReportTaskResultResponse], error) {
@@ -132,6 +133,7 @@ func (s *server) reportResults(ctx context.Context, m *v1.ReportTaskResultsReque
 	}
 	res := &v1.ReportTaskResultsResponse{Stop: stopsToProto(work.Stop), Lease: durationToProto(work.Lease), Tasks: deliverable(work.Tasks)}
 	for i, o := range outcomes {
+		s.logKept(results[i].TaskID, results[i].Attempt, o.Err)
 		res.Outcomes = append(res.Outcomes, s.reportOutcome(i, o))
 	}
 	return res, nil

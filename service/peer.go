@@ -28,6 +28,7 @@ type peer struct {
 	nodes   controlplanev1connect.NodeServiceClient
 	cluster controlplanev1connect.ClusterServiceClient
 	queues  controlplanev1connect.QueueServiceClient
+	logs    controlplanev1connect.LogServiceClient
 }
 
 // peers keeps a client for each member that was called. There are few.
@@ -84,6 +85,7 @@ func (p *peers) get(address string) *peer {
 			nodes:   controlplanev1connect.NewNodeServiceClient(p.http, url, p.opts...),
 			cluster: controlplanev1connect.NewClusterServiceClient(p.http, url, p.opts...),
 			queues:  controlplanev1connect.NewQueueServiceClient(p.http, url, p.opts...),
+			logs:    controlplanev1connect.NewLogServiceClient(p.http, url, p.opts...),
 		}
 		p.all[address] = c
 	}

@@ -145,6 +145,7 @@ Calls, by gRPC, gRPC-Web, and Connect in Protobuf or JSON:
   /controlplane.v1.NodeService/     Heartbeat PollTask ReportTaskResult ReportTaskResults GetNode ListNodes
   /controlplane.v1.QueueService/    CreateQueue UpdateQueue PauseQueue ResumeQueue DeleteQueue GetQueue ListQueues
   /controlplane.v1.EventService/    ListEvents WatchEvents
+  /controlplane.v1.LogService/      PushLogs ReadLog TailLog
   /controlplane.v1.ClusterService/  GetCluster JoinMember RemoveMember PromoteMember TransferLeadership Snapshot Verify Backup
   /controlplane.v1.QueryService/    Query
 

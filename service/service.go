@@ -10,6 +10,7 @@ package service
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"errors"
 	"log/slog"
@@ -30,6 +31,7 @@ import (
 	"github.com/raft-control-plane/control-plane"
 	"github.com/raft-control-plane/control-plane/db"
 	"github.com/raft-control-plane/control-plane/gen/go/controlplane/v1/controlplanev1connect"
+	"github.com/raft-control-plane/control-plane/internal/tasklog"
 	"github.com/raft-control-plane/control-plane/internal/tracing"
 )
 
@@ -57,6 +59,8 @@ type Scheduler interface {
 	Uncordon(ctx context.Context, nodeID string) error
 	Drain(ctx context.Context, nodeID string, deadline *time.Duration) error
 	Explain(ctx context.Context, taskID string) (*controlplane.Explanation, error)
+	CheckHeld(nodeID, session string, attempts []controlplane.Attempt) ([]error, error)
+	IsHeld(a controlplane.Attempt) bool
 }
 
 // Config is what the handlers stand on.
@@ -103,6 +107,10 @@ type server struct {
 	tokens  pageTokens
 	errors  *connect.ErrorWriter
 	traced  []connect.Interceptor // none, or the one that makes spans
+	// logs are those of running attempts, while this member leads; logGeneration names
+	// this memory of them.
+	logs          *tasklog.Store
+	logGeneration string
 
 	started time.Time
 	// schema is set once this member's state has its tables.
@@ -147,6 +155,7 @@ func newServer(cfg Config) (*server, error) {
 	s.health = newHealth(s.Ready)
 	s.tokens = newPageTokens(cfg.Token)
 	s.errors = connect.NewErrorWriter()
+	s.logs, s.logGeneration = tasklog.NewStore(tasklog.StoreBytes), rand.Text()
 	return s, nil
 }
 
@@ -187,6 +196,7 @@ func (s *server) mountServices(mux *http.ServeMux) {
 	handle(controlplanev1connect.NewEventServiceHandler(s, opts...))
 	handle(controlplanev1connect.NewClusterServiceHandler(s, opts...))
 	handle(controlplanev1connect.NewQueryServiceHandler(s, opts...))
+	handle(controlplanev1connect.NewLogServiceHandler(s, opts...))
 	mux.Handle(grpchealth.NewHandler(s.health))
 	reflector := grpcreflect.NewStaticReflector(append(services(), grpchealth.HealthV1ServiceName)...)
 	mux.Handle(grpcreflect.NewHandlerV1(reflector))
@@ -222,5 +232,6 @@ func services() []string {
 		controlplanev1connect.EventServiceName,
 		controlplanev1connect.ClusterServiceName,
 		controlplanev1connect.QueryServiceName,
+		controlplanev1connect.LogServiceName,
 	}
 }

@@ -70,6 +70,8 @@ func addAgentFlags(f *pflag.FlagSet) {
 	f.String("termination-file", "", "file that appears when the machine is about to be taken away, with the time in it (2006-01-02T15:04:05Z), or empty for in 30 s: the node is drained")
 	f.String("price-per-hour", "", "price of the machine in US dollars, such as 2.49")
 	f.String("work-dir", "", "directory in which tasks get directories of their own (default: a fresh one in the system's place for temporary files)")
+	f.String("log-dir", "", "directory that keeps all that tasks print, a file TASK.ATTEMPT.log for each attempt (default: only the last 64 KiB are kept, with the attempt)")
+	f.String("log-limit", "", "how much of one attempt --log-dir keeps, such as 100MiB (default: 1GiB)")
 	f.Duration("stop-grace", 10*time.Second, "time between SIGTERM and SIGKILL for a task that was cancelled or exceeded its timeout")
 	f.Duration("shutdown-grace", 5*time.Second, "the same for all tasks when the agent itself is stopped")
 	f.String("log-level", "info", "debug, info, warn or error")
@@ -88,7 +90,8 @@ func loadAgentConfig(a *app) (agent.Config, error) {
 		Spot: v.GetBool("spot"), TerminationFile: v.GetString("termination-file"), WorkDir: v.GetString("work-dir"), Version: version, Logger: logs.logger(a.err),
 		StopGrace: agentGrace(v, "stop-grace"), ShutdownGrace: agentGrace(v, "shutdown-grace"),
 		CPUMillis: agentAmount(v, "cpu", parseCPU, note), MemoryBytes: agentAmount(v, "memory", parseMemory, note),
-		DiskBytes:          agentAmount(v, "disk", parseMemory, note),
+		DiskBytes: agentAmount(v, "disk", parseMemory, note),
+		LogDir:    v.GetString("log-dir"), LogLimitBytes: agentAmount(v, "log-limit", parseMemory, note),
 		PriceMicrosPerHour: agentAmount(v, "price-per-hour", parsePrice, note),
 	}
 	if cfg.Name == "" {

@@ -77,7 +77,7 @@ func newRoot(a *app) *cobra.Command {
 		&cobra.Group{ID: groupOther, Title: "Other:"},
 	)
 	addCommands(root, groupRun, newServeCommand(a), newAgentCommand(a), newRestoreCommand(a), newRecoverCommand(a), newSuperviseCommand())
-	addCommands(root, groupAsk, newSubmitCommand(a), newMapCommand(a), newTaskCommand(a), newQueueCommand(a), newNodeCommand(a), newClusterCommand(a), newTopCommand(a), newSQLCommand(a), newBackupCommand(a))
+	addCommands(root, groupAsk, newSubmitCommand(a), newMapCommand(a), newTaskCommand(a), newLogsCommand(a), newQueueCommand(a), newNodeCommand(a), newClusterCommand(a), newTopCommand(a), newSQLCommand(a), newBackupCommand(a))
 	addCommands(root, groupOther, newContextCommand(a), newBenchCommand(a), newVersionCommand(a))
 	root.AddCommand(newExitCodesTopic())
 	root.SetHelpCommandGroupID(groupOther)

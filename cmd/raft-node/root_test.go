@@ -145,7 +145,7 @@ func TestTokenAndServers(t *testing.T) {
 func TestUsageErrorsExitWith2(t *testing.T) {
 	for _, tc := range []struct{ line, want string }{
 		{"nonsense", `unknown command "nonsense"`},
-		{"task", "'raft-node task' needs a subcommand: cancel, explain, get, list, retry, schema, wait, watch"},
+		{"task", "'raft-node task' needs a subcommand: cancel, explain, get, list, logs, retry, schema, wait, watch"},
 		{"task gte x", `has no subcommand "gte": did you mean get?`},
 		{"task get", "accepts 1 arg(s), received 0"},
 		{"task list --limit many", "invalid argument"},

@@ -20,7 +20,7 @@ const detailChars = 60
 
 func newTaskCommand(a *app) *cobra.Command {
 	return newGroup("task", "Show, watch, cancel and retry tasks",
-		newTaskGetCommand(a), newTaskListCommand(a), newTaskWatchCommand(a), newTaskCancelCommand(a), newTaskRetryCommand(a), newTaskExplainCommand(a), newTaskSchemaCommand(a), newTaskWaitCommand(a))
+		newTaskGetCommand(a), newTaskListCommand(a), newTaskWatchCommand(a), newLogsCommand(a), newTaskCancelCommand(a), newTaskRetryCommand(a), newTaskExplainCommand(a), newTaskSchemaCommand(a), newTaskWaitCommand(a))
 }
 
 func newTaskGetCommand(a *app) *cobra.Command {

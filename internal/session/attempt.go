@@ -7,6 +7,7 @@ import (
 	"time"
 
 	controlplanev1 "github.com/raft-control-plane/control-plane/gen/go/controlplane/v1"
+	"github.com/raft-control-plane/control-plane/internal/tasklog"
 )
 
 // maxErrorBytes bounds the text of an error, by the contract.
@@ -36,11 +37,13 @@ type Running interface {
 
 // Attempt is one try of a task on this node.
 type Attempt struct {
-	key   attemptKey
-	task  *controlplanev1.Task
-	older *Attempt      // of the same task; must end before this one begins
-	ended chan struct{} // closed when nothing of it runs
-	lease *lease
+	key     attemptKey
+	task    *controlplanev1.Task
+	older   *Attempt      // of the same task; must end before this one begins
+	ended   chan struct{} // closed when nothing of it runs
+	lease   *lease
+	log     *tasklog.Log
+	relayed relayed
 
 	mu      sync.Mutex
 	fate    Fate
@@ -53,12 +56,17 @@ func keyOf(t *controlplanev1.Task) attemptKey {
 	return attemptKey{task: t.GetId(), number: t.GetAttempt()}
 }
 
-func newAttempt(t *controlplanev1.Task, older *Attempt, l *lease) *Attempt {
-	return &Attempt{key: keyOf(t), task: t, older: older, ended: make(chan struct{}), lease: l}
+func newAttempt(t *controlplanev1.Task, older *Attempt, l *lease, r *relay) *Attempt {
+	at := &Attempt{key: keyOf(t), task: t, older: older, ended: make(chan struct{}), lease: l}
+	at.log = tasklog.New(func() { r.note(at) })
+	return at
 }
 
 // Task is what is to be run.
 func (at *Attempt) Task() *controlplanev1.Task { return at.task }
+
+// Log is where what runs prints: it can be read while it does, and its end is kept.
+func (at *Attempt) Log() *tasklog.Log { return at.log }
 
 // Start calls start, unless the attempt was stopped meanwhile: then it does nothing
 // and returns false. What start returns misses neither a stop nor a longer lease.

@@ -68,6 +68,7 @@ func (s *session) beat(ctx context.Context, spec *controlplanev1.NodeSpec) error
 	}
 	s.saidSo(req.GetHeld())
 	s.renewed(sent, resp.GetLease())
+	s.logsHeldBy(resp.GetLogGeneration())
 	s.obey(resp.GetStop())
 	return nil
 }

@@ -19,6 +19,7 @@ type attemptKey struct {
 // report that frees it can fill it again in the same call.
 type held struct {
 	lease    *lease
+	relay    *relay
 	mu       sync.Mutex
 	slots    int
 	reserved int // slots that a poll under way may fill
@@ -31,8 +32,8 @@ type held struct {
 	changed   chan struct{} // closed, and replaced, at each change
 }
 
-func newHeld(slots int, l *lease) *held {
-	return &held{lease: l, slots: slots, uncertain: true, byTask: map[string]*Attempt{}, changed: make(chan struct{})}
+func newHeld(slots int, l *lease, r *relay) *held {
+	return &held{lease: l, relay: r, slots: slots, uncertain: true, byTask: map[string]*Attempt{}, changed: make(chan struct{})}
 }
 
 // broadcast wakes all that wait for a change. mu is held.
@@ -83,7 +84,7 @@ func (h *held) add(tasks []*controlplanev1.Task) (fresh []*Attempt) {
 		if older != nil && older.key.number >= t.GetAttempt() || h.answered.has(keyOf(t)) {
 			continue
 		}
-		a := newAttempt(t, older, h.lease)
+		a := newAttempt(t, older, h.lease, h.relay)
 		if older != nil {
 			older.stop(Dropped, 0)
 		}

@@ -16,7 +16,7 @@ func task(id string, attempt int32) *controlplanev1.Task {
 
 func TestSlots(t *testing.T) {
 	ctx := context.Background()
-	h := newHeld(3, &lease{})
+	h := newHeld(3, &lease{}, newRelay())
 	if n := h.reserve(ctx); n != 3 {
 		t.Fatalf("reserved %d of 3 free slots", n)
 	}
@@ -39,7 +39,7 @@ func TestSlots(t *testing.T) {
 }
 
 func TestHeldByAttempt(t *testing.T) {
-	h := newHeld(10, &lease{})
+	h := newHeld(10, &lease{}, newRelay())
 	first := h.add([]*controlplanev1.Task{task("a", 2)})[0]
 	if again := h.add([]*controlplanev1.Task{task("a", 2), task("a", 1)}); len(again) != 0 {
 		t.Errorf("started %v again", again)

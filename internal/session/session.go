@@ -1,8 +1,8 @@
 // Package session is what every worker does to be a node: it registers, keeps the
 // lease, fetches tasks for free slots, has each run, and reports how it ended.
 //
-// Four loops share one set of attempts (held.go): heartbeats (heartbeat.go), polls
-// (poll.go), reports (report.go), and a goroutine for each attempt (attempt.go). What
+// Five loops share one set of attempts (held.go): heartbeats (heartbeat.go), polls
+// (poll.go), reports (report.go), what tasks print (relay.go), and a goroutine for each attempt (attempt.go). What
 // an attempt runs, a process or a function, is the business of who uses the package.
 package session
 
@@ -35,6 +35,7 @@ type ControlPlane interface {
 	Heartbeat(context.Context, *controlplanev1.HeartbeatRequest) (*controlplanev1.HeartbeatResponse, error)
 	PollTask(context.Context, *controlplanev1.PollTaskRequest) (*controlplanev1.PollTaskResponse, error)
 	ReportTaskResults(context.Context, *controlplanev1.ReportTaskResultsRequest) (*controlplanev1.ReportTaskResultsResponse, error)
+	PushLogs(context.Context, *controlplanev1.PushLogsRequest) (*controlplanev1.PushLogsResponse, error)
 }
 
 // Config is what a session needs. Every field is required, but for Usage and Terminating.
@@ -66,6 +67,7 @@ type session struct {
 	lease   lease
 	held    *held
 	reports *reports
+	relay   *relay
 	// running counts the goroutines of attempts.
 	running sync.WaitGroup
 	// unheard is true while calls fail, so that an outage is logged once.
@@ -79,8 +81,8 @@ type session struct {
 // returns ErrReplaced when another worker took the node's name, and other errors when
 // it cannot begin at all. registered, if not nil, is called when the node is known.
 func Run(ctx context.Context, cfg Config, registered func()) error {
-	s := &session{cfg: cfg, id: uuid.NewString(), reports: newReports(), registerAgain: make(chan struct{}, 1)}
-	s.held = newHeld(int(cfg.Spec.GetSlots()), &s.lease)
+	s := &session{cfg: cfg, id: uuid.NewString(), reports: newReports(), relay: newRelay(), registerAgain: make(chan struct{}, 1)}
+	s.held = newHeld(int(cfg.Spec.GetSlots()), &s.lease, s.relay)
 	s.log = cfg.Logger.With("node", cfg.Name, "session", s.id)
 	if err := s.register(ctx); err != nil {
 		if ctx.Err() != nil {
@@ -106,6 +108,7 @@ func (s *session) work(ctx context.Context) error {
 	polls.Go(func() { s.pollLoop(polling, end) })
 	loops.Go(func() { s.heartbeatLoop(live, end) })
 	loops.Go(func() { s.reportLoop(live) })
+	loops.Go(func() { s.relayLoop(live) })
 	select {
 	case <-ctx.Done():
 		s.shutDown(live, func() { stopPolls(); polls.Wait() })
@@ -170,8 +173,11 @@ func (s *session) run(at *Attempt) {
 		at.older = nil
 	}
 	res := s.cfg.Run(at)
-	if p := at.progress(); p != nil && res != nil {
-		res.Progress = p
+	if res != nil {
+		res.LogTail, res.LogOffset = at.log.Tail()
+		if p := at.progress(); p != nil {
+			res.Progress = p
+		}
 	}
 	close(at.ended)
 	s.reports.add(at, res)

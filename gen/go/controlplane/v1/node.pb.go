@@ -1122,7 +1122,11 @@ type HeartbeatResponse struct {
 	// Length of the lease, counted from when the request was sent.
 	Lease *durationpb.Duration `protobuf:"bytes,1,opt,name=lease,proto3" json:"lease,omitempty"`
 	// Attempts to stop.
-	Stop          []*StopAttempt `protobuf:"bytes,2,rep,name=stop,proto3" json:"stop,omitempty"`
+	Stop []*StopAttempt `protobuf:"bytes,2,rep,name=stop,proto3" json:"stop,omitempty"`
+	// Names the memory that holds the logs of running attempts (see LogService). When
+	// it changes, the worker sends the end of each of its logs again. Empty if none of
+	// them can be held.
+	LogGeneration string `protobuf:"bytes,3,opt,name=log_generation,json=logGeneration,proto3" json:"log_generation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1169,6 +1173,13 @@ func (x *HeartbeatResponse) GetStop() []*StopAttempt {
 		return x.Stop
 	}
 	return nil
+}
+
+func (x *HeartbeatResponse) GetLogGeneration() string {
+	if x != nil {
+		return x.LogGeneration
+	}
+	return ""
 }
 
 // PollTaskRequest asks for work.
@@ -1356,7 +1367,10 @@ type TaskResult struct {
 	// the control plane would choose, 1 ms to 24 h.
 	RetryAfter *durationpb.Duration `protobuf:"bytes,9,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`
 	// How far it came, if no heartbeat has said so yet. It stays with the attempt.
-	Progress      *Progress `protobuf:"bytes,10,opt,name=progress,proto3" json:"progress,omitempty"`
+	Progress *Progress `protobuf:"bytes,10,opt,name=progress,proto3" json:"progress,omitempty"`
+	// Where log_tail begins in the log of the attempt (see LogService): how many bytes
+	// came before it and are not kept, 0 to 2^60.
+	LogOffset     int64 `protobuf:"varint,11,opt,name=log_offset,json=logOffset,proto3" json:"log_offset,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1461,6 +1475,13 @@ func (x *TaskResult) GetProgress() *Progress {
 	return nil
 }
 
+func (x *TaskResult) GetLogOffset() int64 {
+	if x != nil {
+		return x.LogOffset
+	}
+	return 0
+}
+
 // ReportTaskResultRequest reports one attempt.
 type ReportTaskResultRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1490,7 +1511,10 @@ type ReportTaskResultRequest struct {
 	// the control plane would choose, 1 ms to 24 h.
 	RetryAfter *durationpb.Duration `protobuf:"bytes,11,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`
 	// How far it came, if no heartbeat has said so yet. It stays with the attempt.
-	Progress      *Progress `protobuf:"bytes,12,opt,name=progress,proto3" json:"progress,omitempty"`
+	Progress *Progress `protobuf:"bytes,12,opt,name=progress,proto3" json:"progress,omitempty"`
+	// Where log_tail begins in the log of the attempt (see LogService): how many bytes
+	// came before it and are not kept, 0 to 2^60.
+	LogOffset     int64 `protobuf:"varint,13,opt,name=log_offset,json=logOffset,proto3" json:"log_offset,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1607,6 +1631,13 @@ func (x *ReportTaskResultRequest) GetProgress() *Progress {
 		return x.Progress
 	}
 	return nil
+}
+
+func (x *ReportTaskResultRequest) GetLogOffset() int64 {
+	if x != nil {
+		return x.LogOffset
+	}
+	return 0
 }
 
 // ReportTaskResultResponse confirms a report.
@@ -2259,10 +2290,11 @@ const file_controlplane_v1_node_proto_rawDesc = "" +
 	"\x05usage\x18\x04 \x01(\v2\x1a.controlplane.v1.NodeUsageR\x05usage\x12;\n" +
 	"\x04held\x18\x05 \x03(\v2\x1c.controlplane.v1.HeldAttemptB\t\xbaH\x06\x92\x01\x03\x10\x90NR\x04held\x12W\n" +
 	"\x10terminating_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampB\x10\xbaH\r\xb2\x01\n" +
-	"\x1a\x06\b\x80\xae\x99\xa4\x0f2\x00R\x0fterminatingTime\"v\n" +
+	"\x1a\x06\b\x80\xae\x99\xa4\x0f2\x00R\x0fterminatingTime\"\x9d\x01\n" +
 	"\x11HeartbeatResponse\x12/\n" +
 	"\x05lease\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x05lease\x120\n" +
-	"\x04stop\x18\x02 \x03(\v2\x1c.controlplane.v1.StopAttemptR\x04stop\"\xc6\x02\n" +
+	"\x04stop\x18\x02 \x03(\v2\x1c.controlplane.v1.StopAttemptR\x04stop\x12%\n" +
+	"\x0elog_generation\x18\x03 \x01(\tR\rlogGeneration\"\xc6\x02\n" +
 	"\x0fPollTaskRequest\x12A\n" +
 	"\anode_id\x18\x01 \x01(\tB(\xbaH%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$R\x06nodeId\x12(\n" +
 	"\n" +
@@ -2275,7 +2307,7 @@ const file_controlplane_v1_node_proto_rawDesc = "" +
 	"\x10PollTaskResponse\x12+\n" +
 	"\x05tasks\x18\x01 \x03(\v2\x15.controlplane.v1.TaskR\x05tasks\x120\n" +
 	"\x04stop\x18\x02 \x03(\v2\x1c.controlplane.v1.StopAttemptR\x04stop\x12/\n" +
-	"\x05lease\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x05lease\"\xd6\x03\n" +
+	"\x05lease\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x05lease\"\x88\x04\n" +
 	"\n" +
 	"TaskResult\x12\"\n" +
 	"\atask_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04 \x01(@R\x06taskId\x12!\n" +
@@ -2289,9 +2321,11 @@ const file_controlplane_v1_node_proto_rawDesc = "" +
 	"\vretry_after\x18\t \x01(\v2\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\f\"\x04\b\x80\xa3\x052\x04\x10\xc0\x84=R\n" +
 	"retryAfter\x125\n" +
 	"\bprogress\x18\n" +
-	" \x01(\v2\x19.controlplane.v1.ProgressR\bprogressB\f\n" +
+	" \x01(\v2\x19.controlplane.v1.ProgressR\bprogress\x120\n" +
 	"\n" +
-	"_exit_code\"\xd0\x04\n" +
+	"log_offset\x18\v \x01(\x03B\x11\xbaH\x0e\"\f\x18\x80\x80\x80\x80\x80\x80\x80\x80\x10(\x00R\tlogOffsetB\f\n" +
+	"\n" +
+	"_exit_code\"\x82\x05\n" +
 	"\x17ReportTaskResultRequest\x12\"\n" +
 	"\atask_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04 \x01(@R\x06taskId\x12!\n" +
 	"\aattempt\x18\x02 \x01(\x05B\a\xbaH\x04\x1a\x02(\x01R\aattempt\x12A\n" +
@@ -2307,7 +2341,9 @@ const file_controlplane_v1_node_proto_rawDesc = "" +
 	" \x01(\bR\tpermanent\x12N\n" +
 	"\vretry_after\x18\v \x01(\v2\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\f\"\x04\b\x80\xa3\x052\x04\x10\xc0\x84=R\n" +
 	"retryAfter\x125\n" +
-	"\bprogress\x18\f \x01(\v2\x19.controlplane.v1.ProgressR\bprogressB\f\n" +
+	"\bprogress\x18\f \x01(\v2\x19.controlplane.v1.ProgressR\bprogress\x120\n" +
+	"\n" +
+	"log_offset\x18\r \x01(\x03B\x11\xbaH\x0e\"\f\x18\x80\x80\x80\x80\x80\x80\x80\x80\x10(\x00R\tlogOffsetB\f\n" +
 	"\n" +
 	"_exit_code\"O\n" +
 	"\x18ReportTaskResultResponse\x123\n" +

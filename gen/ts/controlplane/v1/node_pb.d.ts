@@ -618,6 +618,15 @@ export declare type HeartbeatResponse = Message<"controlplane.v1.HeartbeatRespon
    * @generated from field: repeated controlplane.v1.StopAttempt stop = 2;
    */
   stop: StopAttempt[];
+
+  /**
+   * Names the memory that holds the logs of running attempts (see LogService). When
+   * it changes, the worker sends the end of each of its logs again. Empty if none of
+   * them can be held.
+   *
+   * @generated from field: string log_generation = 3;
+   */
+  logGeneration: string;
 };
 
 /**
@@ -798,6 +807,14 @@ export declare type TaskResult = Message<"controlplane.v1.TaskResult"> & {
    * @generated from field: controlplane.v1.Progress progress = 10;
    */
   progress?: Progress | undefined;
+
+  /**
+   * Where log_tail begins in the log of the attempt (see LogService): how many bytes
+   * came before it and are not kept, 0 to 2^60.
+   *
+   * @generated from field: int64 log_offset = 11;
+   */
+  logOffset: bigint;
 };
 
 /**
@@ -898,6 +915,14 @@ export declare type ReportTaskResultRequest = Message<"controlplane.v1.ReportTas
    * @generated from field: controlplane.v1.Progress progress = 12;
    */
   progress?: Progress | undefined;
+
+  /**
+   * Where log_tail begins in the log of the attempt (see LogService): how many bytes
+   * came before it and are not kept, 0 to 2^60.
+   *
+   * @generated from field: int64 log_offset = 13;
+   */
+  logOffset: bigint;
 };
 
 /**
