@@ -22,6 +22,9 @@ TOOL_MODULES := tools/benchstat tools/buf tools/conformance tools/gen tools/grpc
 PYTHON := .tools/python/bin/python
 SDK_PYTHON := $(CURDIR)/.tools/sdk-python/bin/python
 
+# Where make install puts things, behind DESTDIR.
+PREFIX ?= /usr/local
+DESTDIR ?=
 PLATFORMS := linux/amd64 linux/arm64 darwin/arm64
 # Packages to test or lint: make test PKG=./db/...
 PKG ?= ./...
@@ -68,6 +71,20 @@ web: web/node_modules/.package-lock.json ## Build the dashboard, web/dist, which
 .PHONY: screenshots
 screenshots: build deps/web ## Take the pictures of the dashboard in docs/images, of a live cluster
 	node web/test/screenshots.mjs docs/images
+
+.PHONY: docs
+docs: ## Write docs/cli.md and the manual pages, docs/man, of what the commands say of themselves
+	go test ./cmd/raft-node -run '^TestDocs$$' -count=1 -rewrite
+
+.PHONY: install
+install: build ## Install the binary, the manual pages and completion for shells under PREFIX
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/bash-completion/completions \
+		$(DESTDIR)$(PREFIX)/share/zsh/site-functions $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
+	install -m 755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/raft-node
+	install -m 644 docs/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
+	$(BINARY) completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/raft-node
+	$(BINARY) completion zsh >$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_raft-node
+	$(BINARY) completion fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/raft-node.fish
 
 .PHONY: fmt
 fmt: ## Format the Go and proto files
@@ -164,7 +181,7 @@ bench/engine: build ## Measure starts, snapshots and catching up with BENCH_TASK
 ##@ Verify
 
 .PHONY: verify
-verify: verify/fmt verify/tidy verify/proto verify/web verify/vet lint verify/platforms ## Check format, modules, stubs, contract, dashboard, lint and builds
+verify: verify/fmt verify/tidy verify/proto verify/web verify/docs verify/vet lint verify/platforms ## Check format, modules, stubs, contract, dashboard, docs, lint and builds
 
 .PHONY: verify/fmt
 verify/fmt: ## Check the format of Go and proto files
@@ -186,6 +203,10 @@ verify/proto: deps/stubs ## Check that stubs are fresh, the contract lints and b
 .PHONY: verify/web
 verify/web: web/node_modules/.package-lock.json ## Check that web/dist is what the dashboard's sources give
 	scripts/web-fresh.sh
+
+.PHONY: verify/docs
+verify/docs: ## Check that docs/cli.md and docs/man are what the commands say of themselves
+	go test ./cmd/raft-node -run '^TestDocs$$' -count=1
 
 .PHONY: verify/vet
 verify/vet: ## Run go vet

@@ -209,7 +209,8 @@ func TestCompletionOfWhatThereIs(t *testing.T) {
 	for line, want := range map[string]string{
 		"task get ":           "t2\tFAILED RUNNING\nt1\tFAILED\n",
 		"task get t1 ":        "",
-		"task cancel t2 ":     "t1\tFAILED\n",
+		"task cancel ":        "t2\tFAILED RUNNING\n",
+		"task retry ":         "t1\tFAILED\n",
 		"task wait t1 ":       "t2\tFAILED RUNNING\n",
 		"node drain ":         "n1\tHEALTHY\n",
 		"node get x":          "",

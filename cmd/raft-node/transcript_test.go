@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -128,8 +129,14 @@ func exampleMember(t *testing.T) *member {
 		Spec: &v1.NodeSpec{Slots: 4, Provider: "aws", Region: "us-east-1", InstanceType: "p5.48xlarge", Labels: map[string]string{"tier": "a"}, PriceMicrosPerHour: 12_500_000,
 			Version: "v1.0.0", Capacity: &v1.Resources{CpuMillis: 64_000, MemoryBytes: 256 << 30, Gpus: 8, DiskBytes: 1 << 40}}}
 	m := &member{
-		list: func(*v1.ListTasksRequest) (*v1.ListTasksResponse, error) {
-			return &v1.ListTasksResponse{Tasks: tasks}, nil
+		list: func(r *v1.ListTasksRequest) (*v1.ListTasksResponse, error) {
+			res := &v1.ListTasksResponse{}
+			for _, task := range tasks {
+				if len(r.GetStatuses()) == 0 || slices.Contains(r.GetStatuses(), task.GetStatus()) {
+					res.Tasks = append(res.Tasks, task)
+				}
+			}
+			return res, nil
 		},
 		get: func(r *v1.GetTaskRequest) (*v1.GetTaskResponse, error) {
 			mu.Lock()
