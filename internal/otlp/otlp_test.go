@@ -125,8 +125,13 @@ func TestSpansArrive(t *testing.T) {
 	if err := p.Shutdown(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	if got := <-names; got != "m1 raft-node hello" && got != "raft-node m1 hello" {
-		t.Errorf("arrived: %q", got)
+	select { // Shutdown has waited for it
+	case got := <-names:
+		if got != "m1 raft-node hello" && got != "raft-node m1 hello" {
+			t.Errorf("arrived: %q", got)
+		}
+	default:
+		t.Error("nothing arrived")
 	}
 	if asked.Get("Authorization") != "Bearer x" || asked.Get("B") != "2" || asked.Get("Content-Type") != "application/x-protobuf" {
 		t.Errorf("the headers: %v", *asked)
