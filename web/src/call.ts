@@ -8,6 +8,7 @@ import { batch, signal } from "@preact/signals";
 
 import { ClusterService } from "@raft-control-plane/stubs/controlplane/v1/cluster_pb.js";
 import { EventService } from "@raft-control-plane/stubs/controlplane/v1/event_pb.js";
+import { LogService } from "@raft-control-plane/stubs/controlplane/v1/log_pb.js";
 import { NodeService } from "@raft-control-plane/stubs/controlplane/v1/node_pb.js";
 import { QueryService } from "@raft-control-plane/stubs/controlplane/v1/query_pb.js";
 import { QueueService } from "@raft-control-plane/stubs/controlplane/v1/queue_pb.js";
@@ -122,6 +123,7 @@ export const taskCalls = createClient(TaskService, transport);
 export const nodeCalls = createClient(NodeService, transport);
 export const queueCalls = createClient(QueueService, transport);
 export const eventCalls = createClient(EventService, transport);
+export const logCalls = createClient(LogService, transport);
 export const clusterCalls = createClient(ClusterService, transport);
 export const queryCalls = createClient(QueryService, transport);
 

@@ -20,6 +20,7 @@ import { hasEnded, partOf, progressText, statusName } from "../task-row";
 import { Action, Ago, Badge, Card, Dialog, Empty, Facts, Labels, Loaded, now, Problem } from "../ui";
 import { Waiting } from "./explain";
 import { historySql } from "./history";
+import { LiveLog } from "./log";
 import { canRetry } from "./tasks";
 
 const attemptsSql = `SELECT attempt, node_id, status, assign_time_ms, start_time_ms, end_time_ms, exit_code, error, substr(log_tail, -4000) AS log_tail
@@ -60,7 +61,7 @@ function Shown({ task: t, tries, history }: { task: Task; tries: Resource<Row[]>
         <Card title="What it is"><About task={t} /></Card>
         <Card title={t.work.case === "function" ? "Function" : "Command"}><Work task={t} /></Card>
         <Card title="Result">{t.result.length > 0 ? <Json text={readable(t.result)} /> : <Empty>{hasEnded(status) ? "It left no result. For a command, a last line of output that is JSON is the result." : "There is none before it has ended."}</Empty>}</Card>
-        <Card title="End of its output">{t.logTail ? <Log text={t.logTail} /> : <Empty>{hasEnded(status) ? "It printed nothing." : "It comes with the report of an attempt."}</Empty>}</Card>
+        {status === "RUNNING" ? <Card title="Live log"><LiveLog key={t.attempt} task={t.id} attempt={t.attempt} /></Card> : <Card title="End of its output">{t.logTail ? <Log text={t.logTail} /> : <Empty>{hasEnded(status) ? "It printed nothing." : "It comes while an attempt runs."}</Empty>}</Card>}
         <Card title="History" wide><History of={history} /></Card>
       </div>
     </>
