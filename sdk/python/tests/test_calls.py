@@ -20,6 +20,7 @@ from raft_control_plane import (
     Client,
     Constraints,
     Gpu,
+    ResultTimeoutError,
     RetryPolicy,
     Selector,
     TaskOptions,
@@ -72,10 +73,8 @@ def test_both_clients_have_the_same_calls() -> None:
         }
 
     blocking, awaited = calls(Client), calls(AsyncClient)
-    # The internals of map() and of the worker need more of one of them.
-    for name in ("call", "as_completed", "cursor"):
-        blocking.pop(name, None)
-        awaited.pop(name, None)
+    awaited["call"] = awaited["call"][:-2]  # wait and repeatable are for workers
+    blocking["as_completed"].remove("on_progress")  # for the bar of map()
     assert blocking == awaited
 
 
@@ -339,3 +338,25 @@ def test_a_handle_cancels_tries_again_and_explains(client: Client) -> None:
     handle.retry()
     assert handle.record().status is TaskStatus.PENDING
     handle.cancel()
+
+
+def test_ends_are_told_from_a_cursor_on(control_plane: LocalControlPlane, caller: Any) -> None:
+    with functions.make_worker(control_plane.url, name="cursors", slots=2):
+        cursor = caller.cursor()
+        ids = [caller.submit("add", b'{"x":1}', options=TaskOptions(queue="cursors")).id for _ in range(3)]
+        for begin in (cursor, "", "1-1", "no-cursor"):
+            ended = list(caller.as_completed(ids, cursor=begin, queue="cursors", timeout=60))
+            assert sorted(task.id for task in ended) == sorted(ids), begin
+        with pytest.raises(ResultTimeoutError):
+            list(caller.as_completed([caller.submit("nobody").id], timeout=0.1))
+
+
+def test_a_map_that_is_awaited(control_plane: LocalControlPlane) -> None:
+    worker = functions.make_worker(control_plane.url, name="awaited", slots=2)
+    task = worker.task(name="awaited_add")(functions.add)
+
+    async def both() -> tuple[list[int], list[int]]:
+        return await task.map_async([1, 2]), [point.result for point in await task.sweep_async(x=[3], y=[4, 5])]
+
+    with worker:
+        assert asyncio.run(both()) == ([2, 3], [7, 8])

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from connectrpc.code import Code
 from connectrpc.errors import ConnectError
 from typing_extensions import Self
 
@@ -32,6 +33,7 @@ from ._gen.controlplane.v1.task_pb import (
 )
 from ._requests import (
     FINAL,
+    STALE_CURSOR,
     WATCH_IDS,
     TaskOptions,
     batches,
@@ -45,7 +47,7 @@ from ._requests import (
 )
 from ._retry import Retry, Rota
 from .client import _present
-from .errors import unfinished
+from .errors import CallError, unfinished
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -248,14 +250,39 @@ class AsyncClient(AsyncAdminCalls):
         task_ids: Sequence[str],
         *,
         timeout: float | None = None,
+        cursor: str = "",
+        queue: str = "",
     ) -> AsyncIterator[Task]:
-        """Yields tasks as they end, with their results."""
+        """Yields tasks as they end, with their results, as Client.as_completed does."""
         pending = dict.fromkeys(task_ids)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        try:
+            async for task in self._completed(pending, cursor, queue, deadline):
+                yield task
+        except CallError as error:
+            if not cursor or error.code not in STALE_CURSOR:
+                raise
+            async for task in self._completed(pending, "", queue, deadline):
+                yield task
+        if pending:
+            raise unfinished(len(pending), len(task_ids), timeout)
+
+    async def cursor(self) -> str:
+        """Returns where a watch that begins now would begin."""
+        async for message in self.watch(timeout=self.config.timeout_s):
+            return message.cursor
+        raise CallError(Code.DEADLINE_EXCEEDED, "no answer to a watch: is every server reachable?")
+
+    async def _completed(
+        self, pending: dict[str, None], cursor: str, queue: str, deadline: float | None
+    ) -> AsyncIterator[Task]:
+        """Yields pending tasks as they end, until none is left or the time is over."""
         if not pending:
             return
         ids = list(pending) if len(pending) <= WATCH_IDS else []
-        begun = False
-        async for message in self.watch(task_ids=ids, timeout=timeout):
+        begun = bool(cursor)
+        left = None if deadline is None else max(0.001, deadline - time.monotonic())
+        async for message in self.watch(cursor=cursor, task_ids=ids, queue=queue, timeout=left):
             # The watch stands from the first message on: what ended before shows now.
             ended = [] if begun else list(pending)
             begun = True
@@ -267,4 +294,3 @@ class AsyncClient(AsyncAdminCalls):
                     yield task
             if not pending:
                 return
-        raise unfinished(len(pending), len(task_ids), timeout)

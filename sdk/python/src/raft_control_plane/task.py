@@ -205,6 +205,18 @@ class Task(Generic[P, R]):
         results = self._all(calls, progress=progress, timeout=timeout, return_errors=False)
         return [SweepResult(point, cast("R", result)) for point, result in zip(points, results, strict=True)]
 
+    async def map_async(
+        self, *iterables: Iterable[Any], progress: bool = False, timeout: float | None = None
+    ) -> list[R]:
+        """Does what map does, without blocking the event loop."""
+        return await asyncio.to_thread(self.map, *iterables, progress=progress, timeout=timeout)
+
+    async def sweep_async(
+        self, *, progress: bool = False, timeout: float | None = None, **params: Iterable[Any]
+    ) -> list[SweepResult[R]]:
+        """Does what sweep does, without blocking the event loop."""
+        return await asyncio.to_thread(self.sweep, progress=progress, timeout=timeout, **params)
+
     def _all(
         self, calls: list[SubmitTaskRequest], *, progress: bool, timeout: float | None, return_errors: bool
     ) -> list[R | TaskError]:
