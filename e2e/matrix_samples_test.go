@@ -38,8 +38,8 @@ var matrixSamples = map[string]sample{
 	"NodeService/UncordonNode": {prepare: registerAndSubmit, in: `{"id":"$ID"}`, want: `"schedulable":true`},
 	"NodeService/DrainNode":    {prepare: registerAndSubmit, in: `{"id":"$ID","deadline":"60s"}`, want: `"drain":{"startTime"`},
 	"NodeService/Heartbeat": {
-		in:   `{"nodeId":"$ID","sessionId":"s","spec":{"slots":1,"functions":["none"]}}`,
-		want: `"lease":"`,
+		in:   `{"nodeId":"$ID","sessionId":"s","spec":{"slots":1,"functions":["none"]},"held":[{"taskId":"$ID","attempt":1,"progress":{"done":"3"}}]}`,
+		want: `"reason":"not_yours"`,
 	},
 	"NodeService/PollTask": {
 		prepare: registerAndSubmit,
@@ -48,7 +48,7 @@ var matrixSamples = map[string]sample{
 	},
 	"NodeService/ReportTaskResult": {
 		prepare: runOnNode,
-		in:      `{"taskId":"$ID","attempt":1,"nodeId":"$ID","sessionId":"s","status":"TASK_STATUS_COMPLETED"}`,
+		in:      `{"taskId":"$ID","attempt":1,"nodeId":"$ID","sessionId":"s","status":"TASK_STATUS_COMPLETED","progress":{"done":"3","total":"50","message":"épochs"}}`,
 		want:    `{"status":"TASK_STATUS_COMPLETED"}`,
 	},
 	"NodeService/ReportTaskResults": {
