@@ -197,3 +197,16 @@ func TestUnits(t *testing.T) {
 		}
 	}
 }
+
+func TestSubmitNamesTheSpanOfItsEnvironment(t *testing.T) {
+	const span = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+	m, got := taker(t)
+	for given, want := range map[string]string{span: span, "": "", "00-x": ""} {
+		*got = nil
+		t.Setenv("TRACEPARENT", given)
+		m.at(t, "submit", "--", "true").expect(t, 0, nil, nil)
+		if sent := (*got)[0].GetTask().GetTraceparent(); sent != want {
+			t.Errorf("TRACEPARENT=%q: sent %q", given, sent)
+		}
+	}
+}

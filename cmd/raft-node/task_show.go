@@ -29,6 +29,7 @@ func taskBlock(w io.Writer, t *v1.Task) {
 		field(w, "Timeout", t.GetTimeout().AsDuration().String())
 	}
 	courseFields(w, t)
+	field(w, "Traceparent", t.GetTraceparent())
 	field(w, "Node", t.GetNodeId())
 	field(w, "Attempt", attempts(t))
 	if len(t.GetGpuDevices()) > 0 {
