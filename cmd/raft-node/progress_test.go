@@ -32,7 +32,7 @@ func TestProgressText(t *testing.T) {
 func TestProgressIsShown(t *testing.T) {
 	p := &v1.Progress{Done: 21, Total: 50, Message: "epoch 3"}
 	task := &v1.Task{Id: "t1", Queue: "default", Status: v1.TaskStatus_TASK_STATUS_RUNNING, NodeId: "n1", Attempt: 1, Progress: p, ProgressTime: before(3 * time.Minute),
-		NoProgressTimeout: durationpb.New(time.Hour)}
+		NoProgressTimeout: durationpb.New(time.Hour), Traceparent: "00-of-a-span-01"}
 	m := (&member{
 		get: func(*v1.GetTaskRequest) (*v1.GetTaskResponse, error) { return &v1.GetTaskResponse{Task: task}, nil },
 		list: func(*v1.ListTasksRequest) (*v1.ListTasksResponse, error) {
@@ -44,7 +44,7 @@ func TestProgressIsShown(t *testing.T) {
 			}
 			return refusal(connect.CodeDataLoss, "enough")
 		}}).start(t)
-	m.at(t, "task", "get", "t1").expect(t, 0, []string{"No progress for:", "1h0m0s stops it\n", "Progress:", "42% (21/50) epoch 3, 3m ago\n"}, nil)
+	m.at(t, "task", "get", "t1").expect(t, 0, []string{"Traceparent:", "00-of-a-span-01\n", "No progress for:", "1h0m0s stops it\n", "Progress:", "42% (21/50) epoch 3, 3m ago\n"}, nil)
 	m.at(t, "task", "list").expect(t, 0, []string{"42% (21/50) epoch 3\n"}, nil)
 	m.at(t, "task", "watch", "t1").expect(t, 1, []string{"progress    1  42% (21/50) epoch 3\n"}, []string{"enough"})
 	m.at(t, "task", "watch", "t1", "-o", "jsonl").expect(t, 1, []string{`"progress"`, `"epoch 3"`}, []string{"enough"})
