@@ -52,6 +52,9 @@ def make_worker(servers: str | None = None, **options: Any) -> Worker:
     worker.task(spans_async)
     worker.task(isolation="thread", name="spans_thread")(spans)
     worker.task(isolation="thread")(patient)
+    worker.task(chat)
+    worker.task(chat_async)
+    worker.task(isolation="thread", name="chat_thread")(chat)
     last = (ArithmeticError, Fatal)
     worker.task(permanent=last)(refuse)
     worker.task(permanent=last)(refuse_async)
@@ -75,6 +78,27 @@ class Model(pydantic.BaseModel):
 def add(x: int, y: int = 1) -> int:
     print(f"adding {x} and {y}")
     return x + y
+
+
+def chat(gate: str) -> str:
+    """Prints, waits for a file, and logs."""
+    print("grüße")
+    while not Path(gate).exists():
+        time.sleep(0.02)
+    logging.getLogger("chat").warning("two")
+    return "said"
+
+
+chat_thread = chat
+
+
+async def chat_async(gate: str) -> str:
+    """Does what chat does."""
+    print("grüße")
+    while not Path(gate).exists():  # noqa: ASYNC110 - another process makes it
+        await asyncio.sleep(0.02)
+    logging.getLogger("chat").warning("two")
+    return "said"
 
 
 def no_op(n: int) -> int:

@@ -299,8 +299,23 @@ def test_reports_keep_to_the_limits() -> None:
     assert len(report.error.encode()) <= 4096
     assert report.error.startswith("first\n")
     assert report.error.endswith("\nlast")
+    assert report.log_offset == 2 * MAX_LOG_BYTES + 6 - len(report.log_tail.encode())
     assert cut_middle("short") == "short"
     assert Tail().text() == ""
+
+
+def test_a_log_is_read_from_where_a_reader_stands() -> None:
+    log = Tail()
+    calls: list[int] = []
+    log.changed = lambda: calls.append(log.end)
+    for piece in (b"a\xc3", b"\xa9b", b"\xff"):
+        log.write(piece)
+    assert calls == [1, 4, 7]
+    assert log.read(0) == ("aéb\ufffd", 0)
+    assert log.read(2) == ("b\ufffd", 3), "from within a character: from the next one"
+    assert log.read(99) == ("", 7)
+    log.write(b"x" * MAX_LOG_BYTES * 3)
+    assert log.read(5) == ("x" * MAX_LOG_BYTES, log.end - MAX_LOG_BYTES)
 
 
 def test_the_stubs_are_those_of_the_contract() -> None:

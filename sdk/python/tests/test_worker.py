@@ -77,6 +77,34 @@ def test_the_log_is_the_end_of_the_output_and_of_this_attempt_only(call: Any) ->
         assert handle.record().log_tail == ("x" * count + "end\n")[-65536:]
 
 
+@pytest.mark.parametrize("name", ["chat", "chat_thread", "chat_async"])
+def test_the_log_is_read_while_the_function_runs(call: Any, scratch: Path, name: str) -> None:
+    gate = scratch / f"gate-{name}"
+    handle = call(name, str(gate))
+    seen = ""
+    for text in handle.logs(follow=True):
+        seen += text
+        if seen == "grüße\n":  # it goes on only now
+            gate.touch()
+    assert seen == "grüße\nWARNING chat: two\n"
+    assert "".join(handle.logs()) == seen
+
+
+def test_the_log_goes_on_with_the_next_attempt(call: Any, control_plane: LocalControlPlane, tmp_path: Path) -> None:
+    handle = call("flaky", str(tmp_path), 2, options=TaskOptions(retries=2))
+
+    async def followed() -> str:
+        async with AsyncClient(control_plane.url) as client:
+            return "".join([text async for text in client.logs(handle.id, follow=True)])
+
+    text = asyncio.run(followed())
+    assert handle.result(60) == 3
+    assert [line for line in text.splitlines() if line.startswith("RuntimeError")] == [
+        "RuntimeError: failure 1",
+        "RuntimeError: failure 2",
+    ]
+
+
 @pytest.mark.parametrize("name", ["nap", "own_loop"])
 def test_coroutine(call: Any, name: str) -> None:
     handle = call(name, 0.01)

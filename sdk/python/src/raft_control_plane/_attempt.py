@@ -12,7 +12,7 @@ from ._call import Outcome
 from ._clock import boot_clock
 from ._gen.controlplane.v1.node_pb import TaskResult
 from ._gen.controlplane.v1.task_pb import FunctionTask, Task, TaskStatus
-from ._log import MAX_LOG_BYTES, Tail, cut_front, cut_middle
+from ._log import Tail, cut_middle
 from ._said import Said
 from ._time import duration, seconds
 
@@ -96,6 +96,9 @@ class Attempt:
         self.ended = asyncio.Event()
         self.fate = Fate.NONE
         self.log = Tail()
+        # Up to where its log was sent; whether there is more; whether nobody wants it: see _relay.py.
+        self.relayed = 0
+        self.relay_due = self.muted = False
         self.said: Said | None = None  # of its progress, last
         self.known: Said | None = None  # what the control plane knows of that
         self._order: _Limit | None = None
@@ -216,13 +219,15 @@ class Attempt:
         self, status: TaskStatus, *, result: bytes = b"", error: str = "", exit_code: int | None = None
     ) -> TaskResult:
         """Makes the message that reports the attempt."""
+        log_tail, log_offset = self.log.read(0)
         report = TaskResult(
             task_id=self.task_id,
             attempt=self.number,
             status=status,
             result=result,
             error=cut_middle(error),
-            log_tail=cut_front(self.log.text(), MAX_LOG_BYTES),
+            log_tail=log_tail,
+            log_offset=log_offset,
         )
         if self.said is not None and self.said != self.known:
             report.progress = self.said.message_of_contract()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import contextvars
 import logging
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
 MAX_LOG_BYTES = 64 << 10
@@ -15,24 +16,49 @@ MAX_ERROR_BYTES = 4 << 10
 
 
 class Tail:
-    """Keeps the last 64 KiB of a stream of bytes; for use by several threads."""
+    """Keeps the last 64 KiB of a text that comes as bytes; for use by several threads.
+
+    Offsets count the bytes of the text from its beginning; what is not UTF-8 stands in it
+    as U+FFFD.
+    """
 
     def __init__(self) -> None:
         self._data = bytearray()
+        self._end = 0
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._mutex = threading.Lock()
+        # Called after each addition, by whoever wrote.
+        self.changed: Callable[[], None] | None = None
 
     def write(self, data: bytes) -> None:
         """Appends."""
         with self._mutex:
-            self._data += data
+            text = self._decoder.decode(data).encode()
+            self._data += text
+            self._end += len(text)
             if len(self._data) > 2 * MAX_LOG_BYTES:
                 del self._data[:-MAX_LOG_BYTES]
+        if text and self.changed is not None:
+            self.changed()
+
+    @property
+    def end(self) -> int:
+        """Where the next text will stand."""
+        return self._end
+
+    def read(self, offset: int) -> tuple[str, int]:
+        """Returns what is kept from an offset on, and where that begins."""
+        with self._mutex:
+            at = min(max(offset, self._end - min(len(self._data), MAX_LOG_BYTES)), self._end)
+            data = bytes(self._data[len(self._data) - (self._end - at) :])
+        rest = 0  # of a character whose beginning is not there
+        while rest < len(data) and data[rest] & 0xC0 == 0x80:
+            rest += 1
+        return data[rest:].decode(), at + rest
 
     def text(self) -> str:
-        """Returns the end as text, at most 64 KiB of UTF-8."""
-        with self._mutex:
-            data = bytes(self._data[-MAX_LOG_BYTES:])
-        return cut_front(data.decode(errors="replace"), MAX_LOG_BYTES)
+        """Returns the end, at most 64 KiB of UTF-8."""
+        return self.read(0)[0]
 
 
 def cut_front(text: str, limit: int) -> str:

@@ -1,6 +1,7 @@
 """One session of a worker: lease, polls, calls and reports, on an event loop of its own.
 
-Three loops share one set of attempts (_held.py): heartbeats, polls and reports; each
+Four loops share one set of attempts (_held.py): heartbeats, polls, reports, and what is
+printed (_relay.py); each
 attempt is a coroutine beside them. All state belongs to the loop, so there are no locks.
 """
 
@@ -34,6 +35,7 @@ from ._guard import Guard
 from ._held import MAX_POLL_TASKS, Held
 from ._inline import CoroutineCall, FunctionLoop, ThreadCall
 from ._process import Pool, ProcessCall
+from ._relay import Relay
 from ._settings import Backoff, Function, Settings
 from ._time import duration, seconds
 from .aio import AsyncClient
@@ -60,6 +62,7 @@ class Session:
         self._on_registered = on_registered
         self._session_id = str(uuid.uuid4())
         self._client = AsyncClient.of(settings.config)
+        self._relay = Relay(self._client, settings.node_id, self._session_id)
         self._lease = Lease()
         self.held = Held(settings.spec.slots)
         self._guard = Guard()
@@ -115,7 +118,9 @@ class Session:
 
     async def _work(self) -> None:
         polls = asyncio.ensure_future(self._poll_loop())
-        others = [asyncio.ensure_future(loop) for loop in (self._heartbeat_loop(), self._report_loop())]
+        others = [
+            asyncio.ensure_future(loop) for loop in (self._heartbeat_loop(), self._report_loop(), self._relay.run())
+        ]
         try:
             await _first(polls, *others, self._stopping.wait())
             if self._stopping.is_set():
@@ -184,6 +189,7 @@ class Session:
         for attempt, progress in said:
             attempt.known = progress
         self._renewed(sent, seconds(response.lease))
+        self._relay.held_by(response.log_generation, self.held.all())
         self._obey(response.stop)
         if self._unheard:
             self._unheard = False
@@ -303,6 +309,7 @@ class Session:
 
     def _begin(self, tasks: Iterable[Task]) -> None:
         for attempt in self.held.add(tasks):
+            self._relay.watch(attempt)
             task = asyncio.ensure_future(self._run(attempt))
             self._running.add(task)
             task.add_done_callback(self._running.discard)

@@ -17,6 +17,7 @@ from ._config import PEM, Config, Servers, make_config
 from ._following import Following
 from ._gen.controlplane.v1.cluster_connect import ClusterServiceClient
 from ._gen.controlplane.v1.cluster_pb import GetClusterRequest, GetClusterResponse
+from ._gen.controlplane.v1.log_connect import LogServiceClient
 from ._gen.controlplane.v1.node_connect import NodeServiceClient
 from ._gen.controlplane.v1.query_connect import QueryServiceClient
 from ._gen.controlplane.v1.queue_connect import QueueServiceClient
@@ -31,6 +32,7 @@ from ._gen.controlplane.v1.task_pb import (
     WatchTasksRequest,
     WatchTasksResponse,
 )
+from ._reading import READ_SLACK_S, Reading
 from ._requests import (
     FINAL,
     STALE_CURSOR,
@@ -56,7 +58,14 @@ __all__ = ["AsyncClient"]
 
 Request = TypeVar("Request", contravariant=True)  # noqa: PLC0105
 Response = TypeVar("Response", covariant=True)  # noqa: PLC0105
-_STUBS = (TaskServiceClient, NodeServiceClient, QueueServiceClient, ClusterServiceClient, QueryServiceClient)
+_STUBS = (
+    TaskServiceClient,
+    NodeServiceClient,
+    QueueServiceClient,
+    ClusterServiceClient,
+    QueryServiceClient,
+    LogServiceClient,
+)
 
 
 class Method(Protocol[Request, Response]):
@@ -234,6 +243,20 @@ class AsyncClient(AsyncAdminCalls):
             if following.ended:
                 return
         raise unfinished(1, 1, timeout)
+
+    async def logs(self, task_id: str, *, follow: bool = False, attempt: int = 0) -> AsyncIterator[str]:
+        """Yields what a task has printed, as Client.logs does."""
+        reading = Reading(task_id, attempt, follow=follow)
+        while not reading.over:
+            try:
+                response = await self.call(
+                    LogServiceClient.read_log, reading.request(), timeout=READ_SLACK_S, wait=reading.wait_s
+                )
+            except CallError as error:
+                reading.refused(error)
+            else:
+                for text in reading.take(response.part):
+                    yield text
 
     async def wait(self, task_id: str, *, timeout: float | None = None) -> Task:
         """Waits for the end of a task and returns it, however it ended."""

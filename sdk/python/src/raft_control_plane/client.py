@@ -23,6 +23,7 @@ from ._config import PEM, Servers, make_config
 from ._following import Following
 from ._gen.controlplane.v1.cluster_connect import ClusterServiceClientSync
 from ._gen.controlplane.v1.cluster_pb import GetClusterRequest, GetClusterResponse
+from ._gen.controlplane.v1.log_connect import LogServiceClientSync
 from ._gen.controlplane.v1.node_connect import NodeServiceClientSync
 from ._gen.controlplane.v1.query_connect import QueryServiceClientSync
 from ._gen.controlplane.v1.queue_connect import QueueServiceClientSync
@@ -37,6 +38,7 @@ from ._gen.controlplane.v1.task_pb import (
     WatchTasksRequest,
     WatchTasksResponse,
 )
+from ._reading import READ_S, Reading
 from ._requests import (
     FINAL,
     STALE_CURSOR,
@@ -67,6 +69,7 @@ _STUBS = (
     QueueServiceClientSync,
     ClusterServiceClientSync,
     QueryServiceClientSync,
+    LogServiceClientSync,
 )
 
 
@@ -267,6 +270,27 @@ class Client(AdminCalls):
             if following.ended:
                 return
         raise unfinished(1, 1, timeout)
+
+    def logs(self, task_id: str, *, follow: bool = False, attempt: int = 0) -> Iterator[str]:
+        """Yields what a task has printed, of its present or last attempt or of the one named.
+
+        The last 64 KiB are held; a line in brackets stands for what was printed faster than
+        it could be read.
+
+        Args:
+            task_id: its id.
+            follow: go on as it prints more, attempt after attempt, until its end.
+            attempt: only of this one.
+
+        """
+        reading = Reading(task_id, attempt, follow=follow)
+        while not reading.over:
+            try:
+                part = self.call(LogServiceClientSync.read_log, reading.request(), timeout=READ_S).part
+            except CallError as error:
+                reading.refused(error)
+            else:
+                yield from reading.take(part)
 
     def wait(self, task_id: str, *, timeout: float | None = None) -> Task:
         """Waits for the end of a task and returns it, however it ended.

@@ -51,6 +51,10 @@ class Handle(Generic[R]):
         """Yields how far the function has come, as that becomes known, until the task's end."""
         return self._client.progress(self.id, timeout=timeout)
 
+    def logs(self, *, follow: bool = False) -> Iterator[str]:
+        """Yields what the function has printed; with follow also what it prints from now on, until its end."""
+        return self._client.logs(self.id, follow=follow)
+
     async def cancel_async(self) -> None:
         """Does what cancel does, without blocking the event loop."""
         await asyncio.to_thread(self.cancel)

@@ -4,6 +4,8 @@ from ._gen.controlplane.v1.cluster_connect import ClusterServiceClient, ClusterS
 from ._gen.controlplane.v1.cluster_pb import *  # noqa: F403
 from ._gen.controlplane.v1.event_connect import EventServiceClient, EventServiceClientSync
 from ._gen.controlplane.v1.event_pb import *  # noqa: F403
+from ._gen.controlplane.v1.log_connect import LogServiceClient, LogServiceClientSync
+from ._gen.controlplane.v1.log_pb import *  # noqa: F403
 from ._gen.controlplane.v1.node_connect import NodeServiceClient, NodeServiceClientSync
 from ._gen.controlplane.v1.node_pb import *  # noqa: F403
 from ._gen.controlplane.v1.query_connect import QueryServiceClient, QueryServiceClientSync
@@ -18,6 +20,8 @@ __all__ = [
     "ClusterServiceClientSync",
     "EventServiceClient",
     "EventServiceClientSync",
+    "LogServiceClient",
+    "LogServiceClientSync",
     "NodeServiceClient",
     "NodeServiceClientSync",
     "QueryServiceClient",
