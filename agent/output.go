@@ -65,16 +65,21 @@ type lastLine struct {
 }
 
 func (l *lastLine) write(p []byte) {
-	for {
-		i := bytes.IndexByte(p, '\n')
-		if i < 0 {
-			l.add(p)
-			return
-		}
-		l.add(p[:i])
+	i := bytes.IndexByte(p, '\n')
+	if i < 0 {
+		l.add(p)
+		return
+	}
+	l.add(p[:i])
+	l.end()
+	p = p[i+1:]
+	if i = bytes.LastIndexByte(p, '\n'); i >= 0 { // of whole lines only the last that is not blank counts
+		whole := bytes.TrimSpace(p[:i])
+		l.add(whole[bytes.LastIndexByte(whole, '\n')+1:])
 		l.end()
 		p = p[i+1:]
 	}
+	l.add(p)
 }
 
 func (l *lastLine) add(p []byte) {

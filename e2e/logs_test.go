@@ -145,7 +145,9 @@ func TestLogOfALostAttempt(t *testing.T) {
 	c.addAgent("n2", 1)
 	until(t, "the second attempt prints", func() bool { return strings.Contains(reader.printed(), "attempt 2 begins\n") })
 	first.signal(syscall.SIGCONT)
-	until(t, "the first agent has been told", func() bool { return strings.Contains(first.output(), "no longer this node's") })
+	until(t, "the first agent has been told", func() bool {
+		return strings.Contains(first.output(), "no longer this node's") || strings.Contains(first.output(), "report refused and dropped")
+	})
 	g.print(t, "still here\nend\n")
 	if code := reader.wait(); code != 0 {
 		t.Errorf("the reader ended with %d\n%s", code, reader.output())
