@@ -20,8 +20,7 @@ func CheckTask(t *v1.Task) ([]*errdetails.BadRequest_FieldViolation, error) {
 		out = append(out, &errdetails.BadRequest_FieldViolation{Field: field, Description: why})
 	}
 	err := protovalidate.Validate(&v1.SubmitTaskRequest{Task: t})
-	var broken *protovalidate.ValidationError
-	if errors.As(err, &broken) {
+	if broken, ok := errors.AsType[*protovalidate.ValidationError](err); ok {
 		for _, v := range broken.Violations {
 			path := protovalidate.FieldPathString(v.Proto.GetField())
 			add(path[min(len(path), len("task.")):], explainRule(controlplanev1connect.TaskServiceSubmitTaskProcedure, v))
@@ -31,8 +30,7 @@ func CheckTask(t *v1.Task) ([]*errdetails.BadRequest_FieldViolation, error) {
 	if err != nil {
 		return nil, err
 	}
-	var e *controlplane.Error
-	if errors.As(checkTask(t), &e) { // it may count on the rules
+	if e, ok := errors.AsType[*controlplane.Error](checkTask(t)); ok { // it may count on the rules
 		add(e.Field, e.Message)
 	}
 	return out, nil

@@ -86,14 +86,14 @@ func (p *progress) line() string {
 	return fmt.Sprintf("[%s%s] %s", strings.Repeat("=", filled), strings.Repeat(" ", progressBar-filled), text)
 }
 
-// above prints what stays, over the line.
-func (p *progress) above(print func()) {
+// above lets show print what stays, over the line.
+func (p *progress) above(show func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.w != nil {
 		fmt.Fprint(p.w, "\r"+clearRest)
 	}
-	print()
+	show()
 }
 
 // end clears the line.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -166,11 +167,11 @@ func quitKey(in io.Reader) (quit <-chan struct{}, restore func()) {
 
 // topCount counts what there is, such as "3 healthy, 1 unknown".
 func topCount(parts ...any) string {
-	text := ""
+	var text []string
 	for i := 0; i < len(parts); i += 2 {
 		if n := parts[i].(int); n > 0 || i == 0 {
-			text += fmt.Sprintf(", %d %s", n, parts[i+1])
+			text = append(text, fmt.Sprintf("%d %s", n, parts[i+1]))
 		}
 	}
-	return text[2:]
+	return strings.Join(text, ", ")
 }
