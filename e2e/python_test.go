@@ -44,10 +44,13 @@ func sweepThroughALoss(t *testing.T, c *cluster, env []string) {
 		t.Fatal(err)
 	}
 	if code := p.wait(); code < 0 {
-		// Seen twice in some twenty runs, with TLS only, and not understood: the interpreter dies
-		// by a signal when its connection is lost. Its HTTP library is likely to be the cause; the
-		// SDK's watcher, which kills what outlives its lease, is not excluded.
-		t.Skipf("the interpreter died, and why is not understood: %s\n%s", p.cmd.ProcessState, tail(p.output(), 4000))
+		// Seen three times in some seventy runs, with TLS only: abort, and then faulthandler finds no
+		// list of threads any more. So the interpreter was ending, and the results were in, as is
+		// looked at below. Before Python 3.14 a thread that asks for an interpreter which is ending is
+		// made to exit; those of the HTTP library are Rust, through which that cannot go: see
+		// PyO3/pyo3-async-runtimes issue 40. The SDK's watcher is not the cause: it begins with the
+		// first process of a function, and these functions need none.
+		t.Logf("the interpreter died while it ended: %s\n%s", p.cmd.ProcessState, tail(p.output(), 4000))
 	} else if code != 0 {
 		t.Fatalf("the sweep ended with %s", p.cmd.ProcessState)
 	}
