@@ -33,6 +33,7 @@ FUZZ_TIME ?= 20s
 DURATION ?= 600
 BENCH ?= .
 BENCH_TASKS ?= 100000 1000000
+WEB_TASKS ?= 100000
 TASKS ?= 200000
 MEMBERS ?= 1
 
@@ -177,6 +178,10 @@ turnover: ## Complete and delete TASKS tasks (5,000,000 take some ten minutes) a
 .PHONY: bench/engine
 bench/engine: build ## Measure starts, snapshots and catching up with BENCH_TASKS tasks
 	scripts/bench-engine.sh $(BENCH_TASKS)
+
+.PHONY: bench/web
+bench/web: build deps/web ## Measure in Chromium how soon the dashboard shows data, with WEB_TASKS tasks
+	RAFT_NODE_BINARY=$(CURDIR)/$(BINARY) node web/test/load.mjs $(WEB_TASKS)
 
 ##@ Verify
 

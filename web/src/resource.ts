@@ -1,7 +1,7 @@
 // What a page shows: read once, then again when something changes, and from time to
 // time. What was read last stays when a call fails.
 
-import { useEffect, useState } from "preact/hooks";
+import { useLayoutEffect, useState } from "preact/hooks";
 
 import { problem, signedOut } from "./call";
 import type { Batch } from "./live/events";
@@ -29,7 +29,7 @@ export function useResource<T>(key: unknown, load: (signal: AbortSignal) => Prom
   const text = JSON.stringify(key);
   const [state, setState] = useState<{ key: string; data?: T; error?: string }>({ key: text });
   const [reader, setReader] = useState<Reader<T>>();
-  useEffect(() => {
+  useLayoutEffect(() => { // the first read does not wait for a paint
     const r = new Reader(load, (change) => setState((old) => ({ ...(old.key === text ? old : {}), ...change, key: text })));
     setReader(r);
     r.reload();

@@ -42,14 +42,14 @@ export class Cluster {
   }
 
   // start starts so many members, and waits until all serve and one leads.
-  async start(count, { flags = [] } = {}) {
+  async start(count, { flags = [], scheme = "http" } = {}) {
     const ports = await freePorts(count);
     const addresses = ports.map((p) => `${host}:${p}`);
     this.members = addresses.map((address, i) => {
       const name = `m${i + 1}`;
       const join_ = count > 1 ? ["--bootstrap-expect", String(count), "--join", addresses.join(",")] : [];
       const p = new Process(name, ["serve", "--name", name, "--listen", address, "--data-dir", join(this.dir, name), ...join_, ...flags], this.dir);
-      return Object.assign(p, { address, url: `http://${address}` });
+      return Object.assign(p, { address, url: `${scheme}://${address}` });
     });
     for (const m of this.members) m.start();
     await Promise.all(this.members.map((m) => until(`${m.name} is ready`, async () => (await fetch(m.url + "/readyz")).ok, ready_ms, () => readFileSync(m.log, "utf8"))));

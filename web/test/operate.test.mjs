@@ -109,6 +109,19 @@ describe("nodes", () => {
     await close(page);
   });
 
+  test("results are compared, by the value that is pressed", async () => {
+    for (const [id, accuracy] of [["r1", 0.7], ["r2", 0.95], ["r3", 0.8]]) await cluster.submit({ id, name: id, labels: { sweep: "x" }, exec: { command: ["echo", JSON.stringify({ accuracy, note: "kept" })] } });
+    await cluster.submit({ id: "r4", name: "r4", labels: { sweep: "y" }, exec: { command: ["echo", JSON.stringify({ accuracy: 1 })] } });
+    const page = await open(url, { hash: "#/tasks?labels=sweep%3Dx&view=results" });
+    await page.locator("[data-row]").nth(2).waitFor();
+    const order = () => page.locator("[data-row]").allTextContents();
+    await page.getByRole("button", { name: "accuracy" }).click();
+    await until("the best comes first", async () => (await order()).join() === "r2,r3,r1");
+    await page.getByRole("button", { name: "accuracy" }).click();
+    await until("the best comes last", async () => (await order()).join() === "r1,r3,r2");
+    await close(page);
+  });
+
   test("those that are chosen are cordoned together, and given tasks again", async () => {
     const page = await open(url, { hash: "#/nodes" });
     await page.getByRole("checkbox", { name: "Choose gpu-1" }).check();
