@@ -9,24 +9,6 @@ import (
 	"github.com/raft-control-plane/control-plane"
 )
 
-// Limits of the write queue and of an entry.
-const (
-	// maxGroupOps bounds the operations that items bring into an entry, unless one
-	// brings more by itself: more gains little and makes those who wait wait longer.
-	maxGroupOps = 1024
-	// maxGroupBytes bounds what is taken into one entry.
-	maxGroupBytes = 8 << 20
-	// maxQueueItems and maxQueueBytes bound what waits for an entry.
-	maxQueueItems = 65536
-	maxQueueBytes = 64 << 20
-	// newWorkShare is the part of the queue, one in so many, that submissions may fill: when
-	// more come than can be written, leases are still renewed and results recorded, and
-	// neither waits for long.
-	newWorkShare = 4
-	// queueRetryAfter is what callers are told when the queue is full.
-	queueRetryAfter = 100 * time.Millisecond
-)
-
 // Item is something that wants to be part of an entry. Its methods are called by
 // the one goroutine that makes entries, so what they decide on cannot change
 // under them: the entry before is applied, the next one waits.
@@ -99,8 +81,7 @@ type batcher struct {
 	read    Reader
 
 	mu      sync.Mutex
-	queue   []Item
-	bytes   int
+	waiting waiting
 	leading bool
 	patient bool          // an item waits, and a kick will come
 	wake    chan struct{} // one token: there is something to do
@@ -114,24 +95,38 @@ func newBatcher(engine Engine, read Reader) *batcher {
 
 // submit queues an item. It fails at once if this member does not lead or too
 // much is waiting; then Finish is not called.
-func (b *batcher) submit(it Item) error { return b.submitInto(it, 1) }
-
-// submitInto is submit for an item that may fill only one part in so many of the queue.
-func (b *batcher) submitInto(it Item, share int) error {
+func (b *batcher) submit(it Item) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if !b.leading {
 		return b.notLeading()
 	}
-	_, size := it.Weight()
-	if len(b.queue) >= maxQueueItems/share || b.bytes+size > maxQueueBytes/share {
-		return &controlplane.Error{Code: controlplane.CodeExhausted, RetryAfter: queueRetryAfter,
-			Message: "too much is waiting to be written: try again in 100 ms"}
+	if err := b.waiting.add(it, time.Now()); err != nil {
+		return err
 	}
-	b.queue = append(b.queue, it)
-	b.bytes += size
 	b.kickFor(it)
 	return nil
+}
+
+// submitNew is submit for tasks that are new, for all of the items or none: see waiting.
+func (b *batcher) submitNew(items []*simple) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.leading {
+		return b.notLeading()
+	}
+	if err := b.waiting.addAll(items, time.Now()); err != nil {
+		return err
+	}
+	b.kick()
+	return nil
+}
+
+// refusesNewWork is the error that submitNew would return because too much waits.
+func (b *batcher) refusesNewWork() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.waiting.refusesNewWork(0, time.Now())
 }
 
 func (b *batcher) notLeading() error {
@@ -170,21 +165,9 @@ func (b *batcher) take() []Item {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.patient = false
-	n, ops, size := 0, 0, 0
-	for n < len(b.queue) {
-		o, w := b.queue[n].Weight()
-		if n > 0 && (ops+o > maxGroupOps || size+w > maxGroupBytes) {
-			break
-		}
-		ops, size, n = ops+o, size+w, n+1
-	}
-	items := b.queue[:n:n]
-	b.queue = b.queue[n:]
-	b.bytes -= size
-	if len(b.queue) > 0 {
+	items := b.waiting.take()
+	if b.waiting.len() > 0 {
 		b.kick()
-	} else {
-		b.queue = nil
 	}
 	return items
 }
@@ -199,8 +182,8 @@ func (b *batcher) open() {
 
 func (b *batcher) close() {
 	b.mu.Lock()
-	queue := b.queue
-	b.queue, b.bytes, b.leading = nil, 0, false
+	queue := b.waiting.clear()
+	b.leading = false
 	b.mu.Unlock()
 	for _, it := range queue {
 		it.Finish(b.notLeading())
@@ -297,20 +280,23 @@ func (m *TaskManifest) Do(ctx context.Context, bytes int, prepare func(g *Group)
 }
 
 func (m *TaskManifest) do(ctx context.Context, ops, bytes int, prepare func(g *Group)) error {
-	return m.doInto(ctx, 1, ops, bytes, prepare)
-}
-
-// doInto is do for what may fill only one part in so many of the queue.
-func (m *TaskManifest) doInto(ctx context.Context, share, ops, bytes int, prepare func(g *Group)) error {
 	if ctx.Err() != nil {
-		return controlplane.Errorf(controlplane.CodeDeadline, "the time allowed was over before the write began: nothing was changed")
+		return errTooLate
 	}
-	it := &simple{prepare: prepare, ops: ops, bytes: bytes + 64, done: make(chan error, 1)}
-	if err := m.batch.submitInto(it, share); err != nil {
+	it := newSimple(ops, bytes, prepare)
+	if err := m.batch.submit(it); err != nil {
 		return err
 	}
+	return it.await(ctx)
+}
+
+func newSimple(ops, bytes int, prepare func(g *Group)) *simple {
+	return &simple{prepare: prepare, ops: ops, bytes: bytes + 64, done: make(chan error, 1)}
+}
+
+func (s *simple) await(ctx context.Context) error {
 	select {
-	case err := <-it.done:
+	case err := <-s.done:
 		return err
 	case <-ctx.Done():
 		return controlplane.Errorf(controlplane.CodeUnknownOutcome,
@@ -318,8 +304,43 @@ func (m *TaskManifest) doInto(ctx context.Context, share, ops, bytes int, prepar
 	}
 }
 
+var errTooLate = controlplane.Errorf(controlplane.CodeDeadline, "the time allowed was over before the write began: nothing was changed")
+
+// doNew queues new tasks in parts, and waits until all are committed. If some are and others
+// are not, the outcome is unknown.
+func (m *TaskManifest) doNew(ctx context.Context, parts []*simple) error {
+	if ctx.Err() != nil {
+		return errTooLate
+	}
+	if err := m.batch.submitNew(parts); err != nil {
+		return err
+	}
+	var failure error
+	committed := 0
+	for _, it := range parts {
+		switch err := it.await(ctx); {
+		case err == nil:
+			committed++
+		case failure == nil || controlplane.CodeOf(err) == controlplane.CodeUnknownOutcome:
+			failure = err
+		}
+	}
+	if failure != nil && committed > 0 {
+		return controlplane.Errorf(controlplane.CodeUnknownOutcome,
+			"some of the tasks are stored, of others it is not known: repeat the call with the same keys: %v", failure)
+	}
+	return failure
+}
+
 // Enqueue queues an item without waiting. Only the leader can.
 func (m *TaskManifest) Enqueue(it Item) error { return m.batch.submit(it) }
+
+// Waiting is how many writes wait for an entry on this member: 0 if it does not lead.
+func (m *TaskManifest) Waiting() int {
+	m.batch.mu.Lock()
+	defer m.batch.mu.Unlock()
+	return m.batch.waiting.len()
+}
 
 // Kick makes the leader plan again although nothing was submitted.
 func (m *TaskManifest) Kick() { m.batch.kick() }

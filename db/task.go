@@ -8,6 +8,7 @@ import (
 	"maps"
 	"math"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -38,36 +39,48 @@ func (m *TaskManifest) AddTask(ctx context.Context, task *controlplane.Task) (*c
 // AddTasks stores tasks, each on its own: one that cannot be stored leaves its
 // neighbours alone. The outcomes are in the order of the tasks.
 func (m *TaskManifest) AddTasks(ctx context.Context, tasks []*controlplane.Task) ([]AddOutcome, error) {
+	if err := m.batch.refusesNewWork(); err != nil { // before anything is made of them
+		return nil, err
+	}
 	subs := make([]*Submission, len(tasks))
-	size := 0
 	for i, t := range tasks {
 		stored, err := normalize(t)
 		if err != nil {
 			return nil, err
 		}
 		subs[i] = newSubmission(stored)
-		size += weight(stored)
 	}
 	if why := cmp.Or(m.refusesWork(), m.refusesTimeouts(ctx, subs)); why != nil {
 		return m.repeats(ctx, tasks, subs, why)
 	}
-	err := m.doInto(ctx, newWorkShare, len(subs), size, func(g *Group) {
-		for _, s := range subs {
-			s.Task.Seq = m.nextSeq
-			m.nextSeq++
-			s.class = m.classes.intern(s.classKey, ClassOf(s.Task), s.Task.Seq)
-			s.begin(g.Now)
-			s.Task.ClassID = s.class.id
-			if m.schema.Load() < tracedSchema {
-				s.Task.Trace = controlplane.TraceContext{}
-			}
-			g.Submissions = append(g.Submissions, s)
+	var parts []*simple
+	for part := range slices.Chunk(subs, newWorkOps) {
+		size := 0
+		for _, s := range part {
+			size += weight(s.Task)
 		}
-	})
+		parts = append(parts, newSimple(len(part), size, func(g *Group) { m.enter(g, part) }))
+	}
+	err := m.doNew(ctx, parts)
 	if err != nil {
 		return nil, err
 	}
 	return m.outcomes(ctx, tasks, subs), nil
+}
+
+// enter makes submissions part of an entry.
+func (m *TaskManifest) enter(g *Group, subs []*Submission) {
+	for _, s := range subs {
+		s.Task.Seq = m.nextSeq
+		m.nextSeq++
+		s.class = m.classes.intern(s.classKey, ClassOf(s.Task), s.Task.Seq)
+		s.begin(g.Now)
+		s.Task.ClassID = s.class.id
+		if m.schema.Load() < tracedSchema {
+			s.Task.Trace = controlplane.TraceContext{}
+		}
+		g.Submissions = append(g.Submissions, s)
+	}
 }
 
 func (m *TaskManifest) outcomes(ctx context.Context, tasks []*controlplane.Task, subs []*Submission) []AddOutcome {

@@ -117,7 +117,7 @@ func Run(ctx context.Context, cfg Config) ([]Result, error) {
 	}
 	var results []Result
 	for _, phase := range cfg.Phases {
-		r.say(phase)
+		r.say("%s", phase)
 		res, err := r.phase(ctx, phase)
 		if err != nil {
 			return results, fmt.Errorf("phase %s: %w", phase, err)

@@ -72,7 +72,7 @@ func (r *run) overload(ctx context.Context) (Result, error) {
 	return res, firstError(err, stop())
 }
 
-// flood offers twice as many submissions as can be stored, while a worker has work.
+// flood offers twice as many submissions as can be stored.
 func (r *run) flood(ctx context.Context) (Result, error) {
 	peak := *r
 	peak.Duration = min(r.Duration, peakTime)
@@ -217,7 +217,7 @@ func (o *offer) lost(ctx context.Context, f *fleet) (lost int) {
 		lost++
 	default:
 	}
-	res, err := o.Client.Query(ctx, &v1.QueryRequest{Sql: "SELECT count(*) FROM nodes WHERE status <> 'HEALTHY'",
+	res, err := o.Client.Query(ctx, &v1.QueryRequest{Sql: "SELECT count(*) FROM nodes WHERE status <> 'HEALTHY' AND (id GLOB 'bench-[0-9]*' OR id = 'worker-" + o.queue + "')",
 		Consistency: v1.Consistency_CONSISTENCY_STALE})
 	if err != nil || len(res.GetRows()) != 1 {
 		return lost // asked again in a second
