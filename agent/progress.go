@@ -63,7 +63,7 @@ func tailOf(path string) []byte {
 	if err != nil {
 		return nil
 	}
-	defer file.Close()
+	defer file.Close() //nolint:errcheck // it was only read
 	info, err := file.Stat()
 	if err != nil || !info.Mode().IsRegular() {
 		return nil
