@@ -124,7 +124,7 @@ func build(p *plain) *built {
 	for name, q := range p.queues {
 		st.queues[name] = &queue{name: name, QueueSettings: q.settings, stored: true}
 	}
-	for i := range p.nodes {
+	for i := range slices.Backward(p.nodes) { // ties are broken by id, not by who came first
 		n := st.addNode(&controlplane.Node{ID: nodeName(i), SessionID: "s", Status: controlplane.NodeHealthy, Schedulable: true, Spec: p.nodes[i].spec()})
 		n.waiting = []*poll{{s: s, req: controlplane.Poll{MaxTasks: 1000}, node: n, settled: true, done: make(chan struct{})}}
 	}
