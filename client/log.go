@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -102,11 +101,14 @@ func (c *Client) FollowLogs(ctx context.Context, req *v1.TailLogRequest, f func(
 // was printed than is held, the last 64 KiB.
 func (j *Job[Result]) Logs(ctx context.Context, w io.Writer) error {
 	return j.client.FollowLogs(ctx, &v1.TailLogRequest{TaskId: j.id}, func(p *v1.LogPart) error {
-		var err error
+		text := p.GetText()
 		if p.GetDroppedBytes() > 0 {
-			_, err = fmt.Fprintf(w, "[%d bytes are not held any more]\n", p.GetDroppedBytes())
+			text = fmt.Sprintf("[%d bytes are not held any more]\n", p.GetDroppedBytes()) + text
 		}
-		_, failed := io.WriteString(w, p.GetText())
-		return errors.Join(err, failed)
+		if text == "" { // a sign of life
+			return nil
+		}
+		_, err := io.WriteString(w, text)
+		return err
 	})
 }
