@@ -29,11 +29,14 @@ const endedSql = `clock AS MATERIALIZED (SELECT unixepoch() * 1000 - ${hour_ms} 
 
 export const minutes = 60;
 
+// The clock is of whole seconds: what ends in this one belongs to the last minute.
+const minute = `min(${minutes - 1}, (end_time_ms - (SELECT begun FROM clock)) / 60000)`;
+
 const doneSql = `WITH RECURSIVE ${endedSql},
   ranked AS (
-    SELECT (end_time_ms - (SELECT begun FROM clock)) / 60000 AS minute, status, tasks, start_time_ms - create_time_ms AS waited_ms,
-      row_number() OVER (PARTITION BY (end_time_ms - (SELECT begun FROM clock)) / 60000 ORDER BY start_time_ms IS NULL, start_time_ms - create_time_ms) AS place,
-      count(start_time_ms) OVER (PARTITION BY (end_time_ms - (SELECT begun FROM clock)) / 60000) AS started
+    SELECT ${minute} AS minute, status, tasks, start_time_ms - create_time_ms AS waited_ms,
+      row_number() OVER (PARTITION BY ${minute} ORDER BY start_time_ms IS NULL, start_time_ms - create_time_ms) AS place,
+      count(start_time_ms) OVER (PARTITION BY ${minute}) AS started
     FROM ended
   )
 SELECT minute, sum(tasks) AS ended, coalesce(sum(tasks) FILTER (WHERE status = 'FAILED'), 0) AS failed,
@@ -50,7 +53,7 @@ export interface Done {
 }
 
 export async function readDone(signal: AbortSignal): Promise<Done> {
-  const found = new Map((await rows(doneSql, [], signal)).map((r) => [Math.min(num(r["minute"]), minutes - 1), r]));
+  const found = new Map((await rows(doneSql, [], signal)).map((r) => [num(r["minute"]), r]));
   const values = (name: string) => Array.from({ length: minutes }, (_, i) => num(found.get(i)?.[name]));
   return { ended: values("ended"), failed: values("failed"), half_ms: values("half_ms"), most_ms: values("most_ms") };
 }
