@@ -3,7 +3,6 @@ package agent
 import (
 	"bytes"
 	"errors"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -35,7 +34,7 @@ func (d *fakeDisk) Write(p []byte) (int, error) {
 
 func (d *fakeDisk) Close() error { return nil }
 
-func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 func TestLogFileKeepsAllUpToItsLimit(t *testing.T) {
 	var d fakeDisk

@@ -3,7 +3,7 @@
 package tasklog
 
 import (
-	"bytes"
+	"strings"
 	"sync"
 	"unicode/utf8"
 )
@@ -121,7 +121,7 @@ func (l *Log) Tail() (text string, at int64) {
 	if at == 0 {
 		return text, 0
 	}
-	if i := bytes.IndexByte([]byte(text), '\n'); i >= 0 && i < len(text)/2 {
+	if i := strings.IndexByte(text, '\n'); i >= 0 && i < len(text)/2 {
 		return text[i+1:], at + int64(i) + 1
 	}
 	return text, at

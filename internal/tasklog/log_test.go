@@ -28,11 +28,12 @@ func FuzzLog(f *testing.F) {
 			}
 			whole.WriteString(text)
 		}
-		for p, n := raw, 0; len(p) > 0; p = p[n:] {
-			n = min(chunk, len(p), MaxBytes/4) // what is not UTF-8 gets longer
+		for p := raw; len(p) > 0; {
+			n := min(chunk, len(p), MaxBytes/4) // what is not UTF-8 gets longer
 			if _, err := w.Write(p[:n]); err != nil {
 				t.Fatal(err)
 			}
+			p = p[n:]
 			follow()
 		}
 		_ = w.Close()

@@ -2,6 +2,7 @@ package tasklog
 
 import (
 	"bytes"
+	"slices"
 	"sync"
 	"unicode/utf8"
 )
@@ -26,7 +27,7 @@ func (w *Writer) Write(p []byte) (int, error) {
 	defer w.mu.Unlock()
 	b := p
 	if len(w.carry) > 0 {
-		b = append(w.carry, p...)
+		b = slices.Concat(w.carry, p)
 	}
 	n := incomplete(b)
 	w.log.Append(bytes.ToValidUTF8(b[:len(b)-n], replacement))
