@@ -103,7 +103,7 @@ func (x *row) figure(phase string, of func(bench.Result) float64) figure {
 	var values []float64
 	for _, round := range x.Rounds {
 		for _, res := range round {
-			if res.Phase == phase {
+			if res.Phase == phase && (phase != "dispatch" || res.P50 > 0) { // none came through in so short a time
 				values = append(values, of(res))
 			}
 		}
