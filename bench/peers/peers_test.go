@@ -88,7 +88,7 @@ func TestInstalledPeers(t *testing.T) {
 			if bin := os.Getenv("PEERS_BIN"); bin != "" {
 				o.bin = bin
 			}
-			dir, err := os.MkdirTemp("/tmp", "peers-test-") // for another user to get through to
+			dir, err := os.MkdirTemp("/tmp", "peers-test-") //nolint:usetesting // another user must get through to it
 			if err != nil {
 				t.Fatal(err)
 			}

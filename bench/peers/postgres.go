@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -107,9 +108,8 @@ func initPostgres(bin, dir, data, as string, port int) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
 	_, err = fmt.Fprintf(f, postgresConfig, port)
-	return err
+	return errors.Join(err, f.Close())
 }
 
 func connectPostgres(ctx context.Context, port, conns int) (*pgxpool.Pool, error) {

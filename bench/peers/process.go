@@ -28,7 +28,7 @@ func (p *processes) start(dir, as string, args ...string) error {
 	if err != nil {
 		return err
 	}
-	defer log.Close()
+	defer log.Close() //nolint:errcheck // the process has it too
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, log, log
 	// A signal to this program's group, such as Ctrl-C, is for this program, which ends them.
