@@ -33,7 +33,7 @@ func TestATaskSaysWhyItWaits(t *testing.T) {
 	c.addAgent("cpu-only", 2)
 	out := c.runExample("explain.sh")
 	for _, want := range []string{
-		"waiting: the only node, cpu-only, does not take it now: it does not have the labels and does not have enough GPUs of the models and memory",
+		"waiting: the only node, cpu-only, does not take it now: it does not have the labels and lacks 1 GPU",
 		"trained on GPU 0",
 	} {
 		if !strings.Contains(out, want) {

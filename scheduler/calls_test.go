@@ -51,6 +51,7 @@ func (c *command) retry() func() string {
 		if err != nil {
 			return errorText(err)
 		}
+		c.s.rig.settle() // the pass that follows may place it, before it is looked at or after
 		return c.s.get(c.word(0))
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -197,15 +198,18 @@ func TestEveryResponseHasTheAppliedIndex(t *testing.T) {
 	}
 }
 
-// stuck keeps the leader from making entries until the test ends.
-func (m *member) stuck() {
+// stuck keeps the leader from making entries until it goes on, at the end of the test at
+// the latest.
+func (m *member) stuck() (goOn func()) {
 	m.t.Helper()
 	entered, release := make(chan struct{}), make(chan struct{})
 	go func() {
 		_ = m.tasks.Do(context.Background(), 0, func(*db.Group) { close(entered); <-release })
 	}()
 	<-entered
-	m.t.Cleanup(func() { close(release) })
+	goOn = sync.OnceFunc(func() { close(release) })
+	m.t.Cleanup(goOn)
+	return goOn
 }
 
 // TestUnknownOutcomesNameTheKey lets the time of writes end while they are under
@@ -214,7 +218,6 @@ func TestUnknownOutcomesNameTheKey(t *testing.T) {
 	members := newCluster(t, 3)
 	leader, followers := roles(t, members)
 	leader.submit("a")
-	leader.stuck()
 	const exec = `"exec":{"command":["true"]}`
 	for _, c := range []struct{ method, body, key string }{
 		{"TaskService/SubmitTask", `{"task":{"id":"k",` + exec + `}}`, "task.id"},
@@ -227,7 +230,9 @@ func TestUnknownOutcomesNameTheKey(t *testing.T) {
 		{"NodeService/ReportTaskResults", `{"nodeId":"n1","sessionId":"s1","results":[{"taskId":"a","attempt":1,"status":"TASK_STATUS_COMPLETED"}]}`, "results.attempt"},
 	} {
 		for _, m := range []*member{leader, followers[0]} {
+			goOn := leader.stuck() // for each, since new tasks are refused once others have waited for long
 			code, _, body := m.post(c.method, c.body, "Connect-Timeout-Ms", "150")
+			goOn()
 			text := fmt.Sprint(body)
 			if code != http.StatusConflict || body["code"] != "aborted" || !strings.Contains(text, "OUTCOME_UNKNOWN") {
 				t.Errorf("%s %s at %s: %d %s", c.method, c.body, m.cfg.Name, code, text)
