@@ -140,9 +140,11 @@ type Engine struct {
 	fsm   *fsm
 	wal   *raftwal.WAL
 	votes *logMeta // closed with wal, once that is open
-	raft  *raft.Raft
-	peers *peers
-	disk  *diskWatch
+
+	logFiles *logFiles
+	raft     *raft.Raft
+	peers    *peers
+	disk     *diskWatch
 
 	streams   *streamLayer
 	transport *raft.NetworkTransport
@@ -216,8 +218,8 @@ func (e *Engine) openState() (err error) {
 	if err := errors.Join(makeDir(logDir), settle(logDir)); err != nil {
 		return err
 	}
-	e.votes = new(logMeta)
-	e.wal, err = raftwal.Open(logDir, raftwal.WithSegmentSize(e.cfg.Timing.SegmentBytes), raftwal.WithMetaStore(e.votes), raftwal.WithLogger(raftLogger(e.log)))
+	e.votes, e.logFiles = new(logMeta), newLogFiles(logDir, e.log)
+	e.wal, err = raftwal.Open(logDir, raftwal.WithSegmentFiler(e.logFiles), raftwal.WithSegmentSize(e.cfg.Timing.SegmentBytes), raftwal.WithMetaStore(e.votes), raftwal.WithLogger(raftLogger(e.log)))
 	if err != nil {
 		return fmt.Errorf("open the Raft log in %s: %w", logDir, err)
 	}
@@ -345,6 +347,7 @@ func (e *Engine) release() error {
 	var errs []error
 	if e.wal != nil {
 		errs = append(errs, e.wal.Close())
+		e.logFiles.deleting.Wait() // the next one that opens the log would find them
 	}
 	if e.votes != nil {
 		errs = append(errs, e.votes.Close())

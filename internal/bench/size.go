@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -87,7 +86,8 @@ func (r *run) size(ctx context.Context, phase string, n int, then func(queue str
 	return res, nil
 }
 
-// stored is the size of all members' databases, with nothing left beside them.
+// stored is the size of all members' databases, with nothing left beside them: what is in
+// the file of SQLite's log by then is in them, and that file is written over.
 func (r *run) stored(ctx context.Context) (total int64, err error) {
 	for _, url := range r.Client.Servers() {
 		if err := snapshot(ctx, url); err != nil {
@@ -95,12 +95,12 @@ func (r *run) stored(ctx context.Context) (total int64, err error) {
 		}
 	}
 	err = filepath.WalkDir(r.Dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || !strings.HasPrefix(d.Name(), "state.db") {
+		if err != nil || d.Name() != "state.db" {
 			return err
 		}
 		info, err := d.Info()
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil // -shm and the like come and go
+			return nil // a state that another one has replaced
 		}
 		if err == nil {
 			total += info.Size()
