@@ -51,7 +51,7 @@ func TestTranscripts(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := transcript(t, string(want), m.url, strings.NewReplacer(m.url, "http://member", home, "~", jobs, "/work"))
+			got := transcript(t, string(want), m.url, strings.NewReplacer(m.url, "http://member", home, "~", jobs, "/home/me"))
 			if *rewrite {
 				if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
 					t.Fatal(err)
