@@ -129,8 +129,10 @@ func TestStalenessIsBounded(t *testing.T) {
 	leader.register("n1", "s1", 1)
 	leader.submit("a")
 	alone := followers[0]
-	if err := alone.engine.AwaitApplied(testContext(t), leader.engine.AppliedIndex()); err != nil {
-		t.Fatal(err)
+	for _, m := range followers {
+		if err := m.engine.AwaitApplied(testContext(t), leader.engine.AppliedIndex()); err != nil {
+			t.Fatal(err)
+		}
 	}
 	bound := freshness{level: stale, maxStaleness: durationpb.New(2 * time.Second)}
 	for name, read := range reads {
