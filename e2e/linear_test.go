@@ -37,6 +37,7 @@ type (
 		exists  bool
 		end     string // final status
 		attempt int
+		atLeast bool // it ended at this attempt or a later one: no answer told which
 	}
 )
 
@@ -100,8 +101,8 @@ func (s taskState) after(in taskInput, out taskOutput) []any {
 		}
 		return s.to(completed, in.attempt)
 	case "cancel":
-		if !known && s.end == "" {
-			return []any{taskState{exists: true, end: cancelled, attempt: s.attempt}}
+		if !known && s.end == "" { // it may have been placed again before, unseen
+			return []any{taskState{exists: true, end: cancelled, attempt: s.attempt, atLeast: true}}
 		}
 		if !known {
 			return nil
@@ -120,8 +121,8 @@ func (s taskState) after(in taskInput, out taskOutput) []any {
 // shown is the state after an answer that only tells it.
 func (s taskState) shown(out taskOutput) []any {
 	if s.end != "" {
-		if out.status == s.end && out.attempt == s.attempt {
-			return []any{s}
+		if out.status == s.end && (out.attempt == s.attempt || s.atLeast && out.attempt > s.attempt) {
+			return []any{taskState{exists: true, end: s.end, attempt: out.attempt}}
 		}
 		return nil
 	}
@@ -372,8 +373,20 @@ func TestTheCheckerFindsWhatIsNotLinearizable(t *testing.T) {
 			t.Errorf("%s: it passes", name)
 		}
 	}
+	unanswered := op(4, 1<<62, taskInput{kind: "cancel"}, taskOutput{outcome: "unknown"})
+	ended := func(at int64, attempt int) porcupine.Operation {
+		return op(at, at+1, taskInput{kind: "read"}, taskOutput{outcome: "ok", status: cancelled, attempt: attempt})
+	}
+	if checkHistory([]porcupine.Operation{submit, claim, unanswered, ended(6, 2), ended(8, 1)}) == nil {
+		t.Error("the attempt of a cancelled task changes: it passes")
+	}
 	fine := op(6, 7, taskInput{kind: "read"}, taskOutput{outcome: "ok", status: completed, attempt: 1})
-	if err := checkHistory([]porcupine.Operation{submit, claim, report, fine}); err != nil {
-		t.Errorf("what is in order: %v", err)
+	for name, history := range map[string][]porcupine.Operation{
+		"completed": {submit, claim, report, fine},
+		"placed unseen, cancelled without an answer": {submit, unanswered, ended(6, 1), ended(8, 1)},
+	} {
+		if err := checkHistory(history); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
