@@ -57,10 +57,10 @@ func (s *logStore) StoreLogs(logs []*raft.Log) error {
 }
 
 // roomyLog takes entries only if there is room for them and for the file that may have
-// to follow. It is in front of Raft's cache, which hides the reason of an error.
+// to follow.
 type roomyLog struct {
-	*raft.LogCache // IsMonotonic among others
-	disk           *diskWatch
+	*logCache // IsMonotonic among others
+	disk      *diskWatch
 }
 
 // StoreLog implements raft.LogStore.
@@ -75,5 +75,5 @@ func (s *roomyLog) StoreLogs(logs []*raft.Log) error {
 	if err := s.disk.admit(bytes); err != nil {
 		return err
 	}
-	return s.LogCache.StoreLogs(logs)
+	return s.logCache.StoreLogs(logs)
 }

@@ -226,11 +226,8 @@ func (e *Engine) openState() (err error) {
 	return e.reconcile(state)
 }
 
-func (e *Engine) startRaft() error {
-	logs, err := raft.NewLogCache(logCacheEntries, &logStore{WAL: e.wal, timeout: e.cfg.Timing.StoreTimeout, fail: e.fail})
-	if err != nil {
-		return err
-	}
+func (e *Engine) startRaft() (err error) {
+	logs := &logCache{maxBytes: logCacheBytes, logStore: &logStore{WAL: e.wal, timeout: e.cfg.Timing.StoreTimeout, fail: e.fail}}
 	e.peers = newPeers(e)
 	e.confirm = newCoalescer(e.confirmLeadership)
 	e.index = newCoalescer(e.askReadIndex)
@@ -238,7 +235,7 @@ func (e *Engine) startRaft() error {
 	e.transport = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream: e.streams, MaxPool: 3, Timeout: 10 * time.Second, Logger: raftLogger(e.log), MsgpackUseNewTimeFormat: true,
 	})
-	e.raft, err = raft.NewRaft(e.raftConfig(), e.fsm, &roomyLog{LogCache: logs, disk: e.disk}, e.wal, &snapshotStore{e: e}, e.transport)
+	e.raft, err = raft.NewRaft(e.raftConfig(), e.fsm, &roomyLog{logCache: logs, disk: e.disk}, e.wal, &snapshotStore{e: e}, e.transport)
 	if err != nil {
 		return fmt.Errorf("start Raft: %w", err)
 	}
@@ -271,8 +268,6 @@ func (e *Engine) raftConfig() *raft.Config {
 const (
 	// segmentBytes is the size of a file of the log unless Timing says otherwise.
 	segmentBytes = 32 << 20
-	// logCacheEntries are kept in memory for followers that are close behind.
-	logCacheEntries = 128
 	// maxAppendEntries bounds what is sent at once; an entry has up to 8 MiB.
 	maxAppendEntries = 32
 )
