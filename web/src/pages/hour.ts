@@ -62,8 +62,9 @@ export async function readDone(signal: AbortSignal): Promise<Done> {
 const steps = 30;
 const step_ms = hour_ms / steps;
 
-// A task waits from its submission to its start. The point of time after a moment.
-const after = (time_ms: string) => `max(0, (${time_ms} - (SELECT begun FROM clock) + ${step_ms - 1}) / ${step_ms})`;
+// A task waits from its submission to its start. The point of time after a moment; the
+// clock is of whole seconds, and what happens in this one has happened now.
+const after = (time_ms: string) => `min(${steps}, max(0, (${time_ms} - (SELECT begun FROM clock) + ${step_ms - 1}) / ${step_ms}))`;
 
 const waitedSql = `WITH RECURSIVE ${endedSql},
   pending AS MATERIALIZED (SELECT 1 + count(*) / ${atMost} AS step FROM tasks INDEXED BY tasks_pending WHERE status = 'PENDING' AND retry_time_ms IS NULL),
