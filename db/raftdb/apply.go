@@ -31,10 +31,23 @@ var (
 // apply runs a batch of log entries in one transaction; entries that the database
 // has already are skipped. An error means that nothing of the batch took effect
 // and that this member cannot go on.
-func (d *database) apply(logs []*raft.Log, out []any) (err error) {
+//
+// An entry that fails half-way is undone, and those beside it are not, which takes a
+// savepoint around each: SQLite then keeps a copy of every page that the entry changes.
+// That costs a third of applying it and is hardly ever needed, so it is done only when
+// the batch has failed without.
+func (d *database) apply(logs []*raft.Log, out []any) error {
 	if logs[len(logs)-1].Index <= d.meta.appliedIndex {
 		return nil
 	}
+	err := d.applyAll(logs, out, false)
+	if errors.Is(err, errNotAtomic) {
+		err = d.applyAll(logs, out, true)
+	}
+	return err
+}
+
+func (d *database) applyAll(logs []*raft.Log, out []any, savepoints bool) (err error) {
 	if err := d.exec("BEGIN IMMEDIATE"); err != nil {
 		return err
 	}
@@ -48,7 +61,7 @@ func (d *database) apply(logs []*raft.Log, out []any) (err error) {
 		if l.Index <= next.appliedIndex {
 			continue
 		}
-		if out[i], err = d.applyLog(&next, l); err != nil {
+		if out[i], err = d.applyLog(&next, l, savepoints); err != nil {
 			return fmt.Errorf("log entry %d: %w", l.Index, err)
 		}
 		next.appliedIndex, next.appliedTerm = l.Index, l.Term
@@ -63,7 +76,7 @@ func (d *database) apply(logs []*raft.Log, out []any) (err error) {
 	return nil
 }
 
-func (d *database) applyLog(m *meta, l *raft.Log) (outcome, error) {
+func (d *database) applyLog(m *meta, l *raft.Log, savepoint bool) (outcome, error) {
 	if l.Type == raft.LogConfiguration {
 		m.configuration, m.configurationIndex = append([]byte(nil), l.Data...), l.Index
 		return outcome{}, nil
@@ -95,7 +108,11 @@ func (d *database) applyLog(m *meta, l *raft.Log) (outcome, error) {
 		return outcome{}, fmt.Errorf("the schema changes to version %d: %w", version, d.upgrade())
 	}
 	m.clockMs = max(m.clockMs, entry.StampMs)
-	return d.applyEntry(entry, l.Index, m.clockMs)
+	if savepoint {
+		return d.applyAlone(entry, l.Index, m.clockMs)
+	}
+	results, err := d.applyEntry(entry, l.Index, m.clockMs)
+	return outcome{results: results}, err
 }
 
 // applyRemove notes that a server is taken out.
@@ -110,17 +127,30 @@ func (d *database) applyRemove(m *meta, id raft.ServerID, index uint64) error {
 	return err
 }
 
-// applyEntry runs the operations of an entry under a savepoint of its own.
-func (d *database) applyEntry(e *db.Entry, index uint64, stampMs int64) (outcome, error) {
+// applyAlone runs an entry under a savepoint of its own: if it fails half-way it did
+// nothing, which is its outcome.
+func (d *database) applyAlone(e *db.Entry, index uint64, stampMs int64) (outcome, error) {
 	if err := d.exec("SAVEPOINT entry"); err != nil {
 		return outcome{}, err
 	}
+	results, err := d.applyEntry(e, index, stampMs)
+	if errors.Is(err, errNotAtomic) {
+		return outcome{err: err}, errors.Join(d.exec("ROLLBACK TO entry"), d.exec("RELEASE entry"))
+	}
+	if err != nil {
+		return outcome{}, err
+	}
+	return outcome{results: results}, d.exec("RELEASE entry")
+}
+
+// applyEntry runs the operations of an entry.
+func (d *database) applyEntry(e *db.Entry, index uint64, stampMs int64) ([]db.OpResult, error) {
 	results := make([]db.OpResult, len(e.Ops))
 	journal := []byte{'['}
-	var err error
 	for i, op := range e.Ops {
+		var err error
 		if results[i], err = d.applyOp(op); err != nil {
-			break
+			return nil, err
 		}
 		if r := &results[i]; r.Err == nil && r.Changed > 0 && len(op.Journal) > 0 {
 			if len(journal) > 1 {
@@ -129,17 +159,12 @@ func (d *database) applyEntry(e *db.Entry, index uint64, stampMs int64) (outcome
 			journal = append(journal, op.Journal...)
 		}
 	}
-	if err == nil && e.JournalSQL != "" && len(journal) > 1 {
-		_, err = d.step(&db.Step{SQL: e.JournalSQL, Args: []db.Value{
-			db.Int(int64(index)), db.Int(stampMs), {Kind: db.Text, Bytes: append(journal, ']')}}})
+	if e.JournalSQL == "" || len(journal) == 1 {
+		return results, nil
 	}
-	if errors.Is(err, errNotAtomic) {
-		return outcome{err: err}, errors.Join(d.exec("ROLLBACK TO entry"), d.exec("RELEASE entry"))
-	}
-	if err != nil {
-		return outcome{}, err
-	}
-	return outcome{results: results}, d.exec("RELEASE entry")
+	_, err := d.step(&db.Step{SQL: e.JournalSQL, Args: []db.Value{
+		db.Int(int64(index)), db.Int(stampMs), {Kind: db.Text, Bytes: append(journal, ']')}}})
+	return results, err
 }
 
 // applyOp runs one operation: the guard, and the steps after it if it held.

@@ -220,6 +220,42 @@ func TestAnEntryOfAnEarlierTermDoesNothing(t *testing.T) {
 	}
 }
 
+// An entry that fails half-way leaves those that are applied in the same transaction alone.
+func TestAnEntryThatFailsHalfWayIsUndoneAlone(t *testing.T) {
+	m := newMember(t, "m1").start()
+	m.stop()
+	m.ran <- <-m.ran
+	d := m.engine.fsm.state
+	if err := script(d.conn, "CREATE TABLE pairs (k INTEGER PRIMARY KEY, v INTEGER NOT NULL) STRICT"); err != nil {
+		t.Fatal(err)
+	}
+	put := func(k int64, v db.Value) db.Step {
+		return db.Step{SQL: "INSERT INTO pairs VALUES (?1, ?2)", Args: []db.Value{db.Int(k), v}}
+	}
+	at := d.meta.appliedIndex
+	var logs []*raft.Log
+	for i, steps := range [][]db.Step{{put(1, db.Int(1))}, {put(2, db.Int(2)), put(3, db.Value{})}, {put(4, db.Int(4))}} {
+		entry := db.Entry{StampMs: 1, Ops: []*db.Op{{Steps: steps}}}
+		logs = append(logs, &raft.Log{Index: at + 1 + uint64(i), Term: 9, Type: raft.LogCommand,
+			Data: envelope{kind: kindEntry, term: 9, body: entry.Encode(nil)}.seal()})
+	}
+	out := make([]any, len(logs))
+	if err := d.apply(logs, out); err != nil {
+		t.Fatal(err)
+	}
+	for i, fails := range []bool{false, true, false} {
+		if o, _ := out[i].(outcome); errors.Is(o.err, errNotAtomic) != fails || !fails && len(o.results) != 1 {
+			t.Errorf("entry %d: %+v", i, o)
+		}
+	}
+	if keys, err := texts(d.conn, "SELECT group_concat(k, ' ' ORDER BY k) FROM pairs"); err != nil || len(keys) != 1 || keys[0] != "1 4" {
+		t.Errorf("rows %q, %v", keys, err)
+	}
+	if d.meta.appliedIndex != at+3 {
+		t.Errorf("applied index %d, want %d", d.meta.appliedIndex, at+3)
+	}
+}
+
 func TestADamagedEntryStopsTheMember(t *testing.T) {
 	sealed := envelope{kind: kindEntry, term: 3, body: []byte("body")}.seal()
 	for i := range sealed {
