@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/raft-control-plane/control-plane"
+	"github.com/raft-control-plane/control-plane/internal/gather"
 )
 
 // Item is something that wants to be part of an entry. Its methods are called by
@@ -160,6 +161,12 @@ func (b *batcher) kick() {
 	}
 }
 
+func (b *batcher) len() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.waiting.len()
+}
+
 // take removes what fits into one entry from the queue.
 func (b *batcher) take() []Item {
 	b.mu.Lock()
@@ -202,6 +209,7 @@ func (b *batcher) run(ctx context.Context, term Term, again <-chan struct{}) err
 		case <-ctx.Done():
 			return nil
 		}
+		gather.Settle(b.len)
 		if err := b.cycle(ctx, term, b.take()); err != nil {
 			return err
 		}

@@ -101,6 +101,7 @@ func (q *Queue[T]) next() {
 	if batch := q.take(); len(batch) > 0 {
 		go func() {
 			q.Send(batch)
+			Settle(q.len)
 			q.next()
 		}()
 	}
@@ -123,6 +124,12 @@ func (q *Queue[T]) take() []T {
 		q.begun = time.Now()
 	}
 	return batch
+}
+
+func (q *Queue[T]) len() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.waiting)
 }
 
 // Waiting is how many items wait, and whether a request is under way: for tests.

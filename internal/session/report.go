@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	controlplanev1 "github.com/raft-control-plane/control-plane/gen/go/controlplane/v1"
+	"github.com/raft-control-plane/control-plane/internal/gather"
 )
 
 const (
@@ -58,6 +59,12 @@ func (r *reports) wakeUp() {
 	}
 }
 
+func (r *reports) len() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.queue)
+}
+
 // take removes at most maxItems reports, within maxReportBytes, from the queue.
 func (r *reports) take(maxItems int) []*report {
 	r.mu.Lock()
@@ -81,6 +88,7 @@ func (s *session) reportLoop(ctx context.Context) {
 	var wait backoff
 	maxItems := maxReportItems
 	for {
+		gather.Settle(s.reports.len)
 		batch := s.reports.take(maxItems)
 		if len(batch) == 0 {
 			select {
