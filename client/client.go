@@ -39,8 +39,6 @@ import (
 
 const (
 	defaultCallTimeout = 30 * time.Second
-	// compressMinBytes is the size from which a request is worth compressing.
-	compressMinBytes = 1 << 10
 	// responseMaxBytes bounds what a server can make this process hold.
 	responseMaxBytes = 64 << 20
 )
@@ -88,14 +86,10 @@ func newClient(urls []string, o options) *Client {
 	httpClient, closeIdle := newHTTPClient(o.tls, o.token)
 	c := &Client{options: o, close: closeIdle}
 	c.gathering = c.newGathering()
-	opts := []connect.ClientOption{
-		connect.WithAcceptCompression(gzipName, newGunzip, newGzip),
-		connect.WithSendCompression(gzipName),
-		connect.WithCompressMinBytes(compressMinBytes),
-		connect.WithReadMaxBytes(responseMaxBytes),
-		connect.WithInterceptors(o.interceptors...),
-	}
 	for _, u := range urls {
+		opts := append(o.compression(u),
+			connect.WithReadMaxBytes(responseMaxBytes),
+			connect.WithInterceptors(o.interceptors...))
 		c.servers = append(c.servers, &server{
 			url:     u,
 			tasks:   controlplanev1connect.NewTaskServiceClient(httpClient, u, opts...),

@@ -60,18 +60,30 @@ func TestCallsGoOverHTTP2WithToken(t *testing.T) {
 	}
 }
 
-func TestCompressionFromOneKiBOn(t *testing.T) {
+func TestCompression(t *testing.T) {
 	f := &fake{submit: echo}
-	c := newClient(t, []string{start(t, f)})
+	here := start(t, f)
+	elsewhere := strings.Replace(here, "127.0.0.1", "0.0.0.0", 1) // leads here, and does not look like it
 	for _, tc := range []struct {
-		bytes int
-		want  string
-	}{{100, ""}, {2000, "gzip"}} {
-		if _, err := c.SubmitTask(t.Context(), submission(strings.Repeat("x", tc.bytes))); err != nil {
+		what, server string
+		opts         []client.Option
+		bytes        int
+		sent, wanted string
+	}{
+		{"short, to another machine", elsewhere, nil, 100, "", "gzip"},
+		{"long, to another machine", elsewhere, nil, 2000, "gzip", "gzip"},
+		{"told not to", elsewhere, []client.Option{client.WithoutCompression()}, 2000, "", "identity"},
+		{"to this machine", here, nil, 2000, "", "identity"},
+	} {
+		if _, err := newClient(t, []string{tc.server}, tc.opts...).SubmitTask(t.Context(), submission(strings.Repeat("x", tc.bytes))); err != nil {
 			t.Fatal(err)
 		}
-		if got := f.lastRequest().Header.Get("Content-Encoding"); got != tc.want {
-			t.Errorf("%d bytes: Content-Encoding = %q, want %q", tc.bytes, got, tc.want)
+		h := f.lastRequest().Header
+		if got := h.Get("Content-Encoding"); got != tc.sent {
+			t.Errorf("%s: Content-Encoding = %q, want %q", tc.what, got, tc.sent)
+		}
+		if got := h.Get("Accept-Encoding"); got != tc.wanted {
+			t.Errorf("%s: Accept-Encoding = %q, want %q", tc.what, got, tc.wanted)
 		}
 	}
 }

@@ -24,6 +24,7 @@ type options struct {
 	callTimeout  time.Duration
 	patience     time.Duration
 	once         bool
+	uncompressed bool
 	tracing      trace.TracerProvider // nil: no spans
 	interceptors []connect.Interceptor
 }
@@ -65,6 +66,13 @@ func WithPatience(d time.Duration) Option {
 // RESOURCE_EXHAUSTED and its delay on to callers of its own.
 func WithoutRetries() Option {
 	return func(o *options) { o.once = true }
+}
+
+// WithoutCompression sends messages as they are, and asks for such answers: for a network
+// whose bytes cost less than the CPU that packs them. By default what has 1 KiB or more
+// goes through gzip, but to and from this machine itself (localhost, 127.0.0.0/8, ::1).
+func WithoutCompression() Option {
+	return func(o *options) { o.uncompressed = true }
 }
 
 // serverURLs checks and completes the given URLs and drops repeats.

@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
-	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -13,6 +12,8 @@ import (
 
 	"connectrpc.com/connect"
 	"github.com/rs/cors"
+
+	"github.com/raft-control-plane/control-plane/internal/loopback"
 )
 
 // authenticate lets through what bears the token. It answers before the body is
@@ -66,7 +67,7 @@ func (s *server) checkHost(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch origin := r.Header.Get("Origin"); {
 		case open(r.URL.Path):
-		case !loopbackHost(r.Host):
+		case !loopback.Host(r.Host):
 			s.refuseUnread(w, r, connect.CodePermissionDenied, "the host "+quoted(r.Host)+" is not a name of this machine, which is all that is served without a token: use localhost or 127.0.0.1, or start with --token-file")
 			return
 		case origin != "" && !s.allowedOrigin(origin):
@@ -79,23 +80,7 @@ func (s *server) checkHost(next http.Handler) http.Handler {
 
 func (s *server) allowedOrigin(origin string) bool {
 	u, err := url.Parse(origin)
-	return err == nil && u.Host != "" && loopbackHost(u.Host) || slices.Contains(s.CORSOrigins, origin)
-}
-
-// loopbackHost reports whether a host, with or without port, names this machine.
-func loopbackHost(host string) bool {
-	if name, port, err := net.SplitHostPort(host); err == nil {
-		if strings.Trim(port, "0123456789") != "" { // "127.0.0.1:@elsewhere" leads elsewhere
-			return false
-		}
-		host = name
-	}
-	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
-	if strings.EqualFold(strings.TrimSuffix(host, "."), "localhost") {
-		return true
-	}
-	ip := net.ParseIP(host)
-	return ip != nil && ip.IsLoopback()
+	return err == nil && u.Host != "" && loopback.Host(u.Host) || slices.Contains(s.CORSOrigins, origin)
 }
 
 // quoted shortens what a caller sent for use in a message.

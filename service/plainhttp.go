@@ -39,12 +39,13 @@ func (s *server) plainHTTP(m protoreflect.MethodDescriptor, next http.Handler) h
 // through.
 func (s *server) serveRPC(w http.ResponseWriter, r *http.Request, next http.Handler) {
 	if code, why := checkWire(r); code != 0 {
-		for _, h := range []string{"Accept-Encoding", "Connect-Accept-Encoding", "Grpc-Accept-Encoding"} {
+		for _, h := range acceptHeaders {
 			w.Header().Set(h, "gzip")
 		}
 		s.refuse(w, r, code, why)
 		return
 	}
+	spareNeighbour(r)
 	s.limitBody(w, r)
 	watchBody(r, s.bodyTimeout)
 	next.ServeHTTP(w, r)

@@ -163,3 +163,29 @@ func TestRootSaysWhatThisIs(t *testing.T) {
 		t.Errorf("unknown method: %d %v", code, body)
 	}
 }
+
+// TestAnswersToThisMachineAreNotPacked asks for gzip from this machine, by itself and as a
+// proxy that stands in front of the member would.
+func TestAnswersToThisMachineAreNotPacked(t *testing.T) {
+	m := solo(t)
+	body := `{"task": {"name": "` + strings.Repeat("x", 100) + `", "exec": {"command": ["` + strings.Repeat("x", 2*minCompressBytes) + `"]}}}`
+	for proxy, want := range map[string]string{"": "", "Forwarded": "gzip", "X-Forwarded-For": "gzip", "Via": "gzip"} {
+		req, err := http.NewRequestWithContext(testContext(t), http.MethodPost, m.url()+"/controlplane.v1.TaskService/SubmitTask", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("Accept-Encoding", "gzip")
+		if proxy != "" {
+			req.Header.Set(proxy, "for=192.0.2.1")
+		}
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := res.Header.Get("Content-Encoding"); got != want || res.StatusCode != http.StatusOK {
+			t.Errorf("proxy header %q: status %d, Content-Encoding %q, want %q", proxy, res.StatusCode, got, want)
+		}
+		_ = res.Body.Close()
+	}
+}
