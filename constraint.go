@@ -62,10 +62,13 @@ const (
 // Sorted returns the constraints in an order of their own, so that two sets that
 // mean the same are written alike.
 func (c Constraints) Sorted() Constraints {
+	if c.IsZero() { // each submission comes here
+		return Constraints{}
+	}
 	for _, list := range []*[]string{&c.Providers, &c.Regions, &c.Zones, &c.InstanceTypes, &c.GPUModels, &c.PreferredRegions} {
 		*list = slices.Sorted(slices.Values(*list))
 	}
-	labels := slices.Clone(c.Labels)
+	labels := append([]LabelSelector(nil), c.Labels...)
 	for i, l := range labels {
 		labels[i].Values = slices.Sorted(slices.Values(l.Values))
 	}

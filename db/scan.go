@@ -136,6 +136,9 @@ func scanNode(r Cursor) (*controlplane.Node, error) {
 
 func fromMs(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
 
+// Time is Unix milliseconds as the times of tasks and nodes are read.
+func Time(ms int64) time.Time { return fromMs(ms) }
+
 // optMs is 0 for the zero time.
 func optMs(t time.Time) int64 {
 	if t.IsZero() {

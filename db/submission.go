@@ -49,6 +49,17 @@ func (s *Submission) begin(nowMs int64) {
 	}
 }
 
+// Kept returns a copy of the task, once it is stored, as TasksForWork would read it; not of
+// one with a StartDelay. What its fields refer to is shared with whoever has submitted it,
+// and not changed by anybody.
+func (s *Submission) Kept() *controlplane.Task {
+	t := *s.Task
+	return &t
+}
+
+// Bytes is about how many bytes the task brings with it.
+func (s *Submission) Bytes() int { return weight(s.Task) }
+
 // DeadlineMs is until when the task may wait for its first start, 0 for ever.
 func (s *Submission) DeadlineMs(nowMs int64) int64 {
 	if s.Task.QueueTimeout == 0 {

@@ -28,6 +28,9 @@ type AddOutcome struct {
 // It is idempotent by ID and by RequestID: a repeat of the same submission
 // returns the task as it is by then. An id or key that belongs to another task
 // gives CodeExists.
+//
+// What the task refers to, such as its payload, must not be changed any more: it is kept in
+// memory until the task is handed out.
 func (m *TaskManifest) AddTask(ctx context.Context, task *controlplane.Task) (*controlplane.Task, error) {
 	outcomes, err := m.AddTasks(ctx, []*controlplane.Task{task})
 	if err != nil {
@@ -189,6 +192,7 @@ func normalize(t *controlplane.Task) (*controlplane.Task, error) {
 		StartDelay: wholeMs(t.StartDelay), QueueTimeout: wholeMs(t.QueueTimeout), Retry: normalizeRetry(t.Retry),
 		ConcurrencyKey: t.ConcurrencyKey, MaxConcurrency: t.MaxConcurrency, Trace: t.Trace,
 	}
+	leaveOutEmpty(s)
 	if !t.EarliestStart.IsZero() {
 		s.EarliestStart = fromMs(t.EarliestStart.UnixMilli())
 	}
@@ -212,6 +216,22 @@ func normalize(t *controlplane.Task) (*controlplane.Task, error) {
 		s.MaxLostAttempts = controlplane.DefaultMaxLostAttempts
 	}
 	return s, nil
+}
+
+// leaveOutEmpty makes a task what is read back of it: nothing is stored for what is empty.
+func leaveOutEmpty(t *controlplane.Task) {
+	if len(t.Labels) == 0 {
+		t.Labels = nil
+	}
+	if len(t.Resources.Custom) == 0 {
+		t.Resources.Custom = nil
+	}
+	if t.Exec != nil && len(t.Exec.Env) == 0 && t.Exec.Env != nil {
+		t.Exec = &controlplane.Exec{Command: t.Exec.Command, WorkingDir: t.Exec.WorkingDir}
+	}
+	if t.Trace.Parent == "" {
+		t.Trace = controlplane.TraceContext{}
+	}
 }
 
 // wholeMs rounds up to what is stored.

@@ -35,12 +35,14 @@ func (s *Scheduler) Cancel(g *db.Group, t *controlplane.Task) bool {
 func (s *Scheduler) Requeued(t *controlplane.Task) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.st.works.forget(t.Seq)
 	s.st.rewind(db.StreamOf(t))
 }
 
 // cancelPending cancels a task that is among those in memory. Another may be read
 // from the state in this pass, as it was before this group: it is not placed.
 func (st *state) cancelPending(g *db.Group, t *controlplane.Task) bool {
+	st.works.forget(t.Seq)
 	if s := st.streams[st.fold(db.StreamOf(t))]; s != nil {
 		if h, ok := s.take(place{priority: t.Priority, seq: t.Seq}); ok {
 			st.use(s)

@@ -19,6 +19,7 @@ func (s *session) check() {
 	problems := s.s.st.compareWithState(s.ctx)
 	problems = append(problems, s.s.st.idleProblems()...)
 	problems = append(problems, s.s.st.eligibilityProblems()...)
+	problems = append(problems, s.s.keptProblems(s.ctx)...)
 	s.s.mu.Unlock()
 	for name, sql := range forbidden {
 		for _, row := range s.rows(sql) {

@@ -57,6 +57,7 @@ func (st *state) timeOut(g *db.Group, now time.Time) {
 
 // drop takes a pending task that ends with this group out of its stream.
 func (st *state) drop(o db.Overdue) {
+	st.works.forget(o.Seq)
 	if s := st.streams[st.fold(o.Stream)]; s != nil {
 		if _, ok := s.take(place{priority: o.Stream.Priority, seq: o.Seq}); ok {
 			st.use(s)

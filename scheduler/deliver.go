@@ -30,7 +30,11 @@ func (st *state) deliver(g *db.Group, p *poll) {
 		switch {
 		case a.Status == controlplane.TaskAssigned:
 			a.Status = controlplane.TaskRunning
-			g.Add(db.DeliverOp(a.Held, g.Now), st.checked("deliver", nil))
+			g.Add(db.DeliverOp(a.Held, g.Now), st.checked("deliver", func(held bool) {
+				if held {
+					p.carry(a, st.works.handOut(a, g.Now))
+				}
+			}))
 		case a.redeliver:
 			a.redeliver = false
 		default:

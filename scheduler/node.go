@@ -152,6 +152,7 @@ func (st *state) release(a *attempt) {
 	delete(a.node.attempts, a.TaskID)
 	delete(a.node.news, a)
 	delete(st.held, a.TaskID)
+	st.works.forget(a.Seq)
 	st.free(a)
 }
 

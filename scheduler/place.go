@@ -162,26 +162,34 @@ func (st *state) give(g *db.Group, s *stream, n *node) {
 		sub.Done = func(stored bool) { // false if its id was taken
 			st.s.mu.Lock()
 			defer st.s.mu.Unlock()
-			st.placed(a, p, sub.Task, stored)
+			switch st.placed(a, p, stored); {
+			case !stored:
+			case p != nil:
+				p.carry(a, sub.Kept())
+			default:
+				st.works.keep(sub)
+			}
 		}
 		return
 	}
-	g.Add(db.AssignOp(a.Held, n.session, status, g.Now), st.checked("placement", func(held bool) { st.placed(a, p, nil, held) }))
+	g.Add(db.AssignOp(a.Held, n.session, status, g.Now), st.checked("placement", func(held bool) {
+		if st.placed(a, p, held); held {
+			if st.works.assigned(a, g.Now); p != nil {
+				p.carry(a, st.works.handOut(a, g.Now))
+			}
+		}
+	}))
 }
 
-// placed takes in the outcome of a placement. task is what it does, if known.
-func (st *state) placed(a *attempt, p *poll, task *controlplane.Task, held bool) {
-	switch {
-	case held:
+// placed takes in the outcome of a placement.
+func (st *state) placed(a *attempt, p *poll, held bool) {
+	if held {
 		st.keep(a)
-		if p != nil && task != nil {
-			p.carry(a, task)
-		}
-	default:
-		st.free(a)
-		if p != nil {
-			p.given = slices.DeleteFunc(p.given, func(g given) bool { return g.attempt == a })
-		}
-		st.more = true // others may have use for its room
+		return
 	}
+	st.free(a)
+	if p != nil {
+		p.given = slices.DeleteFunc(p.given, func(g given) bool { return g.attempt == a })
+	}
+	st.more = true // others may have use for its room
 }

@@ -89,6 +89,7 @@ func (s *Scheduler) fetch(ctx context.Context, list []given) ([]*controlplane.Ta
 	if len(list) == 0 {
 		return nil, nil
 	}
+	s.doubt(list)
 	var seqs []int64
 	for _, g := range list {
 		if g.task == nil {
@@ -112,6 +113,18 @@ func (s *Scheduler) fetch(ctx context.Context, list []given) ([]*controlplane.Ta
 	return out, ctx.Err()
 }
 
+// doubt has those read that may have been taken back since their group was committed.
+func (s *Scheduler) doubt(list []given) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range list {
+		a := list[i].attempt
+		if s.st == nil || s.st.held[a.TaskID] == nil || s.st.held[a.TaskID].Attempt != a.Attempt {
+			list[i].task = nil
+		}
+	}
+}
+
 func (s *Scheduler) read(ctx context.Context, seqs []int64) (map[int64]*controlplane.Task, error) {
 	if len(seqs) == 0 {
 		return nil, nil
@@ -129,8 +142,7 @@ func (s *Scheduler) read(ctx context.Context, seqs []int64) (map[int64]*controlp
 func (p *poll) carry(a *attempt, t *controlplane.Task) {
 	for i := range p.given {
 		if p.given[i].attempt == a {
-			stored := *t // whoever has submitted it is given the other one
-			p.given[i].task = &stored
+			p.given[i].task = t
 		}
 	}
 }

@@ -35,6 +35,8 @@ func runProperties(t *testing.T, seed uint64, steps int) {
 	o := newOracle(t)
 	s := &session{rig: newRig(t), workers: map[string]*worker{}}
 	s.rig.hooks = o.hooks()
+	w := &workChecker{t: t}
+	s.rig.hooks.answering = w.compareGiven
 	s.start()
 	r := &random{Rand: rand.New(rand.NewPCG(seed, 0)), session: s}
 	var done []string
@@ -54,9 +56,12 @@ func runProperties(t *testing.T, seed uint64, steps int) {
 		}
 	}
 	counts := strings.Join(s.rows("SELECT status || ': ' || count(*) FROM attempts GROUP BY status ORDER BY status"), ", ")
-	t.Logf("seed %d: %d placements compared; attempts %s", seed, o.compared, counts)
+	t.Logf("seed %d: %d placements compared, %d tasks handed out from memory and %d read; attempts %s", seed, o.compared, w.fromMemory, w.read, counts)
 	if o.compared < steps/4 {
 		t.Errorf("only %d placements were compared in %d steps", o.compared, steps)
+	}
+	if w.fromMemory < steps/20 || w.read == 0 {
+		t.Errorf("only %d tasks were handed out from memory, and %d read, in %d steps", w.fromMemory, w.read, steps)
 	}
 }
 

@@ -248,6 +248,7 @@ type hooks struct {
 	leading   func()             // before the first term
 	planned   func(s *Scheduler) // after the group is prepared, before the pass
 	passed    func(s *Scheduler) // after the pass
+	answering func(s *Scheduler) // once a group is committed, before its polls are answered
 	committed func(s *Scheduler, g *db.Group, disturbed bool)
 }
 
@@ -294,6 +295,9 @@ func (o *observer) Committed(g *db.Group) {
 	disturbed := st.disturbed || len(st.resettled) > 0 // then the state says other than what the pass went by
 	busy := st.more || disturbed
 	o.Scheduler.mu.Unlock()
+	if o.hooks.answering != nil {
+		o.hooks.answering(o.Scheduler)
+	}
 	o.Scheduler.Committed(g)
 	o.mu.Lock()
 	o.busy = busy

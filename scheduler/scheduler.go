@@ -150,7 +150,7 @@ func (s *Scheduler) Committed(g *db.Group) {
 func (s *Scheduler) Disturbed() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.st.disturbed = true
+	s.st.disturbed, s.st.works = true, newWorks()
 }
 
 // QueueChanged implements db.QueueFollower: settings are taken over once the group is

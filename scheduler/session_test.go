@@ -39,6 +39,7 @@ type outstanding struct {
 
 func newSession(t testing.TB) *session {
 	s := &session{rig: newRig(t), workers: map[string]*worker{}}
+	s.rig.hooks.answering = (&workChecker{t: t}).compareGiven
 	s.start()
 	return s
 }

@@ -32,6 +32,7 @@ type state struct {
 	classes map[classKey]*class
 	busy    map[*class]struct{}
 	touches touches
+	works   works
 	packing bool // a class may have BINPACK
 
 	// anchor is the wall clock, Unix milliseconds, at a time of the monotonic one when
@@ -79,7 +80,7 @@ func newState(s *Scheduler, read db.Reader) *state {
 	return &state{s: s, read: read, group: 1, anchorMs: s.tasks.NowMs(), anchor: now, deadline: now,
 		nodes: map[string]*node{}, held: map[string]*attempt{}, owing: map[*node]struct{}{},
 		queues: map[string]*queue{}, keys: map[string]int32{}, asleep: map[string][]*stream{},
-		streams: map[db.Stream]*stream{}, classes: map[classKey]*class{}, busy: map[*class]struct{}{},
+		streams: map[db.Stream]*stream{}, classes: map[classKey]*class{}, busy: map[*class]struct{}{}, works: newWorks(),
 		groupState: groupState{gone: map[int64]struct{}{}, replaced: map[string]struct{}{}}}
 }
 

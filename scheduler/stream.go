@@ -130,22 +130,27 @@ func (st *state) noteQueued(g *db.Group) {
 			wait := time.Duration(sub.Task.RetryTime.UnixMilli()-g.Now) * time.Millisecond
 			st.retries.add(retry{seq: sub.Task.Seq, stream: db.StreamOf(sub.Task), due: st.at.Add(wait)}) // not from now: the commit took a while
 		default:
-			st.stream(db.StreamOf(sub.Task)).insert(headOf(sub, g), st.headsOfStream())
+			if st.stream(db.StreamOf(sub.Task)).insert(headOf(sub, g), st.headsOfStream()) {
+				st.works.keep(sub)
+			}
 		}
 	}
 }
 
-// insert takes in a pending task. The stream keeps at most so many.
-func (s *stream) insert(h db.Head, most int) {
+// insert takes in a pending task, and reports whether it has its turn soon. The stream
+// keeps at most so many.
+func (s *stream) insert(h db.Head, most int) bool {
 	if !s.eof && !placeOf(h).before(s.last) {
-		return // it is behind what is in memory, in the state
+		return false // it is behind what is in memory, in the state
 	}
 	i := sort.Search(len(s.heads), func(i int) bool { return placeOf(h).before(placeOf(s.heads[i])) })
 	s.heads = slices.Insert(s.heads, i, h)
 	if len(s.heads) > most {
 		s.heads, s.eof = slices.Clone(s.heads[:most/2]), false
 		s.last = placeOf(s.heads[most/2-1])
+		return i < most/2
 	}
+	return true
 }
 
 // take removes a task that is in memory.
