@@ -219,7 +219,7 @@ func BenchmarkCycle(b *testing.B) {
 		b.RunParallel(func(pb *testing.PB) {
 			for pb.Next() {
 				room <- struct{}{}
-				if _, err := client.Submit[[]byte, []byte](ctx, p.Client, "f", payload); err != nil {
+				if _, err := client.Submit[[]byte, []byte](b.Context(), p.Client, "f", payload); err != nil {
 					b.Error(err)
 				}
 			}

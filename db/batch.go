@@ -74,12 +74,17 @@ type Planner interface {
 // Reader reads this member's state as it is now.
 type Reader func(ctx context.Context, fn func(Conn) error) error
 
+// maxEncoded is the largest memory for an entry that is kept for the next, in bytes. Nearly
+// all are smaller.
+const maxEncoded = 1 << 20
+
 // batcher makes entries of the items that arrive while the entry before is being
 // committed: no timer, no added wait, one entry in flight.
 type batcher struct {
 	engine  Engine
 	planner Planner
 	read    Reader
+	encoded []byte // memory for entries, one after the other
 
 	mu      sync.Mutex
 	waiting waiting
@@ -252,7 +257,11 @@ func (b *batcher) commit(ctx context.Context, term Term, g *Group) error {
 		return nil
 	}
 	entry := Entry{StampMs: g.Now, JournalSQL: sqlEventInsert, Ops: g.ops}
-	applied, err := b.engine.Apply(ctx, term, entry.Encode(nil))
+	b.encoded = entry.Encode(b.encoded[:0])
+	applied, err := b.engine.Apply(ctx, term, b.encoded)
+	if cap(b.encoded) > maxEncoded {
+		b.encoded = nil
+	}
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"math"
+	"slices"
 
 	"google.golang.org/protobuf/encoding/protowire"
 )
@@ -236,7 +237,30 @@ func corrupt(format string, args ...any) error {
 }
 
 // DecodeEntry reads an entry. Everything it returns shares memory with b.
-func DecodeEntry(b []byte) (*Entry, error) {
+func DecodeEntry(b []byte) (*Entry, error) { return new(Decoder).Decode(b) }
+
+// Decoder reads entries one after the other into the same memory. A member that applies
+// entries would else allocate for each task that is done 2 KB, most of them parameters.
+// The zero value is ready. It is not safe for concurrent use.
+type Decoder struct {
+	entry  Entry
+	ops    []Op
+	steps  []Step
+	values []Value
+	// texts are those of statements that were met, which are few, and each of them stands in
+	// nearly every entry.
+	texts map[string]string
+}
+
+const (
+	// maxKeptTexts bounds the texts that are kept, maxKeptValues the memory for parameters:
+	// 3 MB, what an entry of 1,024 operations needs.
+	maxKeptTexts  = 256
+	maxKeptValues = 1 << 16
+)
+
+// Decode is DecodeEntry. The entry holds until the next call.
+func (r *Decoder) Decode(b []byte) (*Entry, error) {
 	if len(b) < 5 {
 		return nil, corrupt("%d bytes", len(b))
 	}
@@ -247,7 +271,8 @@ func DecodeEntry(b []byte) (*Entry, error) {
 	if body[0] != entryVersion {
 		return nil, fmt.Errorf("log entry of format %d, this release knows %d: upgrade this member", body[0], entryVersion)
 	}
-	d := decoder{b: body[1:]}
+	r.reset()
+	d := decoder{b: body[1:], Decoder: r}
 	e := d.entry()
 	if d.err == nil && len(d.b) != 0 {
 		d.fail("%d bytes left over", len(d.b))
@@ -258,7 +283,34 @@ func DecodeEntry(b []byte) (*Entry, error) {
 	return e, nil
 }
 
+func (r *Decoder) reset() {
+	clear(r.values) // they refer to the entry before
+	clear(r.steps)
+	if r.texts == nil {
+		*r = Decoder{entry: Entry{Ops: []*Op{}}, steps: []Step{}, values: []Value{}}
+	}
+	if cap(r.values) > maxKeptValues {
+		r.values = []Value{}
+	}
+	if len(r.texts) > maxKeptTexts || r.texts == nil {
+		r.texts = map[string]string{}
+	}
+	r.values, r.steps = r.values[:0], r.steps[:0]
+}
+
+// text returns a string that is kept, if it was met before.
+func (r *Decoder) text(b []byte) string {
+	s, ok := r.texts[string(b)]
+	if !ok {
+		s = string(b)
+		r.texts[s] = s
+	}
+	return s
+}
+
+// decoder is the decoding of one entry.
 type decoder struct {
+	*Decoder
 	b   []byte
 	err error
 }
@@ -271,17 +323,19 @@ func (d *decoder) fail(format string, args ...any) {
 }
 
 func (d *decoder) entry() *Entry {
-	e := &Entry{StampMs: d.varint()}
+	e := &d.Decoder.entry
+	*e = Entry{StampMs: d.varint(), Ops: e.Ops[:0]}
 	texts := make([]string, d.count())
 	for i := range texts {
-		texts[i] = string(d.bytes())
+		texts[i] = d.text(d.bytes())
 	}
-	e.JournalSQL = string(d.bytes())
-	e.Ops = make([]*Op, d.count())
-	ops := make([]Op, len(e.Ops))
-	for i := range e.Ops {
-		e.Ops[i] = &ops[i]
-		d.op(&ops[i], texts)
+	e.JournalSQL = d.text(d.bytes())
+	n := d.count()
+	d.ops = slices.Grow(d.ops[:0], n)[:n]
+	e.Ops = slices.Grow(e.Ops, n)
+	for i := range d.ops {
+		e.Ops = append(e.Ops, &d.ops[i])
+		d.op(&d.ops[i], texts)
 	}
 	return e
 }
@@ -289,7 +343,13 @@ func (d *decoder) entry() *Entry {
 func (d *decoder) op(op *Op, texts []string) {
 	op.Savepoint = d.flags(opSavepoint)&opSavepoint != 0
 	op.Journal = d.bytes()
-	op.Steps = make([]Step, d.count())
+	// What was read before stays where it is when the memory for steps, or below for
+	// parameters, has to grow: in what it was before.
+	n := d.count()
+	d.steps = slices.Grow(d.steps, n)
+	first := len(d.steps)
+	d.steps = d.steps[:first+n]
+	op.Steps = d.steps[first : first+n : first+n]
 	for i := range op.Steps {
 		d.step(&op.Steps[i], texts)
 	}
@@ -304,15 +364,18 @@ func (d *decoder) step(s *Step, texts []string) {
 		return
 	}
 	s.SQL = texts[text]
-	s.Args = make([]Value, d.count())
-	for i := range s.Args {
+	n := d.count()
+	d.values = slices.Grow(d.values, n)
+	first := len(d.values)
+	for range n {
 		v, err := decodeParameter(d.bytes())
 		if err != nil {
 			d.err, d.b = err, nil
 			return
 		}
-		s.Args[i] = v
+		d.values = append(d.values, v)
 	}
+	s.Args = d.values[first:len(d.values):len(d.values)]
 }
 
 // flags reads a byte of flags. One that is not known is refused: to leave out what

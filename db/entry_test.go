@@ -6,6 +6,7 @@ import (
 	"errors"
 	"hash/crc32"
 	"math"
+	"math/rand/v2"
 	"reflect"
 	"strings"
 	"testing"
@@ -50,6 +51,34 @@ func TestEntryRoundTrip(t *testing.T) {
 		} else if !reflect.DeepEqual(got, e) {
 			t.Errorf("%s: got %+v, want %+v", name, got, e)
 		}
+	}
+}
+
+// One decoder reads entries of any size in any order as a new one does, and allocates
+// nothing for those that are like the one before.
+func TestDecoderIsUsedAgain(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 0))
+	var d Decoder
+	for i := range 200 {
+		e := &Entry{StampMs: int64(i), JournalSQL: "j", Ops: []*Op{}}
+		for range rng.IntN(40) {
+			op := &Op{Savepoint: rng.IntN(2) == 0, Journal: []byte{}, Steps: []Step{}}
+			for range rng.IntN(5) {
+				s := Step{SQL: strings.Repeat("x", rng.IntN(20)), Args: []Value{}, Always: rng.IntN(2) == 0}
+				for range rng.IntN(1 + i) {
+					s.Args = append(s.Args, sampleValues[rng.IntN(len(sampleValues))])
+				}
+				op.Steps = append(op.Steps, s)
+			}
+			e.Ops = append(e.Ops, op)
+		}
+		if got, err := d.Decode(e.Encode(nil)); err != nil || !reflect.DeepEqual(got, e) {
+			t.Fatalf("entry %d: got %+v, %v, want %+v", i, got, err, e)
+		}
+	}
+	b := sampleEntry().Encode(nil)
+	if n := testing.AllocsPerRun(100, func() { _, _ = d.Decode(b) }); n > 1 { // the list of its texts
+		t.Errorf("it allocates %v times", n)
 	}
 }
 

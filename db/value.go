@@ -1,6 +1,9 @@
 package db
 
-import "strconv"
+import (
+	"strconv"
+	"unsafe"
+)
 
 // Kind is the type of a Value: SQLite's storage classes.
 type Kind uint8
@@ -20,7 +23,7 @@ type Value struct {
 	Kind  Kind
 	Int   int64
 	Float float64
-	Bytes []byte // of Text and Blob
+	Bytes []byte // of Text and Blob; not to be written to: see Str
 }
 
 // Int makes an integer.
@@ -29,8 +32,13 @@ func Int(i int64) Value { return Value{Kind: Integer, Int: i} }
 // Float makes a real.
 func Float(f float64) Value { return Value{Kind: Real, Float: f} }
 
-// Str makes a text.
-func Str(s string) Value { return Value{Kind: Text, Bytes: []byte(s)} }
+// Str makes a text. It shares the memory of s: a cycle of a task binds seven texts.
+func Str(s string) Value {
+	if s == "" {
+		return Value{Kind: Text, Bytes: []byte{}}
+	}
+	return Value{Kind: Text, Bytes: unsafe.Slice(unsafe.StringData(s), len(s))}
+}
 
 // Bytes makes a blob; NULL if b is nil.
 func Bytes(b []byte) Value {

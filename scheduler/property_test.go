@@ -60,8 +60,8 @@ func runProperties(t *testing.T, seed uint64, steps int) {
 	if o.compared < steps/4 {
 		t.Errorf("only %d placements were compared in %d steps", o.compared, steps)
 	}
-	if w.fromMemory < steps/20 || w.read == 0 {
-		t.Errorf("only %d tasks were handed out from memory, and %d read, in %d steps", w.fromMemory, w.read, steps)
+	if w.fromMemory == 0 || w.read == 0 {
+		t.Errorf("%d tasks were handed out from memory, and %d read: both ways should be seen", w.fromMemory, w.read)
 	}
 }
 

@@ -100,7 +100,7 @@ func (d *database) applyLog(m *meta, l *raft.Log, savepoint bool) (outcome, erro
 	if env.kind == kindRemove {
 		return outcome{}, d.applyRemove(m, raft.ServerID(env.body), l.Index)
 	}
-	entry, err := db.DecodeEntry(env.body)
+	entry, err := d.entries.Decode(env.body)
 	if err != nil {
 		return outcome{}, err
 	}

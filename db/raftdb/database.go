@@ -9,6 +9,8 @@ import (
 
 	"github.com/hashicorp/raft"
 	"zombiezen.com/go/sqlite"
+
+	"github.com/raft-control-plane/control-plane/db"
 )
 
 // database is one generation's SQLite database with its one writer connection,
@@ -17,6 +19,7 @@ type database struct {
 	gen     generation
 	conn    *sqlite.Conn
 	stmts   map[string]prepared
+	entries db.Decoder
 	readers *pool
 	guarded *pool
 	// beside is for checkpoints beside the FSM, and main the main file, to be synced by
