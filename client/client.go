@@ -8,8 +8,8 @@
 // TailLog and Wait have none.
 //
 // Only what is safe is tried again. Reads are, and so are SubmitTask and
-// SubmitTasks (a submission that has neither task.id nor request_id is given a
-// request_id), CancelTask, Heartbeat and reports, which the state takes once
+// SubmitTasks (a task that has neither an id nor a request_id is given an id
+// here), CancelTask, Heartbeat and reports, which the state takes once
 // however often they come. A call that hands out tasks (PollTask, and
 // ReportTaskResults with max_tasks) is tried again only if the control plane
 // certainly did not process it; otherwise the error is returned, and the next

@@ -129,13 +129,23 @@ func TestSubmissionsGetAKey(t *testing.T) {
 	if !proto.Equal(bare, before) {
 		t.Errorf("the caller's message was changed: %v", bare)
 	}
-	for i, want := range []string{"*", "", "mine", "*", "", "mine", "*"} {
-		if got := seen[i].GetRequestId(); (want == "*") != (len(got) == 36) || want != "*" && got != want {
-			t.Errorf("request %d: request_id = %q, want %q", i, got, want)
-		}
+	jobs, err := client.SubmitAll[int, int](t.Context(), c, "f", []int{1}) // the fake has no outcomes for it
+	if err == nil {
+		t.Errorf("%d jobs of no outcomes", len(jobs))
 	}
-	if seen[3].GetRequestId() == seen[6].GetRequestId() {
-		t.Error("two submissions share a request_id")
+	if _, err := client.Submit[int, int](t.Context(), c, "f", 1); err != nil {
+		t.Fatal(err)
+	}
+	ids := map[string]bool{}
+	for i, want := range []string{"*", "t1", "", "*", "t1", "", "*", "*", "*"} {
+		id, key := seen[i].GetTask().GetId(), seen[i].GetRequestId()
+		if made := want == "*"; made != (len(id) == 36) || !made && id != want || (key == "mine") != (want == "") || key != "" && key != "mine" {
+			t.Errorf("request %d: id = %q, request_id = %q, want %q", i, id, key, want)
+		}
+		if len(id) == 36 && ids[id] {
+			t.Errorf("request %d: another one has the id %s too", i, id)
+		}
+		ids[id] = true
 	}
 }
 

@@ -38,6 +38,9 @@ func Submit[Args, Result any](ctx context.Context, c *Client, function string, a
 		return nil, err
 	}
 	tracing.Fill(ctx, req.GetTask()) // here it need not be copied
+	if err := giveKey(req); err != nil {
+		return nil, err
+	}
 	res, err := c.SubmitTask(ctx, req)
 	if err != nil {
 		return nil, err
@@ -60,6 +63,9 @@ func SubmitAll[Args, Result any](ctx context.Context, c *Client, function string
 		if err != nil {
 			return jobs, err
 		}
+		if got, want := len(res.GetOutcomes()), len(batch.GetRequests()); got != want {
+			return jobs, fmt.Errorf("%d outcomes of %d submissions came back: which tasks are stored is not known", got, want)
+		}
 		for _, o := range res.GetOutcomes() {
 			if o.GetError() != nil {
 				return jobs, fmt.Errorf("argument %d: %s: %s", len(jobs), o.GetError().GetCode(), o.GetError().GetMessage())
@@ -80,6 +86,9 @@ func nextBatch[Args any](function string, args []Args, opts []TaskOption) (*v1.S
 			return nil, fmt.Errorf("argument %d: %w", i, err)
 		case req.GetTask().GetId() != "" || req.GetRequestId() != "":
 			return nil, errors.New("WithID and WithRequestID are for one task: leave them out")
+		}
+		if err := giveKey(req); err != nil {
+			return nil, err
 		}
 		if size += proto.Size(req) + 64; i > 0 && size > maxBatchBytes {
 			break

@@ -134,7 +134,7 @@ func TestWithoutRetriesTheFirstErrorIsReturned(t *testing.T) {
 func TestRetriesOfASubmissionShareTheKey(t *testing.T) {
 	var keys []string
 	f := &fake{submit: func(r *v1.SubmitTaskRequest) (*v1.SubmitTaskResponse, error) {
-		keys = append(keys, r.GetRequestId())
+		keys = append(keys, r.GetTask().GetId())
 		if len(keys) < 3 {
 			return nil, failure(connect.CodeAborted)
 		}

@@ -20,11 +20,7 @@ func taker(t *testing.T) (*member, *[]*v1.SubmitTaskRequest) {
 	var got []*v1.SubmitTaskRequest
 	m := &member{submit: func(r *v1.SubmitTaskRequest) (*v1.SubmitTaskResponse, error) {
 		got = append(got, r)
-		task := proto.Clone(r.GetTask()).(*v1.Task)
-		if task.GetId() == "" {
-			task.Id = "t1"
-		}
-		return &v1.SubmitTaskResponse{Task: task}, nil
+		return &v1.SubmitTaskResponse{Task: r.GetTask()}, nil
 	}}
 	return m.start(t), &got
 }
@@ -49,7 +45,7 @@ func TestSubmitCommand(t *testing.T) {
 	if !proto.Equal((*got)[0], want) {
 		t.Errorf("request = %v\nwant %v", (*got)[0], want)
 	}
-	m.at(t, "submit", "-o", "json", "echo", "-n", "hi").expect(t, 0, []string{`"id": "t1"`, `"-n"`}, nil)
+	m.at(t, "submit", "--id", "t1", "-o", "json", "echo", "-n", "hi").expect(t, 0, []string{`"id": "t1"`, `"-n"`}, nil)
 	if (*got)[1].GetTask().Timeout != nil {
 		t.Error("a timeout was sent that nobody gave")
 	}
@@ -130,7 +126,7 @@ func TestSubmitWait(t *testing.T) {
 				tc.end.Id = r.GetId()
 				return &v1.GetTaskResponse{Task: tc.end}, nil
 			}
-			r := m.at(t, "submit", "--wait", "x")
+			r := m.at(t, "submit", "--id", "t1", "--wait", "x")
 			r.expect(t, tc.code, nil, []string{"submitted t1", tc.err})
 			if r.out != tc.out {
 				t.Errorf("output = %q, want %q", r.out, tc.out)
@@ -144,7 +140,7 @@ func TestSubmitWaitAsJSON(t *testing.T) {
 	m.get = func(*v1.GetTaskRequest) (*v1.GetTaskResponse, error) {
 		return &v1.GetTaskResponse{Task: &v1.Task{Id: "t1", Status: v1.TaskStatus_TASK_STATUS_FAILED}}, nil
 	}
-	m.at(t, "submit", "--wait", "-o", "json", "x").expect(t, 1, []string{`"status": "TASK_STATUS_FAILED"`}, nil)
+	m.at(t, "submit", "--id", "t1", "--wait", "-o", "json", "x").expect(t, 1, []string{`"status": "TASK_STATUS_FAILED"`}, nil)
 }
 
 func TestInterruptedWaitLeavesTheTask(t *testing.T) {
@@ -158,7 +154,7 @@ func TestInterruptedWaitLeavesTheTask(t *testing.T) {
 		t.Error("the task was cancelled")
 		return nil, refusal(connect.CodeInternal, "")
 	}
-	r := cliWith(ctx, "", "--server", m.url, "submit", "--wait", "x")
+	r := cliWith(ctx, "", "--server", m.url, "submit", "--id", "t1", "--wait", "x")
 	r.expect(t, 130, nil, []string{"Task t1 goes on", "'raft-node task cancel t1' ends it"})
 }
 
@@ -167,7 +163,7 @@ func TestWaitThatCannotFollowSaysThatTheTaskGoesOn(t *testing.T) {
 	m.get = func(*v1.GetTaskRequest) (*v1.GetTaskResponse, error) {
 		return nil, refusal(connect.CodeInternal, "broken")
 	}
-	m.at(t, "submit", "--wait", "x").expect(t, 1, nil, []string{"task t1 goes on, but it could not be followed: broken"})
+	m.at(t, "submit", "--id", "t1", "--wait", "x").expect(t, 1, nil, []string{"task t1 goes on, but it could not be followed: broken"})
 }
 
 func TestUnits(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 
 var keyTests = map[string]func(*testing.T, *db.TaskManifest){
 	"a repeat by id returns the first":  testRepeatByID,
+	"a repeat by id of all fields":      testRepeatByIDOfAll,
 	"a repeat by key returns the first": testRepeatByKey,
 	"another task of the same id":       testOtherByID,
 	"a key that belongs to another id":  testOtherByKey,
@@ -40,6 +41,25 @@ func testRepeatByID(t *testing.T, m *db.TaskManifest) {
 	explicit.Queue, explicit.MaxAttempts, explicit.MaxLostAttempts = controlplane.DefaultQueue, 1, 5
 	if again := add(t, m, explicit); again.Seq != first.Seq {
 		t.Error("defaults that are spelled out make it another task")
+	}
+}
+
+// testRepeatByIDOfAll repeats a submission in which all is given: clients name the tasks
+// that their users do not, and send them again when they got no answer.
+func testRepeatByIDOfAll(t *testing.T, m *db.TaskManifest) {
+	give := func() *controlplane.Task {
+		return &controlplane.Task{ID: "repeat-all", Name: "n", Queue: "repeat", Priority: -3, Labels: map[string]string{"a": "1"},
+			Function:  &controlplane.Function{Name: "f", Payload: []byte{0, 255, 'x'}},
+			Resources: controlplane.Resources{CPUMillis: 1500, MemoryBytes: 1 << 30, DiskBytes: 1, GPUs: 1, Custom: map[string]int64{"b": 2, "a": 1}},
+			Constraints: controlplane.Constraints{Regions: []string{"z", "a"}, PreferredRegions: []string{"z", "a"}, MaxPriceMicrosPerHour: 7,
+				Labels: []controlplane.LabelSelector{{Key: "k", Operator: controlplane.LabelIn, Values: []string{"v", "u"}}}},
+			Timeout: time.Hour, NoProgressTimeout: time.Minute, MaxAttempts: 4, MaxLostAttempts: 2, QueueTimeout: time.Hour,
+			StartDelay: 1500 * time.Millisecond, ConcurrencyKey: "k", MaxConcurrency: 3,
+			Retry: &controlplane.RetryPolicy{InitialBackoff: time.Second, MaxBackoff: time.Minute, Multiplier: 1.5, Jitter: 0.1, ExitCodes: []int32{1, 75}}}
+	}
+	first := add(t, m, give())
+	if again := add(t, m, give()); again.Seq != first.Seq {
+		t.Errorf("the repeat has key %d, the first %d", again.Seq, first.Seq)
 	}
 }
 

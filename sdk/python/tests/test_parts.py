@@ -12,6 +12,7 @@ import pickle
 import sys
 import threading
 import typing
+import uuid
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -25,9 +26,10 @@ from raft_control_plane._clock import boot_clock
 from raft_control_plane._convert import convert, from_json, to_json
 from raft_control_plane._held import Held
 from raft_control_plane._log import MAX_LOG_BYTES, Tail, cut_middle
+from raft_control_plane._requests import keyed, new_task_id
 from raft_control_plane._signature import Signature
 from raft_control_plane._verdict import Verdict, judge, name_of
-from raft_control_plane.v1 import Task, TaskStatus
+from raft_control_plane.v1 import SubmitTaskRequest, Task, TaskStatus
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -242,6 +244,25 @@ def test_a_submission_is_repeated_with_its_key_at_the_next_server(member: HTTPSe
         assert client.submit("f", b"1").id == "t1"
     assert len(_Member.bodies) == 3
     assert len(set(_Member.bodies)) == 1, "a repeat must be the same submission"
+
+
+def test_tasks_without_a_key_are_given_an_id() -> None:
+    ids = [new_task_id() for _ in range(1000)]
+    assert len(set(ids)) == len(ids)
+    assert {(uuid.UUID(i).version, uuid.UUID(i).variant, str(uuid.UUID(i))) for i in ids} == {
+        (7, uuid.RFC_4122, i) for i in ids
+    }
+    assert [i[:13] for i in ids] == sorted(i[:13] for i in ids), "their first 48 bits are the time"
+    bare = SubmitTaskRequest(task=Task(name="n"))
+    made = keyed(bare).task
+    assert made is not None
+    assert (made.name, len(made.id)) == ("n", 36)
+    assert bare.task is not None
+    assert bare.task.id == "", "the caller's message was changed"
+    by_key = SubmitTaskRequest(task=Task(name="n"), request_id="mine")
+    assert keyed(by_key) is by_key
+    by_id = SubmitTaskRequest(task=Task(id="t1"))
+    assert keyed(by_id) is by_id
 
 
 def test_a_throttled_call_waits_as_long_as_the_server_says(member: HTTPServer) -> None:

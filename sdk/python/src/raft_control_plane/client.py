@@ -3,7 +3,7 @@
 A Client knows one or more members and keeps to the one that works: when one cannot be
 reached, or has no leader to ask, the call goes on with the next, and between rounds over
 all of them it waits, longer each time, until the time allowed is over. All calls are safe
-to repeat: a submission that has neither an id nor a request_id is given a request_id.
+to repeat: a task that has neither an id nor a request_id is given an id here.
 """
 
 from __future__ import annotations
