@@ -187,7 +187,7 @@ func (s *server) mountServices(mux *http.ServeMux) {
 		connect.WithCompression("gzip", newBoundedGzip, newGzip),
 		connect.WithInterceptors(append(s.traced, edge{s}, faults{})...),
 		connect.WithRecover(s.recovered),
-		connect.WithInterceptors(validate.NewInterceptor(validate.WithoutErrorDetails())),
+		connect.WithInterceptors(validate.NewInterceptor(validate.WithValidator(quickValidator{}), validate.WithoutErrorDetails())),
 	}
 	handle := s.handleMethods(mux)
 	handle(controlplanev1connect.NewTaskServiceHandler(s, opts...))
