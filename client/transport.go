@@ -12,6 +12,7 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/raft-control-plane/control-plane/internal/burst"
 	"github.com/raft-control-plane/control-plane/internal/tracing"
 )
 
@@ -63,7 +64,7 @@ func dial(ctx context.Context, network, address string) (net.Conn, error) {
 	if err != nil {
 		return nil, &dialError{err}
 	}
-	return conn, nil
+	return burst.New(conn), nil
 }
 
 // dialError marks that no connection came about: the request was not sent.

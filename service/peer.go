@@ -11,6 +11,7 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/raft-control-plane/control-plane/gen/go/controlplane/v1/controlplanev1connect"
+	"github.com/raft-control-plane/control-plane/internal/burst"
 	"github.com/raft-control-plane/control-plane/internal/gather"
 )
 
@@ -63,7 +64,7 @@ func newPeers(token string, conf *tls.Config, traced ...connect.Interceptor) *pe
 			if err != nil {
 				return nil, &dialError{err}
 			}
-			return conn, nil
+			return burst.New(conn), nil
 		},
 	}}}
 	p.opts = []connect.ClientOption{

@@ -12,6 +12,8 @@ import (
 
 	"connectrpc.com/connect"
 	"golang.org/x/net/netutil"
+
+	"github.com/raft-control-plane/control-plane/internal/burst"
 )
 
 // Limits of the server.
@@ -36,7 +38,7 @@ func Serve(ctx context.Context, ln net.Listener, h http.Handler, conf *tls.Confi
 // serveLimited is Serve for a server that is made, and for so many connections at
 // once: more wait to be accepted.
 func serveLimited(ctx context.Context, ln net.Listener, srv *http.Server, connections int, log *slog.Logger) error {
-	ln = netutil.LimitListener(ln, connections)
+	ln = burst.Listener{Listener: netutil.LimitListener(ln, connections)}
 	ended := make(chan error, 1)
 	go func() {
 		if srv.TLSConfig != nil {
@@ -72,7 +74,7 @@ func newHTTPServer(ctx context.Context, h http.Handler, conf *tls.Config, log *s
 	protocols.SetUnencryptedHTTP2(true)
 	base := context.WithValue(context.WithoutCancel(ctx), closingKey{}, ctx)
 	return &http.Server{
-		Handler:           h,
+		Handler:           withStack(h),
 		Protocols:         protocols,
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreamsPerConn, SendPingTimeout: 15 * time.Second, PingTimeout: 15 * time.Second},
 		TLSConfig:         conf,

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/raft-control-plane/control-plane/internal/burst"
 )
 
 // streamLayer carries Raft's streams over the API's port: an HTTP/1.1 Upgrade,
@@ -92,6 +94,7 @@ func (l *streamLayer) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	_ = conn.SetDeadline(time.Time{}) // the server's limits were for a request
+	sendAtOnce(conn)
 	if _, err := io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: raft\r\n\r\n"); err != nil {
 		conn.Close()
 		return
@@ -104,6 +107,17 @@ func (l *streamLayer) serve(w http.ResponseWriter, r *http.Request) {
 	case l.accepted <- s:
 	case <-l.closed:
 		_ = s.Close()
+	}
+}
+
+// sendAtOnce tells a connection of the server's not to wait for more to send: Raft's transport
+// gathers what it writes, and a follower's answer is what the leader waits for.
+func sendAtOnce(conn net.Conn) {
+	if secure, ok := conn.(*tls.Conn); ok {
+		conn = secure.NetConn()
+	}
+	if joined, ok := conn.(*burst.Conn); ok {
+		joined.Direct()
 	}
 }
 

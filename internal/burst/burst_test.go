@@ -1,0 +1,186 @@
+package burst
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// gate is a connection of which each write waits to be let through.
+type gate struct {
+	net.Conn
+	entered chan []byte
+	let     chan error
+	closed  chan struct{}
+	conn    *Conn // of which it is the connection
+}
+
+func newGate() *gate {
+	return &gate{entered: make(chan []byte), let: make(chan error), closed: make(chan struct{})}
+}
+
+func (g *gate) Write(p []byte) (int, error) {
+	g.entered <- bytes.Clone(p)
+	err := <-g.let
+	if err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+func (g *gate) Close() error                { close(g.closed); return nil }
+func (g *gate) SetDeadline(time.Time) error { return nil }
+
+func write(t *testing.T, c net.Conn, text string) {
+	t.Helper()
+	if n, err := c.Write([]byte(text)); n != len(text) || err != nil {
+		t.Errorf("Write(%q) = %d, %v", text, n, err)
+	}
+}
+
+func (g *gate) expect(t *testing.T, text string) {
+	t.Helper()
+	if got := <-g.entered; string(got) != text {
+		t.Errorf("sent %q, want %q", got, text)
+	}
+}
+
+func TestWhatIsWrittenMeanwhileGoesTogether(t *testing.T) {
+	g := newGate()
+	c := New(g)
+	write(t, c, "first")
+	g.expect(t, "first")
+	write(t, c, "headers ")
+	write(t, c, "body")
+	g.let <- nil
+	g.expect(t, "headers body")
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Write([]byte("late")); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("a write after Close: %v", err)
+	}
+	select {
+	case <-g.closed:
+		t.Error("closed before all was sent")
+	default:
+	}
+	g.let <- nil
+	<-g.closed
+}
+
+func TestAnErrorEndsTheConnection(t *testing.T) {
+	g := newGate()
+	c := New(g)
+	write(t, c, "lost")
+	<-g.entered
+	write(t, c, "never sent")
+	g.let <- os.ErrDeadlineExceeded
+	<-g.closed
+	c.Direct() // once the sender has ended
+	if _, err := c.Write([]byte("more")); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the next write: %v", err)
+	}
+}
+
+func TestWriteWaitsForASlowPeer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, big, third := slow(t)
+		g.let <- nil
+		if got := <-g.entered; len(got) != big {
+			t.Fatalf("sent %d bytes, want the %d that waited and no more", len(got), big)
+		}
+		if err := <-third; err != nil {
+			t.Error(err)
+		}
+		g.let <- nil
+		g.expect(t, "third")
+		g.let <- nil
+	})
+}
+
+func TestCloseEndsAWriteThatWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, _, third := slow(t)
+		if err := g.conn.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-third; !errors.Is(err, net.ErrClosed) {
+			t.Errorf("it returned %v", err)
+		}
+		g.let <- os.ErrDeadlineExceeded
+		<-g.closed
+	})
+}
+
+// slow is a peer for which as much waits as may, and a third write waits for it.
+func slow(t *testing.T) (_ *gate, big int, third <-chan error) {
+	g := newGate()
+	g.conn = New(g)
+	write(t, g.conn, "a")
+	<-g.entered
+	big = maxWaiting + 1
+	write(t, g.conn, string(make([]byte, big)))
+	waits := make(chan error, 1)
+	go func() {
+		_, err := g.conn.Write([]byte("third"))
+		waits <- err
+	}()
+	synctest.Wait()
+	if len(waits) > 0 {
+		t.Error("the third write did not wait")
+	}
+	return g, big, waits
+}
+
+// TestOverTCP sends much, of which nothing is lost at the end.
+func TestOverTCP(t *testing.T) {
+	for name, direct := range map[string]int{"joined": -1, "direct from the middle on": 1000} {
+		t.Run(name, func(t *testing.T) { sendMuch(t, direct) })
+	}
+}
+
+func sendMuch(t *testing.T, direct int) {
+	plain, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln := Listener{plain}
+	defer ln.Close()
+	piece := func(i int) string { return strings.Repeat(string(rune('a'+i%26)), i%97) }
+	go func() {
+		conn, err := ln.Accept()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		for i := range 2000 {
+			if i == direct {
+				conn.(*Conn).Direct()
+			}
+			write(t, conn, piece(i))
+		}
+		if err := conn.(*Conn).CloseWrite(); err != nil {
+			t.Error(err)
+		}
+	}()
+	var want strings.Builder
+	for i := range 2000 {
+		want.WriteString(piece(i))
+	}
+	conn, err := net.Dial("tcp", plain.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	got, err := io.ReadAll(conn)
+	if err != nil || string(got) != want.String() {
+		t.Errorf("received %d bytes, want %d (%v)", len(got), want.Len(), err)
+	}
+}
