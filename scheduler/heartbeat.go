@@ -45,9 +45,15 @@ func (b *beat) await(ctx context.Context) (controlplane.Work, error) {
 	}
 }
 
-// Weight implements db.Item.
+// Weight implements db.Item. Of thousands of nodes most renewals are one operation each,
+// and nothing that is held is written: counted for more they would fill entries that are
+// nearly empty, and wait for each other.
 func (b *beat) Weight() (ops, bytes int) {
-	return 4 + len(b.Progress), 512 + 64*len(b.Held) + progressBytes*len(b.Progress)
+	ops, bytes = 1+len(b.Progress), 256+progressBytes*len(b.Progress)
+	if b.Spec != nil {
+		ops, bytes = ops+4+len(b.Spec.GPUDevices), bytes+1024+256*len(b.Spec.GPUDevices)
+	}
+	return ops, bytes
 }
 
 // Patience implements db.Patient: renewals share entries. One that registers a node does
