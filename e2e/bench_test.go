@@ -101,6 +101,7 @@ func TestMistakesOfBench(t *testing.T) {
 		{"--dir /nowhere", []string{"--dir"}},
 		{"--scale 100", []string{"--scale 100: give 1 to"}},
 		{"--scale 1x1x", []string{"--scale 1x1x: give"}},
+		{"--scale 1x1 --placement pile --task-duration 2h", []string{"--placement pile: give spread", "--task-duration 2h0m0s: give 0 to 1h"}},
 	} {
 		cmd := exec.Command(raftNode, append([]string{"bench"}, strings.Fields(c.args)...)...)
 		cmd.Env = cleanEnv()
@@ -111,20 +112,28 @@ func TestMistakesOfBench(t *testing.T) {
 	}
 }
 
-// TestBenchAtScale runs a small fleet that is simulated.
+// TestBenchAtScale runs small fleets that are simulated. The command itself looks whether each
+// task is recorded, and each node has kept its lease.
 func TestBenchAtScale(t *testing.T) {
-	cmd := exec.Command(raftNode, "bench", "--scale", "3000x20", "--dir", t.TempDir(), "-o", "json")
-	cmd.Env = cleanEnv()
-	out, err := cmd.Output()
-	var res struct {
-		Tasks, Nodes                                              int
-		SubmitSeconds, CompleteSeconds, TasksPerSecond, MemoryMiB float64
-	}
-	if err == nil {
-		err = json.Unmarshal(out, &res)
-	}
-	if err != nil || res.Tasks != 3000 || res.Nodes != 20 || res.CompleteSeconds < res.SubmitSeconds || res.SubmitSeconds <= 0 || res.TasksPerSecond <= 0 || res.MemoryMiB <= 0 {
-		t.Errorf("%v, %+v\n%s", err, res, out)
+	for _, args := range []string{"", "--placement binpack --task-duration 200ms"} {
+		t.Run(args, func(t *testing.T) {
+			t.Parallel()
+			cmd := exec.Command(raftNode, append([]string{"bench", "--scale", "3000x20", "--dir", t.TempDir(), "-o", "json"}, strings.Fields(args)...)...)
+			cmd.Env = cleanEnv()
+			out, err := cmd.Output()
+			var res struct {
+				Tasks, Nodes                                              int
+				SubmitSeconds, CompleteSeconds, TasksPerSecond, MemoryMiB float64
+				TasksPerCall, CPUMicros, MemberCPUMicros                  float64
+			}
+			if err == nil {
+				err = json.Unmarshal(out, &res)
+			}
+			if err != nil || res.Tasks != 3000 || res.Nodes != 20 || res.CompleteSeconds < res.SubmitSeconds || res.SubmitSeconds <= 0 || res.TasksPerSecond <= 0 ||
+				res.MemoryMiB <= 0 || res.TasksPerCall < 1 || res.CPUMicros <= res.MemberCPUMicros || res.MemberCPUMicros <= 0 {
+				t.Errorf("%v, %+v\n%s", err, res, out)
+			}
+		})
 	}
 }
 

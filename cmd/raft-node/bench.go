@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
 	"slices"
@@ -15,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/raft-control-plane/control-plane/client"
+	controlplanev1 "github.com/raft-control-plane/control-plane/gen/go/controlplane/v1"
 	"github.com/raft-control-plane/control-plane/internal/bench"
 )
 
@@ -40,17 +40,32 @@ and, if they are asked for by --phases:
             --tasks
 
 It starts members of its own in a directory that is removed at the end, and ends them;
-with --server it uses those that run, and leaves its tasks there. --scale simulates a
-fleet of nodes that speak the protocol and run nothing. Server and load share
-this machine's processors: compare figures of one run.`
+with --server it uses those that run, and leaves its tasks there. Server and load share
+this machine's processors: compare figures of one run.
+
+--scale simulates a fleet of nodes, each with a session of its own, that heartbeat every
+5 s, poll and report, and run nothing; 64 of them share a connection. It prints what
+they cost while they only heartbeat, and while they also wait for work; then how long all
+tasks take, from the first submission until the last is recorded. A task that takes no
+time is reported by the call that asks for the next ones. With --task-duration nodes do as
+workers do: they report what has ended together, and a poll waits for what their free
+slots can take. At the end every task has to be in the state as COMPLETED, and no node may
+ever have lost its lease.`
+
+var benchPlacements = map[string]controlplanev1.Placement{
+	"spread":   controlplanev1.Placement_PLACEMENT_SPREAD,
+	"binpack":  controlplanev1.Placement_PLACEMENT_BINPACK,
+	"cheapest": controlplanev1.Placement_PLACEMENT_CHEAPEST,
+}
 
 type benchFlags struct {
 	members, callers, slots, payload, rate int
 	tasks                                  int
 	duration                               time.Duration
 	phases                                 []string
-	dir, scale                             string
+	dir, scale, placement                  string
 	scaleTasks, scaleNodes                 int
+	taskDuration                           time.Duration
 }
 
 func newBenchCommand(a *app) *cobra.Command {
@@ -71,6 +86,8 @@ func newBenchCommand(a *app) *cobra.Command {
 	cmd.Flags().DurationVar(&f.duration, "duration", 5*time.Second, "of each phase, 1s to 1h")
 	cmd.Flags().StringSliceVar(&f.phases, "phases", bench.Phases(), "those to run, in order; also overload, flood, memory, disk")
 	cmd.Flags().StringVar(&f.scale, "scale", "", "instead of the phases, run TASKSxNODES, such as 2000000x6100, on nodes that only pretend to run them")
+	cmd.Flags().StringVar(&f.placement, "placement", "spread", "with --scale: spread, binpack or cheapest, as queues have it")
+	cmd.Flags().DurationVar(&f.taskDuration, "task-duration", 0, "with --scale: how long each task pretends to run, up to 1h")
 	cmd.Flags().StringVar(&f.dir, "dir", "", "where members that it starts keep their state; a temporary directory by default, whose disk should be the one that is meant")
 	return limitFormats(cmd, nameless)
 }
@@ -96,6 +113,12 @@ func (f *benchFlags) check() error {
 			f.scaleTasks < 1 || f.scaleTasks > 100_000_000 || f.scaleNodes < 1 || f.scaleNodes > 100_000 {
 			all = append(all, fmt.Errorf("--scale %s: give 1 to 100,000,000 tasks, x, and 1 to 100,000 nodes, such as 2000000x6100", f.scale))
 		}
+	}
+	if _, ok := benchPlacements[f.placement]; !ok {
+		all = append(all, fmt.Errorf("--placement %s: give spread, binpack or cheapest", f.placement))
+	}
+	if f.taskDuration < 0 || f.taskDuration > time.Hour {
+		all = append(all, fmt.Errorf("--task-duration %s: give 0 to 1h", f.taskDuration))
 	}
 	for _, p := range f.phases {
 		if !slices.Contains(bench.AllPhases(), p) {
@@ -124,27 +147,27 @@ func (a *app) bench(cmd *cobra.Command, f *benchFlags) error {
 		Dir: dir, Duration: f.duration, Callers: f.callers, Slots: f.slots, Payload: f.payload, Rate: f.rate, Tasks: f.tasks, Phases: f.phases,
 		Progress: func(phase string) { fmt.Fprintln(a.err, "phase", phase) },
 	}
-	if given {
-		cfg.Client, err = a.client()
-		if err == nil {
-			cfg.Once, err = a.client(client.WithoutRetries())
-		}
-	} else {
+	newClient := a.client
+	if !given {
 		var fleet benchFleet
 		defer fleet.stop()
-		if err = fleet.start(ctx, dir, f.members); err == nil {
-			cfg.PIDs = fleet.pids()
-			cfg.Client, err = client.New(fleet.urls)
+		if err := fleet.start(ctx, dir, f.members); err != nil {
+			return err
 		}
-		if err == nil {
-			cfg.Once, err = client.New(fleet.urls, client.WithoutRetries())
-		}
+		cfg.PIDs = fleet.pids()
+		newClient = func(opts ...client.Option) (*client.Client, error) { return client.New(fleet.urls, opts...) }
 	}
-	if err != nil {
+	if cfg.Client, err = newClient(); err != nil {
+		return err
+	}
+	if cfg.Once, err = newClient(client.WithoutRetries()); err != nil {
 		return err
 	}
 	if f.scale != "" {
-		return a.benchScale(ctx, f, cfg)
+		return a.benchScale(ctx, bench.ScaleConfig{
+			Client: cfg.Client, NewClient: func() (*client.Client, error) { return newClient() },
+			Tasks: f.scaleTasks, Nodes: f.scaleNodes, Placement: benchPlacements[f.placement], TaskDuration: f.taskDuration, PIDs: cfg.PIDs,
+			Progress: func(text string) { fmt.Fprintln(a.err, text) }})
 	}
 	results, err := bench.Run(ctx, cfg)
 	if printErr := a.printBench(results); err == nil {
@@ -153,23 +176,10 @@ func (a *app) bench(cmd *cobra.Command, f *benchFlags) error {
 	return err
 }
 
-func (a *app) benchScale(ctx context.Context, f *benchFlags, cfg bench.Config) error {
-	res, err := bench.RunScale(ctx, bench.ScaleConfig{Client: cfg.Client, Tasks: f.scaleTasks, Nodes: f.scaleNodes, PIDs: cfg.PIDs,
-		Progress: func(text string) { fmt.Fprintln(a.err, text) }})
+func (a *app) benchScale(ctx context.Context, cfg bench.ScaleConfig) error {
+	res, err := bench.RunScale(ctx, cfg)
 	if err != nil {
 		return err
 	}
-	if a.forPrograms() {
-		return a.printValue(res)
-	}
-	return a.printTable(func(w io.Writer) {
-		seconds := func(v float64) string { return fmt.Sprintf("%.1f s", v) }
-		field(w, "Tasks", fmt.Sprint(res.Tasks))
-		field(w, "Nodes", fmt.Sprint(res.Nodes))
-		field(w, "Registered in", seconds(res.RegisterSeconds))
-		field(w, "Idle", fmt.Sprintf("%.2f of a core, members and nodes together", res.IdleCPU))
-		field(w, "Submitted in", seconds(res.SubmitSeconds))
-		field(w, "Completed in", fmt.Sprintf("%.1f s, %.0f tasks a second", res.CompleteSeconds, res.TasksPerSecond))
-		field(w, "Memory", fmt.Sprintf("%.0f MiB at most in a member", res.MemoryMiB))
-	})
+	return a.printBenchScale(res)
 }

@@ -46,3 +46,25 @@ func printOverload(w io.Writer, r bench.Result) {
 	field(w, "Nodes lost", fmt.Sprintf("%d of %d that heartbeat, and the worker", o.NodesLost, o.Nodes))
 	field(w, "Memory", fmt.Sprintf("%.0f MiB at most in a member", o.MemoryMiB))
 }
+
+func (a *app) printBenchScale(res bench.ScaleResult) error {
+	if a.forPrograms() {
+		return a.printValue(res)
+	}
+	return a.printTable(func(w io.Writer) {
+		seconds := func(v float64) string { return fmt.Sprintf("%.1f s", v) }
+		cores := func(all, members float64) string {
+			return fmt.Sprintf("%.2f of a core in the members, %.2f with the nodes", members, all)
+		}
+		field(w, "Tasks", fmt.Sprint(res.Tasks))
+		field(w, "Nodes", fmt.Sprint(res.Nodes))
+		field(w, "Registered in", seconds(res.RegisterSeconds))
+		field(w, "Heartbeats", cores(res.HeartbeatCPU, res.HeartbeatMemberCPU))
+		field(w, "And waiting", cores(res.IdleCPU, res.IdleMemberCPU))
+		field(w, "Submitted in", seconds(res.SubmitSeconds))
+		field(w, "Completed in", fmt.Sprintf("%.1f s, %.0f tasks a second", res.CompleteSeconds, res.TasksPerSecond))
+		field(w, "Tasks a call", fmt.Sprintf("%.1f", res.TasksPerCall))
+		field(w, "CPU of a task", fmt.Sprintf("%.0f us in the members, %.0f with the nodes", res.MemberCPUMicros, res.CPUMicros))
+		field(w, "Memory", fmt.Sprintf("%.0f MiB at most in a member", res.MemoryMiB))
+	})
+}

@@ -8,7 +8,6 @@ package bench
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -105,7 +104,7 @@ type run struct {
 
 // Run runs the phases. It ends with the first that cannot be run.
 func Run(ctx context.Context, cfg Config) ([]Result, error) {
-	r := &run{Config: cfg, queue: "bench-" + strings.ToLower(rand.Text()[:8]), payload: []byte(`"` + strings.Repeat("x", max(0, cfg.Payload-2)) + `"`)}
+	r := &run{Config: cfg, queue: newQueueName(), payload: []byte(`"` + strings.Repeat("x", max(0, cfg.Payload-2)) + `"`)}
 	if r.Target == nil {
 		r.Target = controlPlane{r.Client}
 	}

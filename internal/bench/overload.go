@@ -190,12 +190,15 @@ func retryDelay(err error) time.Duration {
 // stand registers the bystanders, lets them heartbeat, and looks every second at who is lost
 // and at what the members hold.
 func (o *offer) stand(ctx context.Context, background *sync.WaitGroup) error {
-	f := &fleet{ScaleConfig: ScaleConfig{Client: o.Client, Nodes: bystanders}, slots: 1, fault: make(chan error, 1), function: o.queue + "-nothing"}
+	f, err := newFleet(ScaleConfig{Nodes: bystanders, NewClient: func() (*client.Client, error) { return o.Client, nil }})
+	if err != nil {
+		return err
+	}
 	if err := f.register(ctx); err != nil {
 		return err
 	}
-	for i := range bystanders {
-		background.Go(func() { f.beat(ctx, nodeName(i)) })
+	for _, n := range f.nodes {
+		background.Go(func() { n.beat(ctx) })
 	}
 	background.Go(func() {
 		for sleepUntil(ctx, time.Now().Add(time.Second)) == nil {
@@ -217,7 +220,7 @@ func (o *offer) lost(ctx context.Context, f *fleet) (lost int) {
 		lost++
 	default:
 	}
-	res, err := o.Client.Query(ctx, &v1.QueryRequest{Sql: "SELECT count(*) FROM nodes WHERE status <> 'HEALTHY' AND (id GLOB 'bench-[0-9]*' OR id = 'worker-" + o.queue + "')",
+	res, err := o.Client.Query(ctx, &v1.QueryRequest{Sql: "SELECT count(*) FROM nodes WHERE status <> 'HEALTHY' AND (id LIKE '" + f.queue + "-%' OR id = 'worker-" + o.queue + "')",
 		Consistency: v1.Consistency_CONSISTENCY_STALE})
 	if err != nil || len(res.GetRows()) != 1 {
 		return lost // asked again in a second

@@ -2,14 +2,12 @@ package bench
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
-	"math/rand/v2"
+	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
-
-	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/raft-control-plane/control-plane/client"
 	v1 "github.com/raft-control-plane/control-plane/gen/go/controlplane/v1"
@@ -18,18 +16,24 @@ import (
 // ScaleConfig is a fleet and what it has to do, after HashiCorp's C2M (2020): two million
 // tasks on 6,100 machines.
 type ScaleConfig struct {
-	// Client makes all calls.
-	Client *client.Client
+	// Client submits, and looks at the end. NewClient makes others like it, for the nodes.
+	Client    *client.Client
+	NewClient func() (*client.Client, error)
 	// Tasks are run by Nodes, which speak the protocol of workers but run nothing: each
 	// heartbeats, polls and reports.
 	Tasks, Nodes int
+	// Placement is the queue's.
+	Placement v1.Placement
+	// TaskDuration is for how long a task pretends to run.
+	TaskDuration time.Duration
 	// PIDs are the members' processes.
 	PIDs []int32
 	// Progress is told from time to time.
 	Progress func(string)
 }
 
-// ScaleResult is how long it took, in seconds from the beginning of each step.
+// ScaleResult is how long it took, in seconds from the beginning of each step, and what of
+// the processors. Shares are of one core, in the members alone and with the nodes.
 type ScaleResult struct {
 	Tasks, Nodes int
 	// RegisterSeconds is until all nodes had a lease; SubmitSeconds and CompleteSeconds
@@ -37,36 +41,34 @@ type ScaleResult struct {
 	RegisterSeconds, SubmitSeconds, CompleteSeconds float64
 	// TasksPerSecond is Tasks by CompleteSeconds.
 	TasksPerSecond float64
-	// IdleCPU is the share of one core that members and nodes use together while the nodes
-	// only heartbeat and wait.
-	IdleCPU float64
+	// TasksPerCall is how many tasks a node was given or reported in a call that was about
+	// any: 1 if each task takes a call to be fetched and another to be reported.
+	TasksPerCall float64
+	// HeartbeatCPU and HeartbeatMemberCPU are used while the nodes only heartbeat, IdleCPU and
+	// IdleMemberCPU while they also wait for work.
+	HeartbeatCPU, HeartbeatMemberCPU, IdleCPU, IdleMemberCPU float64
+	// CPUMicros and MemberCPUMicros are used for each task, heartbeats included.
+	CPUMicros, MemberCPUMicros float64
 	// MemoryMiB is the most memory that a member held.
 	MemoryMiB float64
 }
 
 const (
-	scaleQueue     = "bench-scale"
-	scaleFunction  = "bench-scale"
 	scaleHeartbeat = 5 * time.Second
 	scaleWait      = 20 * time.Second
-	idleTime       = 10 * time.Second
+	idleTime       = 2 * scaleHeartbeat
+	// scaleSubmitters is how many batches are submitted at the same time.
+	scaleSubmitters = 8
 )
-
-// fleet is simulated nodes at work.
-type fleet struct {
-	ScaleConfig
-	slots     int
-	function  string
-	completed atomic.Int64
-	fault     chan error // the first one
-}
 
 // RunScale registers the nodes, lets them idle, submits the tasks, and waits until all are
 // completed.
 func RunScale(ctx context.Context, cfg ScaleConfig) (res ScaleResult, err error) {
-	// Twice what each node has on average: the fleet is not full while tasks are submitted.
-	f := &fleet{ScaleConfig: cfg, slots: min(10_000, max(1, 2*cfg.Tasks/cfg.Nodes)), function: scaleFunction, fault: make(chan error, 1)}
 	res.Tasks, res.Nodes = cfg.Tasks, cfg.Nodes
+	f, err := newFleet(cfg)
+	if err != nil {
+		return res, err
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	var nodes sync.WaitGroup
 	defer nodes.Wait()
@@ -78,41 +80,86 @@ func RunScale(ctx context.Context, cfg ScaleConfig) (res ScaleResult, err error)
 	res.RegisterSeconds = time.Since(begun).Seconds()
 	f.say("%d nodes registered in %.1f s", cfg.Nodes, res.RegisterSeconds)
 	for i := range cfg.Nodes {
-		nodes.Go(func() { f.run(ctx, i) })
+		nodes.Go(func() { f.nodes[i].beat(ctx) })
 	}
-	if err := sleepUntil(ctx, time.Now().Add(scaleHeartbeat)); err != nil { // until all polls wait
+	if res.HeartbeatCPU, res.HeartbeatMemberCPU, err = f.idle(ctx, 0); err != nil {
 		return res, err
 	}
-	used := func() time.Duration { return CPUTime(cfg.PIDs...) + ownCPUTime() }
-	cpu := used()
-	if err := sleepUntil(ctx, time.Now().Add(idleTime)); err != nil {
+	f.say("%d nodes that heartbeat take %.2f of a core, the member %.2f of that", cfg.Nodes, res.HeartbeatCPU, res.HeartbeatMemberCPU)
+	for i := range cfg.Nodes {
+		f.nodes[i].work(ctx, &nodes)
+	}
+	if res.IdleCPU, res.IdleMemberCPU, err = f.idle(ctx, scaleHeartbeat); err != nil { // all polls wait by then
 		return res, err
 	}
-	res.IdleCPU = (used() - cpu).Seconds() / idleTime.Seconds()
-	f.say("idle: %.2f of a core", res.IdleCPU)
-	begun = time.Now()
+	f.say("and wait for work: %.2f of a core, the member %.2f of that", res.IdleCPU, res.IdleMemberCPU)
+	if err := f.load(ctx, &res); err != nil {
+		return res, err
+	}
+	return res, f.check(ctx)
+}
+
+// load submits the tasks and waits until all are completed.
+func (f *fleet) load(ctx context.Context, res *ScaleResult) error {
+	begun, cpu := time.Now(), f.usedCPU()
 	submitted := make(chan error, 1)
 	go func() { submitted <- f.submit(ctx) }()
-	for int(f.completed.Load()) < cfg.Tasks {
+	for waiting := true; waiting; {
 		select {
+		case <-f.done:
+			waiting = false
 		case err := <-submitted:
 			if err != nil {
-				return res, err
+				return err
 			}
 			submitted, res.SubmitSeconds = nil, time.Since(begun).Seconds()
 			f.say("submitted in %.1f s", res.SubmitSeconds)
 		case err := <-f.fault:
-			return res, err
+			return err
 		case <-time.After(time.Second):
 			f.say("%d completed after %.0f s", f.completed.Load(), time.Since(begun).Seconds())
 		case <-ctx.Done():
-			return res, ctx.Err()
+			return ctx.Err()
 		}
-		res.MemoryMiB = max(res.MemoryMiB, memory(cfg.PIDs))
+		res.MemoryMiB = max(res.MemoryMiB, memory(f.PIDs))
+	}
+	if submitted != nil {
+		res.SubmitSeconds = time.Since(begun).Seconds()
 	}
 	res.CompleteSeconds = time.Since(begun).Seconds()
-	res.TasksPerSecond = float64(cfg.Tasks) / res.CompleteSeconds
-	return res, f.check(ctx)
+	res.TasksPerSecond = float64(f.Tasks) / res.CompleteSeconds
+	res.TasksPerCall = 2 * float64(f.Tasks) / float64(max(f.calls.Load(), 1))
+	used := f.usedCPU()
+	res.CPUMicros = (used.all - cpu.all).Seconds() * 1e6 / float64(f.Tasks)
+	res.MemberCPUMicros = (used.members - cpu.members).Seconds() * 1e6 / float64(f.Tasks)
+	return nil
+}
+
+// usedCPU is CPU time.
+type usedCPU struct{ all, members time.Duration }
+
+func (f *fleet) usedCPU() usedCPU {
+	members := CPUTime(f.PIDs...)
+	return usedCPU{all: members + ownCPUTime(), members: members}
+}
+
+// idle returns what is used while the nodes have nothing to do, once what was begun has had
+// the time to settle.
+func (f *fleet) idle(ctx context.Context, settle time.Duration) (all, members float64, err error) {
+	if err := sleepUntil(ctx, time.Now().Add(settle)); err != nil {
+		return 0, 0, err
+	}
+	before := f.usedCPU()
+	if err := sleepUntil(ctx, time.Now().Add(idleTime)); err != nil {
+		return 0, 0, err
+	}
+	select {
+	case err := <-f.fault:
+		return 0, 0, err
+	default:
+	}
+	after := f.usedCPU()
+	return (after.all - before.all).Seconds() / idleTime.Seconds(), (after.members - before.members).Seconds() / idleTime.Seconds(), nil
 }
 
 func (f *fleet) say(format string, args ...any) {
@@ -121,44 +168,19 @@ func (f *fleet) say(format string, args ...any) {
 	}
 }
 
-func nodeName(i int) string { return fmt.Sprintf("bench-%05d", i) }
-
-// register registers all nodes, a few at a time.
-func (f *fleet) register(ctx context.Context) error {
-	return inParallel(64, f.Nodes, func(i int) error {
-		_, err := f.Client.Heartbeat(ctx, &v1.HeartbeatRequest{NodeId: nodeName(i), SessionId: nodeName(i), Spec: &v1.NodeSpec{
-			Slots: int32(f.slots), Functions: []string{f.function}, //nolint:gosec // at most 10,000
-			Capacity: &v1.Resources{CpuMillis: int64(f.slots) * 100, MemoryBytes: int64(f.slots) << 20},
-			Provider: []string{"aws", "gcp", "azure"}[i%3], Region: fmt.Sprintf("region-%d", i%7),
-		}})
-		return err
-	})
-}
-
-func inParallel(workers, n int, do func(i int) error) error {
-	var next atomic.Int64
-	var all sync.WaitGroup
-	errs := make([]error, workers)
-	for w := range workers {
-		all.Go(func() {
-			for i := int(next.Add(1)) - 1; i < n && errs[w] == nil; i = int(next.Add(1)) - 1 {
-				errs[w] = do(i)
-			}
-		})
-	}
-	all.Wait()
-	return firstError(errs...)
-}
-
-// submit submits all tasks, four batches at a time.
+// submit makes the queue and submits all tasks, some batches at a time.
 func (f *fleet) submit(ctx context.Context) error {
+	_, err := f.Client.CreateQueue(ctx, &v1.CreateQueueRequest{Queue: &v1.Queue{Name: f.queue, Placement: f.Placement}})
+	if err != nil {
+		return err
+	}
 	batches := (f.Tasks + batchTasks - 1) / batchTasks
-	return inParallel(4, batches, func(i int) error {
+	return inParallel(scaleSubmitters, batches, func(i int) error {
 		req := &v1.SubmitTasksRequest{}
 		for range min(batchTasks, f.Tasks-i*batchTasks) {
 			req.Requests = append(req.Requests, &v1.SubmitTaskRequest{Task: &v1.Task{
-				Queue: scaleQueue, Resources: &v1.Resources{CpuMillis: 50, MemoryBytes: 1 << 19},
-				Work: &v1.Task_Function{Function: &v1.FunctionTask{Name: scaleFunction}},
+				Queue: f.queue, Resources: &v1.Resources{CpuMillis: taskCPUMillis, MemoryBytes: taskMemoryBytes},
+				Work: &v1.Task_Function{Function: &v1.FunctionTask{Name: f.queue}},
 			}})
 		}
 		res, err := f.Client.SubmitTasks(ctx, req)
@@ -171,73 +193,22 @@ func (f *fleet) submit(ctx context.Context) error {
 	})
 }
 
-// run is one node: it reports what it was given as done, in the call that asks for more.
-func (f *fleet) run(ctx context.Context, i int) {
-	name := nodeName(i)
-	var beats sync.WaitGroup
-	defer beats.Wait()
-	beats.Go(func() { f.beat(ctx, name) })
-	res, err := f.Client.PollTask(ctx, &v1.PollTaskRequest{NodeId: name, SessionId: name, MaxTasks: batchTasks, Wait: durationpb.New(scaleWait), HeldComplete: true})
-	tasks := res.GetTasks()
-	for ctx.Err() == nil {
-		if err != nil {
-			f.fail(fmt.Errorf("node %s: %w", name, err))
-			return
-		}
-		tasks, err = f.next(ctx, name, tasks)
-	}
-}
-
-// next reports tasks as completed and returns the ones that follow.
-func (f *fleet) next(ctx context.Context, name string, tasks []*v1.Task) ([]*v1.Task, error) {
-	if len(tasks) == 0 {
-		res, err := f.Client.PollTask(ctx, &v1.PollTaskRequest{NodeId: name, SessionId: name, MaxTasks: batchTasks, Wait: durationpb.New(scaleWait)})
-		return res.GetTasks(), err
-	}
-	req := &v1.ReportTaskResultsRequest{NodeId: name, SessionId: name, MaxTasks: batchTasks}
-	for _, t := range tasks {
-		req.Results = append(req.Results, &v1.TaskResult{TaskId: t.GetId(), Attempt: t.GetAttempt(), Status: v1.TaskStatus_TASK_STATUS_COMPLETED})
-	}
-	res, err := f.Client.ReportTaskResults(ctx, req)
-	for _, o := range res.GetOutcomes() {
-		if o.GetError() != nil {
-			return nil, errors.New(o.GetError().GetMessage())
-		}
-		f.completed.Add(1)
-	}
-	return res.GetTasks(), err
-}
-
-// beat keeps the node's lease.
-func (f *fleet) beat(ctx context.Context, name string) {
-	at := time.Now().Add(rand.N(scaleHeartbeat))
-	for sleepUntil(ctx, at) == nil {
-		_, err := f.Client.Heartbeat(ctx, &v1.HeartbeatRequest{NodeId: name, SessionId: name})
-		if err != nil && ctx.Err() == nil {
-			f.fail(fmt.Errorf("heartbeat of %s: %w", name, err))
-			return
-		}
-		at = at.Add(scaleHeartbeat)
-	}
-}
-
-func (f *fleet) fail(err error) {
-	select {
-	case f.fault <- err:
-	default:
-	}
-}
-
-// check holds the state against what was seen.
+// check holds the state against what was seen: every task is recorded as completed, and no
+// node has ever been without its lease.
 func (f *fleet) check(ctx context.Context) error {
-	res, err := f.Client.ListNodes(ctx, &v1.ListNodesRequest{})
+	recorded, err := controlPlane{f.Client}.Recorded(ctx, f.queue)
 	if err != nil {
 		return err
 	}
-	for _, n := range res.GetNodes() {
-		if n.GetStatus() != v1.NodeStatus_NODE_STATUS_HEALTHY {
-			return fmt.Errorf("node %s is %s: it was lost to the load", n.GetId(), n.GetStatus())
-		}
+	if recorded != int64(f.Tasks) {
+		return fmt.Errorf("%d of %d tasks are recorded as completed", recorded, f.Tasks)
 	}
-	return nil
+	lost, err := controlPlane{f.Client}.count(ctx, "SELECT count(*) FROM nodes WHERE id LIKE '"+f.queue+"-%' AND (status <> 'HEALTHY' OR lapses > 0)")
+	if err == nil && lost > 0 {
+		err = fmt.Errorf("%d nodes were lost to the load", lost)
+	}
+	return err
 }
+
+// newQueueName is for a queue, and a function, that nobody else has.
+func newQueueName() string { return "bench-" + strings.ToLower(rand.Text()[:8]) }

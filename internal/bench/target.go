@@ -71,7 +71,12 @@ func (t controlPlane) Work(ctx context.Context, queue string, slots int, run fun
 
 // Recorded implements Target.
 func (t controlPlane) Recorded(ctx context.Context, queue string) (int64, error) {
-	answer, err := t.client.Query(ctx, &v1.QueryRequest{Sql: "SELECT count(*) FROM tasks WHERE queue = '" + queue + "' AND status = 'COMPLETED'"})
+	return t.count(ctx, "SELECT count(*) FROM tasks WHERE queue = '"+queue+"' AND status = 'COMPLETED'")
+}
+
+// count returns the one number that a statement gives.
+func (t controlPlane) count(ctx context.Context, sql string) (int64, error) {
+	answer, err := t.client.Query(ctx, &v1.QueryRequest{Sql: sql})
 	if err != nil {
 		return 0, err
 	}
