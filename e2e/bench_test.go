@@ -50,7 +50,7 @@ func TestBench(t *testing.T) {
 // whatever the figures are, all of what was offered is accounted for, and no node is lost.
 func TestBenchOfTooMuch(t *testing.T) {
 	cmd := exec.Command(raftNode, "bench", "--duration", "1s", "--callers", "8", "--slots", "8", "--tasks", "2000",
-		"--phases", "overload,flood,memory,disk", "--dir", t.TempDir(), "-o", "json")
+		"--phases", "overload,flood,memory,disk,backlog", "--dir", t.TempDir(), "-o", "json")
 	cmd.Env = cleanEnv()
 	out, err := cmd.Output()
 	if err != nil {
@@ -73,8 +73,13 @@ func TestBenchOfTooMuch(t *testing.T) {
 			Memory float64 `json:"memory_mib"`
 			Disk   float64 `json:"disk_bytes_per_task"`
 		}
+		Backlog struct {
+			Few    int     `json:"few_tasks"`
+			Many   int     `json:"many_tasks"`
+			Growth float64 `json:"growth"`
+		}
 	}
-	if err := json.Unmarshal(out, &results); err != nil || len(results) != 4 {
+	if err := json.Unmarshal(out, &results); err != nil || len(results) != 5 {
 		t.Fatalf("%v in %s", err, out)
 	}
 	for _, r := range results[:2] {
@@ -84,7 +89,10 @@ func TestBenchOfTooMuch(t *testing.T) {
 			t.Errorf("%s: of %.0f tasks: %+v", r.Phase, offered, o)
 		}
 	}
-	for i, r := range results[2:] {
+	if b := results[4].Backlog; b.Few != 20 || b.Many != 2000 || b.Growth <= 0 {
+		t.Errorf("backlog: %+v", b)
+	}
+	for i, r := range results[2:4] {
 		if r.Size.Tasks != []int{2000, 200}[i] || r.Size.Memory <= 0 || r.Size.Disk <= 0 {
 			t.Errorf("%s: %+v", r.Phase, r.Size)
 		}

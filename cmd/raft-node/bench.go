@@ -38,6 +38,8 @@ and, if they are asked for by --phases:
   memory    resident memory of a member with --tasks tasks waiting
   disk      bytes that a task leaves in the database once it has run: a tenth of
             --tasks
+  backlog   cycles from the head of a queue in which a hundredth of --tasks wait all the
+            time, and then --tasks: what a cycle costs, and by how much that grows
 
 It starts members of its own in a directory that is removed at the end, and ends them;
 with --server it uses those that run, and leaves its tasks there. Server and load share
@@ -82,9 +84,9 @@ func newBenchCommand(a *app) *cobra.Command {
 	cmd.Flags().IntVar(&f.slots, "slots", 64, "functions that the worker runs at once, 1 to 10,000")
 	cmd.Flags().IntVar(&f.payload, "payload", 256, "bytes of each task's argument, 2 to 1,000,000")
 	cmd.Flags().IntVar(&f.rate, "rate", 100, "submissions a second of the phase dispatch, 1 to 100,000")
-	cmd.Flags().IntVar(&f.tasks, "tasks", 1_000_000, "tasks of the phases memory and disk, 1,000 to 100,000,000")
+	cmd.Flags().IntVar(&f.tasks, "tasks", 1_000_000, "tasks of the phases memory, disk and backlog, 1,000 to 100,000,000")
 	cmd.Flags().DurationVar(&f.duration, "duration", 5*time.Second, "of each phase, 1s to 1h")
-	cmd.Flags().StringSliceVar(&f.phases, "phases", bench.Phases(), "those to run, in order; also overload, flood, memory, disk")
+	cmd.Flags().StringSliceVar(&f.phases, "phases", bench.Phases(), "those to run, in order; also overload, flood, memory, disk, backlog")
 	cmd.Flags().StringVar(&f.scale, "scale", "", "instead of the phases, run TASKSxNODES, such as 2000000x6100, on nodes that only pretend to run them")
 	cmd.Flags().StringVar(&f.placement, "placement", "spread", "with --scale: spread, binpack or cheapest, as queues have it")
 	cmd.Flags().DurationVar(&f.taskDuration, "task-duration", 0, "with --scale: how long each task pretends to run, up to 1h")

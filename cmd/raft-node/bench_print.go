@@ -25,6 +25,11 @@ func (a *app) printBench(results []bench.Result) error {
 				field(w, "Memory", fmt.Sprintf("%.0f MiB in a member", s.MemoryMiB))
 				field(w, "Disk", fmt.Sprintf("%.0f bytes a task in each member's database", s.DiskBytesPerTask))
 			}
+			if b := r.Backlog; b != nil {
+				row(w, "")
+				field(w, "Behind", fmt.Sprintf("%d tasks: %.0f us of CPU a cycle", b.FewTasks, b.FewCPUMicros))
+				field(w, "Behind", fmt.Sprintf("%d tasks: %.0f us of CPU a cycle, %.2f times as much", b.ManyTasks, b.ManyCPUMicros, b.Growth))
+			}
 		}
 	})
 }

@@ -42,7 +42,7 @@ type Config struct {
 	Payload int
 	// Rate is the submissions a second of the phase dispatch.
 	Rate int
-	// Tasks is how many the phases memory and disk submit.
+	// Tasks is how many the phases memory, disk and backlog submit.
 	Tasks int
 	// Phases are those to run, in order; see Phases.
 	Phases []string
@@ -74,6 +74,7 @@ type Result struct {
 	// Overload is set by the phases overload and flood, Size by memory and disk.
 	Overload *Overload `json:"overload,omitempty"`
 	Size     *Size     `json:"size,omitempty"`
+	Backlog  *Backlog  `json:"backlog,omitempty"`
 }
 
 // Comparable are the phases that any Target can be put through.
@@ -87,7 +88,7 @@ func Phases() []string {
 }
 
 // AllPhases are all that there are: beside Phases those that take long or fill the disk.
-func AllPhases() []string { return append(Phases(), "overload", "flood", "memory", "disk") }
+func AllPhases() []string { return append(Phases(), "overload", "flood", "memory", "disk", "backlog") }
 
 // batchTasks is the size of a batch in the phase batch: the most that a call takes.
 const batchTasks = 1000
@@ -159,6 +160,8 @@ func (r *run) phase(ctx context.Context, phase string) (Result, error) {
 		return r.memory(ctx)
 	case "disk":
 		return r.disk(ctx)
+	case "backlog":
+		return r.backlog(ctx)
 	}
 	return Result{}, fmt.Errorf("there is no such phase: give some of %s", strings.Join(AllPhases(), ", "))
 }

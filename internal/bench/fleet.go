@@ -36,7 +36,7 @@ type fleet struct {
 	slots     int
 	nodes     []*benchNode
 	completed atomic.Int64
-	calls     atomic.Int64 // that fetched tasks, and that reported them
+	calls     atomic.Int64  // that fetched tasks, and that reported them
 	done      chan struct{} // closed when all tasks are completed
 	fault     chan error    // the first one
 }
