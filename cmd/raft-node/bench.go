@@ -24,6 +24,7 @@ const benchLong = `Measures what a control plane bears, through its public API, 
   submit-1  one caller submits one task after the other
   submit    many callers at once, one task each
   batch     1,000 tasks in each call
+  nothing   calls that do nothing, by many callers: against these compare get
   get       linearizable reads of a task by many callers
   cycle     many callers submit, a worker's slots run an empty function; a cycle is
             submitted, run and recorded

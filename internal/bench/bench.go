@@ -84,7 +84,7 @@ func Comparable() []string {
 
 // Phases are those that are run by default, in this order.
 func Phases() []string {
-	return []string{"fsync", "submit-1", "submit", "batch", "get", "cycle", "dispatch"}
+	return []string{"fsync", "submit-1", "submit", "batch", "nothing", "get", "cycle", "dispatch"}
 }
 
 // AllPhases are all that there are: beside Phases those that take long or fill the disk.
@@ -146,6 +146,8 @@ func (r *run) phase(ctx context.Context, phase string) (Result, error) {
 		return r.closed(ctx, phase, r.Callers, 1, r.submit)
 	case "batch":
 		return r.closed(ctx, phase, batchCallers, batchTasks, r.submitBatch)
+	case "nothing":
+		return r.closed(ctx, phase, r.Callers, 1, r.nothing)
 	case "get":
 		return r.get(ctx)
 	case "cycle":
@@ -190,6 +192,13 @@ func (r *run) submit(ctx context.Context) error { return r.Target.Submit(ctx, r.
 
 func (r *run) submitBatch(ctx context.Context) error {
 	return r.Target.SubmitBatch(ctx, r.queue, slices.Repeat([][]byte{r.payload}, batchTasks))
+}
+
+// nothing is a call that has nothing to do: what a call costs by itself. A member that does
+// not lead passes it on.
+func (r *run) nothing(ctx context.Context) error {
+	_, err := r.Client.ReportTaskResults(ctx, &v1.ReportTaskResultsRequest{NodeId: r.queue, SessionId: r.queue})
+	return err
 }
 
 // get reads a task with everything acknowledged before.
