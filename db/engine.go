@@ -101,6 +101,9 @@ type ReadOptions struct {
 	// MaxStaleness makes a Stale read fail with CodeUnavailable if this member has
 	// not heard from a leader for longer; no bound if 0.
 	MaxStaleness time.Duration
+	// Short says that fn reads a few rows by their keys. Such reads share transactions with
+	// others, and are not interrupted. fn is called by another goroutine, before Read returns.
+	Short bool
 	// Guarded allows only what a stranger may run: one read-only statement behind
 	// SQLite's authorizer, with bounded memory. For SQL that comes from outside.
 	Guarded bool

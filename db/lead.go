@@ -164,7 +164,7 @@ type AttemptState struct {
 
 // AttemptState reads an attempt of a task from this member's state.
 func (m *TaskManifest) AttemptState(ctx context.Context, taskID string, attempt int32) (a AttemptState, err error) {
-	err = m.readNow(ctx, func(c Conn) error {
+	err = m.readShort(ctx, func(c Conn) error {
 		return each(c, sqlAttemptGet, func(r Cursor) {
 			a = AttemptState{Found: true, TaskStatus: controlplane.TaskStatus(r.Text(0)), TaskAttempt: int32(r.Int(1)),
 				TaskNodeID: r.Text(2), Status: r.Text(3), NodeID: r.Text(4)}

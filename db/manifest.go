@@ -172,6 +172,12 @@ func (m *TaskManifest) readNow(ctx context.Context, fn func(Conn) error) error {
 	return err
 }
 
+// readShort is readNow of a few rows by their keys.
+func (m *TaskManifest) readShort(ctx context.Context, fn func(Conn) error) error {
+	_, err := m.engine.Read(ctx, ReadOptions{Level: Stale, Short: true}, fn)
+	return err
+}
+
 func (m *TaskManifest) read(ctx context.Context, opts []ReadOptions, fn func(Conn) error) error {
 	o := ReadOptions{}
 	if len(opts) > 0 {

@@ -115,7 +115,7 @@ func (m *TaskManifest) repeats(ctx context.Context, tasks []*controlplane.Task, 
 // submitted returns the task that has the id or key of another submission, nil if
 // there is none.
 func (m *TaskManifest) submitted(ctx context.Context, t *controlplane.Task) (stored *controlplane.Task, err error) {
-	err = m.readNow(ctx, func(c Conn) (err error) {
+	err = m.readShort(ctx, func(c Conn) (err error) {
 		if stored, err = m.one(c, sqlTaskGet, t.ID); err != nil || stored != nil || t.RequestID == "" {
 			return err
 		}
@@ -242,7 +242,12 @@ func wholeMs(d time.Duration) time.Duration {
 // GetTask returns a task with its result and log tail. CodeNotFound if there is
 // none.
 func (m *TaskManifest) GetTask(ctx context.Context, id string, opts ...ReadOptions) (t *controlplane.Task, err error) {
-	err = m.read(ctx, opts, func(c Conn) (err error) {
+	o := ReadOptions{}
+	if len(opts) > 0 {
+		o = opts[0]
+	}
+	o.Short = true
+	_, err = m.engine.Read(ctx, o, func(c Conn) (err error) {
 		t, err = m.one(c, sqlTaskGet, id)
 		return err
 	})
@@ -314,10 +319,17 @@ func (m *TaskManifest) TasksAhead(ctx context.Context, t *controlplane.Task) (ah
 	return ahead, err
 }
 
+// maxShort is how many tasks a short read reads at most.
+const maxShort = 32
+
 // TasksForWork returns the tasks of the given keys with what they do, in that
 // order, from this member's state.
 func (m *TaskManifest) TasksForWork(ctx context.Context, seqs []int64) (tasks []*controlplane.Task, err error) {
-	err = m.readNow(ctx, func(c Conn) (err error) {
+	read := m.readShort
+	if len(seqs) > maxShort {
+		read = m.readNow
+	}
+	err = read(ctx, func(c Conn) (err error) {
 		tasks, err = m.readTasks(c, sqlTaskGetForWork, seqArray(seqs))
 		return err
 	})

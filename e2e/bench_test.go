@@ -38,7 +38,7 @@ func TestBench(t *testing.T) {
 			t.Errorf("%+v", r)
 		}
 	}
-	if got := strings.Join(phases, " "); got != "fsync submit-1 submit batch get cycle dispatch" {
+	if got := strings.Join(phases, " "); got != "fsync submit-1 submit batch nothing get cycle dispatch" {
 		t.Errorf("phases: %s", got)
 	}
 	if left, err := exec.Command("ls", "-A", dir).Output(); err != nil || len(left) != 0 {

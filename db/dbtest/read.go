@@ -30,7 +30,7 @@ const endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)
 func testLevels(t *testing.T, r *rig) {
 	for k := range int64(10) {
 		a := r.apply(t, put(k, db.Int(k)))
-		for _, opts := range []db.ReadOptions{{}, {Level: db.Stale}, {Guarded: true}, {Level: db.Stale, Guarded: true, MinIndex: a.Index}} {
+		for _, opts := range []db.ReadOptions{{}, {Level: db.Stale}, {Short: true}, {Guarded: true}, {Short: true, Guarded: true}, {Level: db.Stale, Guarded: true, MinIndex: a.Index}} {
 			index, err := r.engine.Read(await(t), opts, func(c db.Conn) error {
 				got, err := collect(c, "SELECT max(k) FROM pairs")
 				equal(t, fmt.Sprintf("%+v", opts), got, []int64{k})

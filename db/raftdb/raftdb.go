@@ -151,6 +151,7 @@ type Engine struct {
 	leader    *leaderWatch
 	confirm   *coalescer
 	index     *coalescer
+	short     *shortReads
 	started   chan struct{} // closed once raft is set: Raft dials before Open ends
 	closed    chan struct{} // closed when Close begins
 	admitMu   sync.Mutex
@@ -231,6 +232,7 @@ func (e *Engine) startRaft() (err error) {
 	e.peers = newPeers(e)
 	e.confirm = newCoalescer(e.confirmLeadership)
 	e.index = newCoalescer(e.askReadIndex)
+	e.short = newShortReads(e)
 	e.streams = newStreamLayer(e)
 	e.transport = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream: e.streams, MaxPool: 3, Timeout: 10 * time.Second, Logger: raftLogger(e.log), MsgpackUseNewTimeFormat: true,
@@ -277,6 +279,9 @@ func (e *Engine) startBackground() {
 	e.stop = stop
 	for _, fn := range []func(context.Context){e.watchLeadership, e.keepSnapshots, e.watchDisk, e.runMembership} {
 		e.done.Go(func() { fn(ctx) })
+	}
+	for range shortReaders() {
+		e.done.Go(func() { e.short.run(ctx) })
 	}
 }
 

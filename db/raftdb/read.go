@@ -26,6 +26,9 @@ func (e *Engine) Read(ctx context.Context, opts db.ReadOptions, fn func(db.Conn)
 	if err := e.freshen(ctx, opts); err != nil {
 		return 0, err
 	}
+	if opts.Short && !opts.Guarded {
+		return e.short.do(ctx, fn)
+	}
 	if ctx.Done() != nil || opts.MaxTime > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, cmp.Or(min(opts.MaxTime, maxRead), maxRead))

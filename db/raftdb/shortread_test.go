@@ -1,0 +1,116 @@
+package raftdb
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/raft-control-plane/control-plane"
+	"github.com/raft-control-plane/control-plane/db"
+)
+
+var short = db.ReadOptions{Short: true}
+
+// Reads that share a transaction each have their own rows and their own error, and a panic
+// is that of its caller.
+func TestShortReadsKeepApart(t *testing.T) {
+	e := newMember(t, "solo").start().engine
+	mine := errors.New("mine")
+	var all sync.WaitGroup
+	for i := range 500 {
+		all.Go(func() {
+			defer func() {
+				if got := recover(); (got != nil) != (i%10 == 9) || got != nil && got != i {
+					t.Errorf("read %d panics with %v", i, got)
+				}
+			}()
+			var got int64
+			_, err := e.Read(context.Background(), short, func(c db.Conn) error {
+				r, err := c.Query("SELECT ?1 + 1", db.Int(int64(i)))
+				if err != nil {
+					return err
+				}
+				r.Next()
+				got = r.Int(0)
+				switch i % 10 {
+				case 8:
+					return errors.Join(mine, r.Close())
+				case 9:
+					panic(i) // and the cursor is open
+				}
+				return r.Close()
+			})
+			if got != int64(i)+1 || errors.Is(err, mine) != (i%10 == 8) || err != nil && i%10 != 8 {
+				t.Errorf("read %d: %d, %v", i, got, err)
+			}
+		})
+	}
+	all.Wait()
+}
+
+// A read whose caller has given up is not run any more.
+func TestShortReadGivenUp(t *testing.T) {
+	e := newMember(t, "solo").start().engine
+	release, full := make(chan struct{}), make(chan struct{}, readers)
+	var all sync.WaitGroup
+	for range readers { // all connections
+		all.Go(func() {
+			_, err := e.Read(context.Background(), db.ReadOptions{Level: db.Stale}, func(db.Conn) error {
+				full <- struct{}{}
+				<-release
+				return nil
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for range readers {
+		<-full
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
+	defer cancel()
+	_, err := e.Read(ctx, db.ReadOptions{Level: db.Stale, Short: true}, func(db.Conn) error {
+		t.Error("it was run")
+		return nil
+	})
+	if controlplane.CodeOf(err) != controlplane.CodeDeadline {
+		t.Errorf("got %v", err)
+	}
+	close(release)
+	all.Wait()
+	if _, err := e.Read(context.Background(), short, func(db.Conn) error { return nil }); err != nil {
+		t.Error(err)
+	}
+}
+
+// Reads end when the member stops, with an answer or an error.
+func TestShortReadsEndWithTheMember(t *testing.T) {
+	e := newMember(t, "solo").start().engine
+	begun := make(chan struct{}, 1)
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for {
+				_, err := e.Read(context.Background(), db.ReadOptions{Level: db.Stale, Short: true}, func(db.Conn) error { return nil })
+				if err != nil {
+					if controlplane.CodeOf(err) != controlplane.CodeUnavailable {
+						t.Errorf("got %v", err)
+					}
+					return
+				}
+				select {
+				case begun <- struct{}{}:
+				default:
+				}
+			}
+		})
+	}
+	<-begun
+	if err := e.Close(); err != nil {
+		t.Error(err)
+	}
+	all.Wait()
+}
