@@ -35,6 +35,7 @@ import (
 
 	"github.com/raft-control-plane/control-plane/gen/go/controlplane/v1/controlplanev1connect"
 	"github.com/raft-control-plane/control-plane/internal/gather"
+	"github.com/raft-control-plane/control-plane/internal/protocodec"
 )
 
 const (
@@ -88,6 +89,7 @@ func newClient(urls []string, o options) *Client {
 	c.gathering = c.newGathering()
 	for _, u := range urls {
 		opts := append(o.compression(u),
+			connect.WithCodec(protocodec.Codec{}),
 			connect.WithReadMaxBytes(responseMaxBytes),
 			connect.WithInterceptors(o.interceptors...))
 		c.servers = append(c.servers, &server{

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
-	"google.golang.org/protobuf/proto"
 
 	v1 "github.com/raft-control-plane/control-plane/gen/go/controlplane/v1"
 	"github.com/raft-control-plane/control-plane/internal/gather"
@@ -30,7 +29,7 @@ type submitting struct {
 func (c *Client) newGathering() *gather.Queue[*submitting] {
 	return &gather.Queue[*submitting]{
 		Patience: stuckAfter, MaxItems: maxBatch, MaxBytes: maxBatchBytes,
-		Size: func(s *submitting) int { return proto.Size(s.req) + 64 },
+		Size: func(s *submitting) int { return s.req.SizeVT() + 64 },
 		Send: c.submitTogether,
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"time"
 
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	v1 "github.com/raft-control-plane/control-plane/gen/go/controlplane/v1"
@@ -90,7 +89,7 @@ func nextBatch[Args any](function string, args []Args, opts []TaskOption) (*v1.S
 		if err := giveKey(req); err != nil {
 			return nil, err
 		}
-		if size += proto.Size(req) + 64; i > 0 && size > maxBatchBytes {
+		if size += req.SizeVT() + 64; i > 0 && size > maxBatchBytes {
 			break
 		}
 		batch.Requests = append(batch.Requests, req)

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/raft-control-plane/control-plane"
+	"github.com/raft-control-plane/control-plane/internal/protocodec"
 )
 
 // A message that cannot be read is refused by an interceptor, not by its codec: what a
@@ -132,31 +133,16 @@ func (c strictJSON) MarshalStable(message any) ([]byte, error) { return c.Marsha
 // IsBinary reports that the output is text.
 func (c strictJSON) IsBinary() bool { return false }
 
-// plainProto is Connect's codec for Protobuf, with refusals for people.
-type plainProto struct{}
-
-// Name implements connect.Codec.
-func (plainProto) Name() string { return "proto" }
-
-// Marshal implements connect.Codec.
-func (c plainProto) Marshal(message any) ([]byte, error) { return c.MarshalAppend(nil, message) }
-
-// MarshalAppend saves a copy where Connect has a buffer.
-func (plainProto) MarshalAppend(dst []byte, message any) ([]byte, error) {
-	m, err := asProto(message)
-	if err != nil {
-		return nil, err
-	}
-	return proto.MarshalOptions{}.MarshalAppend(dst, m)
-}
+// plainProto is the codec for Protobuf, with refusals for people.
+type plainProto struct{ protocodec.Codec }
 
 // Unmarshal implements connect.Codec.
-func (plainProto) Unmarshal(data []byte, message any) error {
+func (c plainProto) Unmarshal(data []byte, message any) error {
 	m, err := asProto(message)
 	if err != nil {
 		return err
 	}
-	if err := proto.Unmarshal(data, m); err != nil {
+	if err := c.Codec.Unmarshal(data, m); err != nil {
 		name := m.ProtoReflect().Descriptor().FullName()
 		if strings.Contains(err.Error(), "UTF-8") {
 			err = controlplane.Errorf(controlplane.CodeInvalid, "a text in the %s is no valid UTF-8: send text as UTF-8, and other bytes in a field that takes bytes", name)
@@ -167,18 +153,6 @@ func (plainProto) Unmarshal(data []byte, message any) error {
 	}
 	return nil
 }
-
-// MarshalStable implements what clients need to send reads by HTTP GET.
-func (plainProto) MarshalStable(message any) ([]byte, error) {
-	m, err := asProto(message)
-	if err != nil {
-		return nil, err
-	}
-	return proto.MarshalOptions{Deterministic: true}.Marshal(m)
-}
-
-// IsBinary reports that the output is no text.
-func (plainProto) IsBinary() bool { return true }
 
 func asProto(message any) (proto.Message, error) {
 	m, ok := message.(proto.Message)

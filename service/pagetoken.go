@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/raft-control-plane/control-plane"
+	"github.com/raft-control-plane/control-plane/internal/protocodec"
 )
 
 // pageTokens makes and reads the tokens of lists: a place in the order, and a
@@ -89,7 +90,7 @@ func pageSize(asked int32) int {
 func cutPage[M proto.Message](rows []M, limit int) int {
 	size := 0
 	for i, r := range rows {
-		size += proto.Size(r) + 8
+		size += protocodec.Size(r) + 8
 		if i == limit || i > 0 && size > maxMessageBytes-minCompressBytes {
 			return i
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/raft-control-plane/control-plane/gen/go/controlplane/v1/controlplanev1connect"
 	"github.com/raft-control-plane/control-plane/internal/burst"
 	"github.com/raft-control-plane/control-plane/internal/gather"
+	"github.com/raft-control-plane/control-plane/internal/protocodec"
 )
 
 // Health checks of the kept connections: a leader that is gone without a word is
@@ -68,6 +69,7 @@ func newPeers(token string, conf *tls.Config, traced ...connect.Interceptor) *pe
 		},
 	}}}
 	p.opts = []connect.ClientOption{
+		connect.WithCodec(protocodec.Codec{}),
 		connect.WithInterceptors(append(traced, hop{token: token})...),
 		connect.WithAcceptCompression("gzip", nil, nil),
 		connect.WithReadMaxBytes(maxSendBytes),

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
-	"google.golang.org/protobuf/proto"
 
 	controlplanev1 "github.com/raft-control-plane/control-plane/gen/go/controlplane/v1"
 	"github.com/raft-control-plane/control-plane/internal/gather"
@@ -71,7 +70,7 @@ func (r *reports) take(maxItems int) []*report {
 	defer r.mu.Unlock()
 	n, size := 0, 0
 	for ; n < len(r.queue) && n < maxItems; n++ {
-		size += proto.Size(r.queue[n].result)
+		size += r.queue[n].result.SizeVT()
 		if n > 0 && size > maxReportBytes {
 			break
 		}
