@@ -104,6 +104,12 @@ func (m *member) close() {
 // newCluster starts n members that form a cluster together.
 func newCluster(t *testing.T, n int) []*member {
 	t.Helper()
+	return newClusterOf(t, n, func(*member) {})
+}
+
+// newClusterOf is newCluster with other settings.
+func newClusterOf(t *testing.T, n int, set func(*member)) []*member {
+	t.Helper()
 	members := make([]*member, n)
 	var all []string
 	for i := range members {
@@ -112,6 +118,7 @@ func newCluster(t *testing.T, n int) []*member {
 	}
 	for _, m := range members {
 		m.cfg.Join, m.cfg.BootstrapExpect = all, n
+		set(m)
 		m.start()
 	}
 	return members

@@ -194,6 +194,7 @@ func (e *Engine) notLeading() error {
 const enqueueTimeout = 5 * time.Second
 
 func (e *Engine) commit(ctx context.Context, env envelope) (outcome, uint64, error) {
+	e.announcer.writing()
 	future := e.raft.Apply(env.seal(), enqueueTimeout)
 	select {
 	case err := <-wait(future.Error):
@@ -201,6 +202,9 @@ func (e *Engine) commit(ctx context.Context, env envelope) (outcome, uint64, err
 			return outcome{}, 0, e.commitError(err)
 		}
 		out, _ := future.Response().(outcome)
+		if !errors.Is(out.err, errStaleTerm) {
+			e.announcer.committed(future.Index(), env.term)
+		}
 		return out, future.Index(), nil
 	case <-e.failed:
 	case <-ctx.Done():

@@ -64,6 +64,9 @@ type Timing struct {
 	// Heartbeat is how long a follower waits for its leader before it calls an
 	// election; 1 s.
 	Heartbeat time.Duration
+	// Commit is how long Raft waits, and up to twice that, before it sends a follower a
+	// message that has no entries; 50 ms.
+	Commit time.Duration
 	// SnapshotInterval is how often the need for a snapshot is looked at; 30 s.
 	SnapshotInterval time.Duration
 	// SnapshotEntries is how many log entries call for a snapshot; 8,192.
@@ -114,6 +117,7 @@ func (t Timing) withDefaults() Timing {
 		}
 	}
 	def(&t.Heartbeat, time.Second)
+	def(&t.Commit, min(50*time.Millisecond, t.Heartbeat/10))
 	def(&t.SnapshotInterval, 30*time.Second)
 	def(&t.StoreTimeout, 20*time.Second)
 	if t.SnapshotEntries == 0 {
@@ -149,6 +153,7 @@ type Engine struct {
 	streams   *streamLayer
 	transport *raft.NetworkTransport
 	leader    *leaderWatch
+	announcer *announcer
 	confirm   *coalescer
 	index     *coalescer
 	short     *shortReads
@@ -230,6 +235,7 @@ func (e *Engine) openState() (err error) {
 func (e *Engine) startRaft() (err error) {
 	logs := &logCache{maxBytes: logCacheBytes, logStore: &logStore{WAL: e.wal, timeout: e.cfg.Timing.StoreTimeout, fail: e.fail}}
 	e.peers = newPeers(e)
+	e.announcer = newAnnouncer(e)
 	e.confirm = newCoalescer(e.confirmLeadership)
 	e.index = newCoalescer(e.askReadIndex)
 	e.short = newShortReads(e)
@@ -257,7 +263,7 @@ func (e *Engine) raftConfig() *raft.Config {
 	c.LocalID = e.self.serverID()
 	c.Logger = raftLogger(e.log)
 	c.HeartbeatTimeout, c.ElectionTimeout, c.LeaderLeaseTimeout = t.Heartbeat, t.Heartbeat, t.Heartbeat/2
-	c.CommitTimeout = min(c.CommitTimeout, t.Heartbeat/10)
+	c.CommitTimeout = t.Commit
 	c.SnapshotThreshold, c.TrailingLogs = math.MaxUint64, t.TrailingEntries // keepSnapshots asks for snapshots
 	c.MaxAppendEntries = maxAppendEntries
 	c.NoSnapshotRestoreOnStart = true // the database is at or above it: see reconcile
@@ -317,6 +323,7 @@ func (e *Engine) Close() error {
 		if e.stop != nil {
 			e.stop()
 		}
+		e.announcer.timer.Stop()
 		shutdown := e.raft.Shutdown()
 		_ = e.transport.Close() // and the streams
 		select {
