@@ -197,7 +197,7 @@ verify/fmt: ## Check the format of Go and proto files
 .PHONY: verify/tidy
 verify/tidy: ## Check that go.mod and go.sum list just what is used
 	go mod tidy -diff
-	@for dir in $(TOOL_MODULES); do (set -x; cd $$dir; go mod tidy -diff); done
+	@for dir in $(TOOL_MODULES) bench/peers; do (set -x; cd $$dir; go mod tidy -diff); done
 
 .PHONY: verify/proto
 verify/proto: deps/stubs ## Check that stubs are fresh, the contract lints and breaks no client
@@ -232,7 +232,7 @@ verify/platforms: ## Build the binary without cgo for every platform
 .PHONY: deps/go
 deps/go: ## Fetch the Go modules of the project and of its tools
 	go mod download
-	@for dir in $(TOOL_MODULES); do (set -x; cd $$dir; go mod download); done
+	@for dir in $(TOOL_MODULES) bench/peers; do (set -x; cd $$dir; go mod download); done
 
 .PHONY: deps/stubs
 deps/stubs: .tools/python/installed tools/ts/node_modules/.package-lock.json ## Install the stub generators for TypeScript and Python
