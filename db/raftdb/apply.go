@@ -100,7 +100,13 @@ func (d *database) applyLog(m *meta, l *raft.Log, savepoint bool) (outcome, erro
 	if env.kind == kindRemove {
 		return outcome{}, d.applyRemove(m, raft.ServerID(env.body), l.Index)
 	}
-	entry, err := d.entries.Decode(env.body)
+	body := env.body
+	if env.kind == kindPacked {
+		if body, err = d.unpack(body); err != nil {
+			return outcome{}, err
+		}
+	}
+	entry, err := d.entries.Decode(body)
 	if err != nil {
 		return outcome{}, err
 	}

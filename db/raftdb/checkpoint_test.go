@@ -2,8 +2,10 @@ package raftdb
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -138,12 +140,20 @@ func reading(t *testing.T, m *member) (end func()) {
 	}
 }
 
+// noise is bytes that take as much room in the log, where entries are packed: the same for
+// the same name.
+func noise(name string, n int) []byte {
+	b := make([]byte, n)
+	_, _ = rand.NewChaCha8(sha256.Sum256([]byte(name))).Read(b)
+	return b
+}
+
 // addBytes stores a task with a payload and waits for at most d.
 func addBytes(t *testing.T, m *member, id string, bytes int, d time.Duration) error {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), d)
 	defer cancel()
-	_, err := m.tasks.AddTask(ctx, &controlplane.Task{ID: id, Function: &controlplane.Function{Name: "f", Payload: make([]byte, bytes)}})
+	_, err := m.tasks.AddTask(ctx, &controlplane.Task{ID: id, Function: &controlplane.Function{Name: "f", Payload: noise(id, bytes)}})
 	return err
 }
 

@@ -20,8 +20,10 @@ type database struct {
 	conn    *sqlite.Conn
 	stmts   map[string]prepared
 	entries db.Decoder
-	readers *pool
-	guarded *pool
+	// unpacked is the entry that was packed last.
+	unpacked []byte
+	readers  *pool
+	guarded  *pool
 	// beside is for checkpoints beside the FSM, and main the main file, to be synced by
 	// them. Whoever uses them holds Engine.snapshotMu.
 	beside *sqlite.Conn

@@ -31,6 +31,8 @@ const (
 	kindVerify = 3
 	// kindRemove notes that the server whose id is its body is taken out for good.
 	kindRemove = 4
+	// kindPacked holds a db.Entry as a block of S2.
+	kindPacked = 5
 
 	envelopeHeader = 13
 )
@@ -56,7 +58,7 @@ func openEnvelope(b []byte) (envelope, error) {
 		return envelope{}, fmt.Errorf("%w: checksum of the envelope differs", db.ErrCorruptEntry)
 	}
 	e := envelope{kind: b[0], term: binary.LittleEndian.Uint64(b[1:]), body: b[envelopeHeader:]}
-	if e.kind < kindEntry || e.kind > kindRemove {
+	if e.kind < kindEntry || e.kind > kindPacked {
 		return e, fmt.Errorf("log entry of kind %d is unknown to this release: upgrade this member", e.kind)
 	}
 	return e, nil

@@ -175,7 +175,9 @@ func (e *Engine) Apply(ctx context.Context, term db.Term, entry []byte) (db.Appl
 	if s := e.leader.serving(); s == nil || s.term != term.Number {
 		return db.Applied{}, e.notLeading()
 	}
-	out, index, err := e.commit(ctx, envelope{kind: kindEntry, term: term.Number, body: entry})
+	env, release := pack(term.Number, entry)
+	out, index, err := e.commit(ctx, env)
+	release()
 	if err != nil {
 		return db.Applied{}, err
 	}

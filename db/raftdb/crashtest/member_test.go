@@ -2,9 +2,11 @@ package crashtest
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"time"
@@ -70,9 +72,12 @@ func freeAddress() (string, error) {
 	return l.Addr().String(), l.Close()
 }
 
-// add stores a task that is large enough for a few to fill a file of the log.
+// add stores a task that is large enough for a few to fill a file of the log. Its entry is
+// packed, to somewhat more than the half in which nothing repeats.
 func (m *member) add(ctx context.Context, id string) error {
-	_, err := m.tasks.AddTask(ctx, &controlplane.Task{ID: id, Function: &controlplane.Function{Name: "f", Payload: make([]byte, 2<<10)}})
+	payload := make([]byte, 4<<10)
+	_, _ = rand.NewChaCha8(sha256.Sum256([]byte(id))).Read(payload[:2<<10])
+	_, err := m.tasks.AddTask(ctx, &controlplane.Task{ID: id, Function: &controlplane.Function{Name: "f", Payload: payload}})
 	return err
 }
 
