@@ -42,7 +42,7 @@ func EndOp(h Held, status controlplane.TaskStatus, res *controlplane.Result, rea
 		failed = Int(1)
 	}
 	op := &Op{Journal: event(nil, kindOf(status), h.Seq, h.Attempt, h.NodeID, reason)}
-	op.Steps = append(op.Steps, Step{SQL: sqlTaskEnd, Args: []Value{
+	op.Steps = append(make([]Step, 0, 2), Step{SQL: sqlTaskEnd, Args: []Value{
 		Int(h.Seq), Int(int64(h.Attempt)), Str(h.NodeID), Str(string(status)), Int(nowMs), optInt32(res.ExitCode), failed, OptStr(res.Error)}})
 	if len(res.Result) > 0 || res.LogTail != "" {
 		op.Steps = append(op.Steps, Step{SQL: sqlTaskOutputPut, Args: []Value{Int(h.Seq), Bytes(res.Result), OptStr(res.LogTail)}})

@@ -18,7 +18,7 @@ type Submission struct {
 
 	labels   Value
 	policy   string  // of retries, as it is stored
-	input    []Value // of task_input_insert, but for the seq
+	input    []Value // of task_input_insert; the seq comes first, once it is known
 	classKey classKey
 	class    *interned
 	session  string
@@ -28,12 +28,12 @@ type Submission struct {
 // newSubmission encodes what the caller has given: later its goroutine may be gone,
 // and the one that makes entries has enough to do.
 func newSubmission(t *controlplane.Task) *Submission {
-	s := &Submission{Task: t, labels: jsonMap(t.Labels), policy: encodeRetryPolicy(t.Retry), classKey: ClassOf(t).key(), input: make([]Value, 3)}
+	s := &Submission{Task: t, labels: jsonMap(t.Labels), policy: encodeRetryPolicy(t.Retry), classKey: ClassOf(t).key(), input: make([]Value, 4, 6)}
 	if t.Exec != nil {
-		s.input[0] = jsonValue(t.Exec)
+		s.input[1] = jsonValue(t.Exec)
 	}
 	if t.Function != nil {
-		s.input[1], s.input[2] = Str(t.Function.Name), Bytes(t.Function.Payload)
+		s.input[2], s.input[3] = Str(t.Function.Name), Bytes(t.Function.Payload)
 	}
 	return s
 }
@@ -89,7 +89,7 @@ func (s *Submission) result(r OpResult) {
 
 // op writes the submission down. The id is fresh and the seq and the class's id are
 // the leader's, so the steps after the guard cannot fail: no savepoint.
-func (s *Submission) op(nowMs int64) *Op {
+func (s *Submission) op(nowMs int64, args *arguments) *Op {
 	t := s.Task
 	t.CreateTime = fromMs(nowMs)
 	assign, start, deadline := Value{}, Value{}, OptInt(s.DeadlineMs(nowMs))
@@ -99,14 +99,13 @@ func (s *Submission) op(nowMs int64) *Op {
 	if t.Status == controlplane.TaskRunning {
 		t.StartTime, start, deadline = t.CreateTime, Int(nowMs), Value{}
 	}
-	op := &Op{Journal: event(nil, 'S', t.Seq, 0, "", "")}
-	op.Steps = append(op.Steps, Step{SQL: sqlTaskInsert, Args: []Value{
+	op := &Op{Journal: event(nil, 'S', t.Seq, 0, "", ""), Steps: make([]Step, 0, 2)}
+	op.Steps = append(op.Steps, Step{SQL: sqlTaskInsert, Args: args.of(
 		Int(t.Seq), Str(t.ID), OptStr(t.RequestID), OptStr(t.Name), Str(t.Queue), Int(int64(t.Priority)), s.labels,
 		Int(t.ClassID), OptInt(t.Timeout.Milliseconds()), Int(int64(t.MaxAttempts)), Int(int64(t.MaxLostAttempts)),
 		Str(string(t.Status)), OptStr(t.NodeID), Int(int64(t.Attempt)), jsonInts(t.GPUDevices), Int(nowMs), assign, start,
 		OptInt(optMs(t.RetryTime)), OptInt(optMs(t.EarliestStart)), OptInt(t.QueueTimeout.Milliseconds()), deadline,
-		OptStr(s.policy), OptStr(t.ConcurrencyKey), OptInt(int64(t.MaxConcurrency)),
-	}}, s.inputStep())
+		OptStr(s.policy), OptStr(t.ConcurrencyKey), OptInt(int64(t.MaxConcurrency)))}, s.inputStep())
 	if t.NoProgressTimeout > 0 {
 		op.Steps = append(op.Steps, Step{SQL: sqlTaskNoProgressTimeout, Args: []Value{Int(t.Seq), Int(t.NoProgressTimeout.Milliseconds())}})
 	}
@@ -120,16 +119,35 @@ func (s *Submission) op(nowMs int64) *Op {
 	return op
 }
 
+// arguments is memory for the parameters of submissions, which have most, from one entry
+// to the next: else they are a fifteenth of what a cycle allocates.
+type arguments struct{ values []Value }
+
+// of returns a copy of args.
+func (a *arguments) of(args ...Value) []Value {
+	first := len(a.values)
+	a.values = append(a.values, args...) // what was returned before stays where it is, should this move
+	return a.values[first:len(a.values):len(a.values)]
+}
+
+// reset is called when nothing that was returned is used any more.
+func (a *arguments) reset() {
+	clear(a.values)
+	if a.values = a.values[:0]; cap(a.values) > maxKeptValues {
+		a.values = nil
+	}
+}
+
 // tracedSchema is the version from which on trace contexts are kept. Until all members
 // know it, tasks are stored without.
 const tracedSchema = 2
 
 func (s *Submission) inputStep() Step {
-	args := append([]Value{Int(s.Task.Seq)}, s.input...)
+	s.input[0] = Int(s.Task.Seq)
 	if trace := s.Task.Trace; trace.Parent != "" {
-		return Step{SQL: sqlTaskInputTraced, Args: append(args, Str(trace.Parent), OptStr(trace.State))}
+		return Step{SQL: sqlTaskInputTraced, Args: append(s.input, Str(trace.Parent), OptStr(trace.State))}
 	}
-	return Step{SQL: sqlTaskInputInsert, Args: args}
+	return Step{SQL: sqlTaskInputInsert, Args: s.input}
 }
 
 // weight is about how many bytes the task takes in an entry.
@@ -173,6 +191,8 @@ func kindOf(s controlplane.TaskStatus) byte {
 func event(b []byte, kind byte, seq int64, attempt int32, node, reason string) []byte {
 	if len(b) > 0 {
 		b = append(b, ',')
+	} else {
+		b = make([]byte, 0, 64) // most fit, also two
 	}
 	b = append(b, '[', '"', kind, '"', ',')
 	b = strconv.AppendInt(b, seq, 10)
