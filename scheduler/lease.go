@@ -3,6 +3,7 @@ package scheduler
 import (
 	"container/heap"
 	"context"
+	"slices"
 	"time"
 
 	"github.com/raft-control-plane/control-plane"
@@ -94,14 +95,12 @@ func (st *state) lapsed(n *node, now time.Time) bool {
 
 // unfetched are the tasks that were assigned to a node which does not poll.
 func (st *state) unfetched(n *node, now time.Time) (list []*attempt) {
-	if len(n.news) == 0 {
-		return nil
-	}
-	for _, a := range bySeq(n.news) {
+	for a := range n.news {
 		if a.Status == controlplane.TaskAssigned && now.Sub(a.since) > st.s.opts.AssignTimeout {
 			list = append(list, a)
 		}
 	}
+	slices.SortFunc(list, compareSeq) // few: it is asked of each node every tick
 	return list
 }
 

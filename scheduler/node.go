@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -197,9 +198,11 @@ func bySeq(set map[*attempt]struct{}) []*attempt {
 	for a := range set {
 		list = append(list, a)
 	}
-	slices.SortFunc(list, func(a, b *attempt) int { return int(a.Seq - b.Seq) })
+	slices.SortFunc(list, compareSeq)
 	return list
 }
+
+func compareSeq(a, b *attempt) int { return cmp.Compare(a.Seq, b.Seq) }
 
 func (n *node) all() map[*attempt]struct{} {
 	set := make(map[*attempt]struct{}, len(n.attempts))
