@@ -30,13 +30,18 @@ const (
 	queueRetryAfter = 100 * time.Millisecond
 )
 
-// waiting is what wants to be part of an entry, in two lines. What keeps work going that was
-// taken, renewals of leases, polls and results, comes before new work, of which each entry
-// takes some all the same: so when more is submitted than can be written, nodes keep their
-// leases, tasks end, and what was submitted is done at nearly the pace of quieter times.
+// waiting is what wants to be part of an entry, in three lines. What keeps work going that was
+// taken, polls and results, comes before new work, of which each entry takes some all the
+// same: so when more is submitted than can be written, tasks end, and what was submitted is
+// done at nearly the pace of quieter times. Renewals of leases, which each node sends a few of
+// a minute, come before both: thousands of nodes that report may wait for longer than a lease
+// lasts, and those that were lost to that would leave more to do.
 type waiting struct {
-	goingOn, newWork line
+	renewals, goingOn, newWork line
 }
+
+// lines are all, in the order in which they are taken from.
+func (w *waiting) lines() [3]*line { return [3]*line{&w.renewals, &w.goingOn, &w.newWork} }
 
 // line is items in the order in which they came.
 type line struct {
@@ -85,7 +90,11 @@ func (w *waiting) add(it Item, now time.Time) error {
 	if _, size := it.Weight(); w.len() >= maxQueueItems || w.bytes()+size > maxQueueBytes {
 		return errQueueFull()
 	}
-	w.goingOn.add(it, now)
+	if p, ok := it.(Patient); ok && p.Patience() > 0 {
+		w.renewals.add(it, now)
+	} else {
+		w.goingOn.add(it, now)
+	}
 	return nil
 }
 
@@ -95,9 +104,19 @@ func (l *line) add(it Item, now time.Time) {
 	l.bytes += size
 }
 
-func (w *waiting) len() int { return len(w.goingOn.items) + len(w.newWork.items) }
+func (w *waiting) len() (n int) {
+	for _, l := range w.lines() {
+		n += len(l.items)
+	}
+	return n
+}
 
-func (w *waiting) bytes() int { return w.goingOn.bytes + w.newWork.bytes }
+func (w *waiting) bytes() (n int) {
+	for _, l := range w.lines() {
+		n += l.bytes
+	}
+	return n
+}
 
 // take removes what fits into one entry: some of each line in which anything waits.
 func (w *waiting) take() (items []Item) {
@@ -106,7 +125,9 @@ func (w *waiting) take() (items []Item) {
 	if len(w.newWork.items) > 0 {
 		ops, size = maxGroupOps/2, maxGroupBytes/2
 	}
-	items, taken, bytes := w.goingOn.take(items, ops, size)
+	items, renewed, renewedBytes := w.renewals.take(items, ops/2, size/2)
+	items, taken, bytes := w.goingOn.take(items, ops-renewed, size-renewedBytes)
+	taken, bytes = taken+renewed, bytes+renewedBytes
 	ops = maxGroupOps - taken
 	if len(items) > 0 {
 		ops = min(ops, max(newWorkOps, taken))
@@ -134,9 +155,9 @@ func (l *line) take(items []Item, maxOps, maxBytes int) (all []Item, ops, bytes 
 	return items, ops, bytes
 }
 
-// clear empties both lines.
+// clear empties all lines.
 func (w *waiting) clear() (items []Item) {
-	for _, l := range []*line{&w.goingOn, &w.newWork} {
+	for _, l := range w.lines() {
 		for _, q := range l.items {
 			items = append(items, q.item)
 		}

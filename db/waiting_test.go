@@ -70,6 +70,39 @@ func TestWorkThatGoesOnComesFirst(t *testing.T) {
 		"0 old, 1024 new: new64", "0 old, 912 new: new1088", "0 old, 0 new:")
 }
 
+// renewal is an item that keeps a lease.
+type renewal struct{ *simple }
+
+func (renewal) Patience() time.Duration { return time.Second }
+
+func TestRenewalsOvertakeResults(t *testing.T) {
+	var w waiting
+	for i := range 2000 {
+		var it Item = &simple{ops: 1, bytes: 10}
+		if i >= 1400 { // behind all that fits into an entry
+			it = renewal{&simple{ops: 1, bytes: 10}}
+		}
+		if err := w.add(it, time.Time{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, want := range []int{512, 88, 0} { // half of an entry at most: tasks end all the same
+		renewed := 0
+		items := w.take()
+		for _, it := range items {
+			if _, ok := it.(renewal); ok {
+				renewed++
+			}
+		}
+		if renewed != want || i == 0 && len(items) != maxGroupOps {
+			t.Errorf("entry %d renews %d leases of %d items; want %d", i, renewed, len(items), want)
+		}
+	}
+	if w.len() != 0 || w.bytes() != 0 {
+		t.Errorf("left: %d items, %d bytes", w.len(), w.bytes())
+	}
+}
+
 func TestNewWorkIsNotStarved(t *testing.T) {
 	l := newLineup(t)
 	l.goOn(2000, 1, 10)
