@@ -213,8 +213,10 @@ func BenchmarkCycle(b *testing.B) {
 	go func() { done <- w.Run(ctx) }()
 	<-w.Ready()
 	payload := make([]byte, 256)
+	submitted := make(chan struct{})
 	b.ResetTimer()
 	go func() {
+		defer close(submitted)
 		b.SetParallelism(32)
 		b.RunParallel(func(pb *testing.PB) {
 			for pb.Next() {
@@ -230,6 +232,7 @@ func BenchmarkCycle(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "cycles/s")
 	b.StopTimer()
+	<-submitted // a task may have run before its submitter hears that it is stored
 	stop()
 	if err := <-done; err != nil {
 		b.Error(err)
