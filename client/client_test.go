@@ -142,6 +142,9 @@ func TestSubmissionsGetAKey(t *testing.T) {
 		if made := want == "*"; made != (len(id) == 36) || !made && id != want || (key == "mine") != (want == "") || key != "" && key != "mine" {
 			t.Errorf("request %d: id = %q, request_id = %q, want %q", i, id, key, want)
 		}
+		if typed := i >= 7; seen[i].GetIdOnly() != typed { // what Submit and SubmitAll return is an id
+			t.Errorf("request %d: id_only = %v", i, seen[i].GetIdOnly())
+		}
 		if len(id) == 36 && ids[id] {
 			t.Errorf("request %d: another one has the id %s too", i, id)
 		}

@@ -102,7 +102,7 @@ func submission(function string, args any, opts []TaskOption) (*v1.SubmitTaskReq
 	if err != nil {
 		return nil, fmt.Errorf("argument of %s: %w", function, err)
 	}
-	req := &v1.SubmitTaskRequest{Task: &v1.Task{Work: &v1.Task_Function{Function: &v1.FunctionTask{Name: function, Payload: payload}}}}
+	req := &v1.SubmitTaskRequest{IdOnly: true, Task: &v1.Task{Work: &v1.Task_Function{Function: &v1.FunctionTask{Name: function, Payload: payload}}}}
 	for _, opt := range opts {
 		opt(req)
 	}

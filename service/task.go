@@ -24,7 +24,7 @@ func (s *server) SubmitTask(ctx context.Context, req *connect.Request[v1.SubmitT
 		key:    submitKey(req.Msg),
 		here: func(ctx context.Context) (*v1.SubmitTaskResponse, error) {
 			t, err := s.Tasks.AddTask(ctx, taskFromProto(req.Msg.GetTask(), req.Msg.GetRequestId()))
-			return &v1.SubmitTaskResponse{Task: taskToProto(t)}, err
+			return &v1.SubmitTaskResponse{Task: stored(t, req.Msg)}, err
 		},
 		there: func(ctx context.Context, p *peer) (*connect.Response[v1.SubmitTaskResponse], error) {
 			return p.tasks.SubmitTask(ctx, connect.NewRequest(req.Msg))
@@ -84,17 +84,25 @@ func (s *server) addTasks(ctx context.Context, requests []*v1.SubmitTaskRequest)
 	}
 	res := &v1.SubmitTasksResponse{Outcomes: make([]*v1.SubmitTaskOutcome, len(outcomes))}
 	for i, o := range outcomes {
-		res.Outcomes[i] = s.submitOutcome(i, o)
+		res.Outcomes[i] = s.submitOutcome(i, o, requests[i])
 	}
 	return res, nil
 }
 
-func (s *server) submitOutcome(i int, o db.AddOutcome) *v1.SubmitTaskOutcome {
+func (s *server) submitOutcome(i int, o db.AddOutcome, req *v1.SubmitTaskRequest) *v1.SubmitTaskOutcome {
 	if o.Err == nil {
-		return &v1.SubmitTaskOutcome{Outcome: &v1.SubmitTaskOutcome_Task{Task: taskToProto(o.Task)}}
+		return &v1.SubmitTaskOutcome{Outcome: &v1.SubmitTaskOutcome_Task{Task: stored(o.Task, req)}}
 	}
 	item := s.itemError("SubmitTasks", within(fmt.Sprintf("requests[%d]", i), o.Err))
 	return &v1.SubmitTaskOutcome{Outcome: &v1.SubmitTaskOutcome_Error{Error: item}}
+}
+
+// stored is what a submission is answered with.
+func stored(t *controlplane.Task, req *v1.SubmitTaskRequest) *v1.Task {
+	if t != nil && req.GetIdOnly() {
+		return &v1.Task{Id: t.ID}
+	}
+	return taskToProto(t)
 }
 
 // CancelTask implements TaskService.

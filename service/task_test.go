@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
 
 	v1 "github.com/raft-control-plane/control-plane/gen/go/controlplane/v1"
 )
@@ -146,5 +147,41 @@ func TestPageTokensAreBoundToTheQuery(t *testing.T) {
 	nodes := m.nodeClient()
 	if _, err := nodes.ListNodes(ctx, connect.NewRequest(&v1.ListNodesRequest{PageToken: token})); connect.CodeOf(err) != connect.CodeInvalidArgument {
 		t.Errorf("a token of tasks for nodes: %v", err)
+	}
+}
+
+// TestIDOnly submits by the leader and by another member, one task and several, and repeats
+// a submission.
+func TestIDOnly(t *testing.T) {
+	leader, followers := roles(t, newCluster(t, 3))
+	for _, m := range []*member{leader, followers[0]} {
+		submit := func(key string, idOnly bool) *v1.SubmitTaskRequest {
+			task := echo("")
+			task.Name = "named"
+			return &v1.SubmitTaskRequest{Task: task, RequestId: m.cfg.Name + key, IdOnly: idOnly}
+		}
+		c, ctx := m.taskClient(), testContext(t)
+		first, err := c.SubmitTask(ctx, connect.NewRequest(submit("a", true)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		id := first.Msg.GetTask().GetId()
+		if want := (&v1.Task{Id: id}); id == "" || !proto.Equal(first.Msg.GetTask(), want) {
+			t.Errorf("answered with %v, want an id alone", first.Msg.GetTask())
+		}
+		several, err := c.SubmitTasks(ctx, connect.NewRequest(&v1.SubmitTasksRequest{Requests: []*v1.SubmitTaskRequest{submit("a", true), submit("a", false), submit("b", true)}}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, whole, another := several.Msg.GetOutcomes()[0].GetTask(), several.Msg.GetOutcomes()[1].GetTask(), several.Msg.GetOutcomes()[2].GetTask()
+		if !proto.Equal(again, first.Msg.GetTask()) {
+			t.Errorf("the repeat is answered with %v, want the id of the first", again)
+		}
+		if whole.GetId() != id || whole.GetName() != "named" || whole.GetExec() == nil || whole.GetCreateTime() == nil {
+			t.Errorf("without id_only: %v, want the whole task", whole)
+		}
+		if another.GetId() == id || !proto.Equal(another, &v1.Task{Id: another.GetId()}) {
+			t.Errorf("another: %v, want an id of its own alone", another)
+		}
 	}
 }

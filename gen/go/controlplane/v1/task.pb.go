@@ -1298,7 +1298,10 @@ type SubmitTaskRequest struct {
 	// Key that makes a retry safe, at most 128 bytes: of two submissions with the
 	// same key only the first counts, for as long as its task is kept (`serve
 	// --task-retention`). It may be left out when task.id is given.
-	RequestId     string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	RequestId string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Answer with the task's id alone: for callers that need nothing else of it, as the
+	// rest costs both sides as much as the submission itself.
+	IdOnly        bool `protobuf:"varint,3,opt,name=id_only,json=idOnly,proto3" json:"id_only,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1347,10 +1350,17 @@ func (x *SubmitTaskRequest) GetRequestId() string {
 	return ""
 }
 
+func (x *SubmitTaskRequest) GetIdOnly() bool {
+	if x != nil {
+		return x.IdOnly
+	}
+	return false
+}
+
 // SubmitTaskResponse holds the task as stored.
 type SubmitTaskResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The task.
+	// The task; its id alone if the request says `id_only`.
 	Task          *Task `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1559,7 +1569,7 @@ type isSubmitTaskOutcome_Outcome interface {
 }
 
 type SubmitTaskOutcome_Task struct {
-	// The task as stored.
+	// The task as stored; its id alone if its request says `id_only`.
 	Task *Task `protobuf:"bytes,1,opt,name=task,proto3,oneof"`
 }
 
@@ -3036,11 +3046,12 @@ const file_controlplane_v1_task_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tB\t\xbaH\x06r\x04 \x01(?R\x03key\x12F\n" +
 	"\boperator\x18\x02 \x01(\x0e2\x1e.controlplane.v1.LabelOperatorB\n" +
 	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\boperator\x12)\n" +
-	"\x06values\x18\x03 \x03(\tB\x11\xbaH\x0e\x92\x01\v\x10 \x18\x01\"\x05r\x03(\x80\x02R\x06values\"o\n" +
+	"\x06values\x18\x03 \x03(\tB\x11\xbaH\x0e\x92\x01\v\x10 \x18\x01\"\x05r\x03(\x80\x02R\x06values\"\x88\x01\n" +
 	"\x11SubmitTaskRequest\x121\n" +
 	"\x04task\x18\x01 \x01(\v2\x15.controlplane.v1.TaskB\x06\xbaH\x03\xc8\x01\x01R\x04task\x12'\n" +
 	"\n" +
-	"request_id\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80\x01R\trequestId\"?\n" +
+	"request_id\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80\x01R\trequestId\x12\x17\n" +
+	"\aid_only\x18\x03 \x01(\bR\x06idOnly\"?\n" +
 	"\x12SubmitTaskResponse\x12)\n" +
 	"\x04task\x18\x01 \x01(\v2\x15.controlplane.v1.TaskR\x04task\"a\n" +
 	"\x12SubmitTasksRequest\x12K\n" +

@@ -697,6 +697,14 @@ export declare type SubmitTaskRequest = Message<"controlplane.v1.SubmitTaskReque
    * @generated from field: string request_id = 2;
    */
   requestId: string;
+
+  /**
+   * Answer with the task's id alone: for callers that need nothing else of it, as the
+   * rest costs both sides as much as the submission itself.
+   *
+   * @generated from field: bool id_only = 3;
+   */
+  idOnly: boolean;
 };
 
 /**
@@ -712,7 +720,7 @@ export declare const SubmitTaskRequestSchema: GenMessage<SubmitTaskRequest>;
  */
 export declare type SubmitTaskResponse = Message<"controlplane.v1.SubmitTaskResponse"> & {
   /**
-   * The task.
+   * The task; its id alone if the request says `id_only`.
    *
    * @generated from field: controlplane.v1.Task task = 1;
    */
@@ -778,7 +786,7 @@ export declare type SubmitTaskOutcome = Message<"controlplane.v1.SubmitTaskOutco
    */
   outcome: {
     /**
-     * The task as stored.
+     * The task as stored; its id alone if its request says `id_only`.
      *
      * @generated from field: controlplane.v1.Task task = 1;
      */
