@@ -44,21 +44,24 @@ func testLevels(t *testing.T, r *rig) {
 }
 
 func testOneState(t *testing.T, r *rig) {
-	first := r.apply(t, put(1, db.Int(1)))
-	index, err := r.engine.Read(await(t), db.ReadOptions{Level: db.Stale}, func(c db.Conn) error {
-		before, err := collect(c, "SELECT count(*) FROM pairs")
-		if err != nil {
+	for rows, short := range []bool{false, true} {
+		rows := int64(rows + 1)
+		first := r.apply(t, put(rows, db.Int(rows)))
+		index, err := r.engine.Read(await(t), db.ReadOptions{Level: db.Stale, Short: short}, func(c db.Conn) error {
+			before, err := collect(c, "SELECT count(*) FROM pairs")
+			if err != nil {
+				return err
+			}
+			r.apply(t, put(rows+1, db.Int(rows+1)))
+			after, err := collect(c, "SELECT count(*) FROM pairs")
+			equal(t, "rows before and after a write", [2]any{before, after}, fmt.Sprintf("[[%d] [%d]]", rows, rows))
 			return err
+		})
+		if err != nil || index != first.Index {
+			t.Errorf("index %d, %v; the state shown is that of %d", index, err, first.Index)
 		}
-		r.apply(t, put(2, db.Int(2)))
-		after, err := collect(c, "SELECT count(*) FROM pairs")
-		equal(t, "rows before and after a write", [2]any{before, after}, "[[1] [1]]")
-		return err
-	})
-	if err != nil || index != first.Index {
-		t.Errorf("index %d, %v; the state shown is that of %d", index, err, first.Index)
 	}
-	equal(t, "a later read", r.pairs(t), "1=1 2=2")
+	equal(t, "a later read", r.pairs(t), "1=1 2=2 3=3")
 }
 
 func testMinIndex(t *testing.T, r *rig) {

@@ -110,6 +110,20 @@ func (r *reader) begin() (uint64, error) {
 	return uint64(s.ColumnInt64(0)), nil
 }
 
+// hold is begin for reads that are not interrupted, which would end it: the statement that
+// reads the index stands on its row, and SQLite shows one state until end resets it. BEGIN
+// and ROLLBACK, which that saves, take as long as to find a task by its id.
+func (r *reader) hold() (uint64, error) {
+	s, err := r.conn.Prepare(sqlIndex)
+	if err != nil {
+		return 0, err
+	}
+	if ok, err := s.Step(); err != nil || !ok {
+		return 0, fmt.Errorf("read raft_state: %w", err)
+	}
+	return uint64(s.ColumnInt64(0)), nil
+}
+
 // end ends the transaction, whatever became of it.
 func (r *reader) end() {
 	r.conn.SetInterrupt(nil)

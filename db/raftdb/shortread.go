@@ -103,7 +103,7 @@ func (s *shortReads) answer(ctx context.Context, batch []*shortRead) {
 	if err == nil {
 		defer from.put(conn)
 		defer conn.end()
-		index, err = conn.begin()
+		index, err = conn.hold()
 	}
 	for _, r := range batch {
 		if !r.taken.CompareAndSwap(false, true) {
