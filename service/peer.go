@@ -53,21 +53,24 @@ func newPeers(token string, conf *tls.Config, traced ...connect.Interceptor) *pe
 		protocols.SetHTTP2(true)
 	}
 	dialer := &net.Dialer{Timeout: peerDialTimeout}
-	p.http = &http.Client{Transport: &gatherer{all: map[string]*gather.Queue[*gatheredCall]{}, next: &http.Transport{
-		Protocols:       protocols,
-		TLSClientConfig: conf.Clone(),
-		HTTP2:           &http.HTTP2Config{SendPingTimeout: peerPingAfter, PingTimeout: peerPingTimeout},
-		IdleConnTimeout: 5 * time.Minute,
-		// Members are near each other and CPU is dear.
-		DisableCompression: true,
-		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			conn, err := dialer.DialContext(ctx, network, address)
-			if err != nil {
-				return nil, &dialError{err}
-			}
-			return burst.New(conn), nil
-		},
-	}}}
+	transport := func() http.RoundTripper {
+		return &http.Transport{
+			Protocols:       protocols,
+			TLSClientConfig: conf.Clone(),
+			HTTP2:           &http.HTTP2Config{SendPingTimeout: peerPingAfter, PingTimeout: peerPingTimeout},
+			IdleConnTimeout: 5 * time.Minute,
+			// Members are near each other and CPU is dear.
+			DisableCompression: true,
+			DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+				conn, err := dialer.DialContext(ctx, network, address)
+				if err != nil {
+					return nil, &dialError{err}
+				}
+				return burst.New(conn), nil
+			},
+		}
+	}
+	p.http = &http.Client{Transport: &gatherer{all: map[string]*gather.Queue[*gatheredCall]{}, next: newLanes(transport)}}
 	p.opts = []connect.ClientOption{
 		connect.WithCodec(protocodec.Codec{}),
 		connect.WithInterceptors(append(traced, hop{token: token})...),

@@ -12,15 +12,17 @@ import (
 
 	"connectrpc.com/connect"
 	"golang.org/x/net/netutil"
+	"golang.org/x/sys/unix"
 
 	"github.com/raft-control-plane/control-plane/internal/burst"
 )
 
 // Limits of the server.
 const (
-	maxConnections    = 4096
+	maxConnections    = 16384 // each worker has one
+	minConnections    = 64
 	maxHeaderBytes    = 64 << 10
-	maxStreamsPerConn = 16384 // a follower forwards the polls of all its nodes over one connection
+	maxStreamsPerConn = 16384 // gRPC clients that wait for many things do so over one connection
 	readHeaderTimeout = 10 * time.Second
 	idleTimeout       = 2 * time.Minute
 	bodyTimeout       = 30 * time.Second // for the request of a call, at most 4 MiB
@@ -32,7 +34,17 @@ const (
 // end, lets what else is in flight finish for up to 6 s, and returns nil.
 // Connections that a handler has taken over are that handler's to close.
 func Serve(ctx context.Context, ln net.Listener, h http.Handler, conf *tls.Config, log *slog.Logger) error {
-	return serveLimited(ctx, ln, newHTTPServer(ctx, h, conf, log), maxConnections, log)
+	limit := unix.Rlimit{}
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return fmt.Errorf("limit of open files: %w", err)
+	}
+	return serveLimited(ctx, ln, newHTTPServer(ctx, h, conf, log), connectionLimit(uint64(limit.Cur)), log)
+}
+
+// connectionLimit is how many connections are accepted at once by a process that may have so
+// many files open: a quarter is left to the database, the log and calls to other members.
+func connectionLimit(files uint64) int {
+	return int(min(max(files/4*3, minConnections), maxConnections)) //nolint:gosec // it is small
 }
 
 // serveLimited is Serve for a server that is made, and for so many connections at
