@@ -1,10 +1,16 @@
 package service
 
 import (
+	"maps"
+	"math/rand/v2"
 	"reflect"
+	"regexp"
+	"regexp/syntax"
 	"slices"
+	"strings"
 	"testing"
 
+	"buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	"buf.build/go/protovalidate"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
@@ -99,6 +105,69 @@ func FuzzAccepts(f *testing.F) {
 			t.Errorf("accepted: %v: %v", m, err)
 		}
 	})
+}
+
+// contractPatterns are the patterns of all fields, and of what they hold.
+func contractPatterns() []string {
+	all := map[string]bool{}
+	add := func(r *validate.FieldRules) { all[r.GetString().GetPattern()] = true }
+	protoregistry.GlobalTypes.RangeMessages(func(mt protoreflect.MessageType) bool {
+		fields := mt.Descriptor().Fields()
+		for i := 0; mt.Descriptor().ParentFile().Package() == "controlplane.v1" && i < fields.Len(); i++ {
+			r, _ := protovalidate.ResolveFieldRules(fields.Get(i))
+			for _, r := range []*validate.FieldRules{r, r.GetRepeated().GetItems(), r.GetMap().GetKeys(), r.GetMap().GetValues()} {
+				add(r)
+			}
+		}
+		return true
+	})
+	delete(all, "")
+	return slices.Sorted(maps.Keys(all))
+}
+
+// TestMatcher compares with regular expressions, over texts that are nearly right.
+func TestMatcher(t *testing.T) {
+	of := contractPatterns()
+	if len(of) < 4 {
+		t.Fatalf("patterns of the contract: %q", of)
+	}
+	others := []string{"", "a", "^a", "^a|b$", "^(?i)ab$", "(?i)^a$", "^[a-z]+$", "^[a-c]*[0-9]$", "^é$", "^[^a]$", "^a{0,2}b$", "^[ab]{0,2}b$", "^(a|bc)?$", "^ab?$", "^[ab]{2,}$", "^$", "^()$", "^(a[b-]{1,2})?$", "(?m)^a$", "^a.$", "^(?:ab)?c$", `^\.a$`}
+	chance := rand.New(rand.NewPCG(1, 2))
+	for _, pattern := range append(of, others...) {
+		re := regexp.MustCompile(pattern)
+		matches, err := matcher(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		texts := []string{"", "\n", "a\n", "é", "\x00", "\xff", "a", "ab", "abc", "AB", "b", "bb", "ac", "c", ".a", "a-", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}
+		for n := range 130 {
+			texts = append(texts, strings.Repeat("a", n), strings.Repeat("a", n)+"!", "-"+strings.Repeat("a", n))
+		}
+		for range 2000 {
+			text := []byte(texts[chance.IntN(len(texts))])
+			for i := range text {
+				if chance.IntN(20) == 0 {
+					text[i] = byte(chance.IntN(256))
+				}
+			}
+			texts = append(texts, string(text))
+		}
+		texts = append(texts, strings.Repeat(" ", 512), strings.Repeat("~", 513))
+		for _, text := range texts {
+			if got, want := matches(text), re.MatchString(text); got != want {
+				t.Errorf("%s matches %q: %v, want %v", pattern, text, got, want)
+			}
+		}
+	}
+	for _, pattern := range of {
+		parsed, err := syntax.Parse(pattern, syntax.Perl)
+		if err != nil || !new(places).read(parsed) {
+			t.Errorf("%s is matched by a regular expression, which is slow: see matcher", pattern)
+		}
+	}
+	if _, err := matcher("("); err == nil {
+		t.Error("half a pattern is taken")
+	}
 }
 
 // TestAcceptingTakesNoMemory guards the way of nearly every request.

@@ -3,7 +3,6 @@ package service
 import (
 	"math"
 	"reflect"
-	"regexp"
 	"slices"
 	"time"
 
@@ -125,11 +124,11 @@ func (c *compiler) singular(fd protoreflect.FieldDescriptor, left *validate.Fiel
 
 func stringTest(r *validate.StringRules) test {
 	lo, hi := bound(r.HasMinBytes(), r.GetMinBytes(), 0), bound(r.HasMaxBytes(), r.GetMaxBytes(), math.MaxInt)
-	pattern, err := regexp.Compile(r.GetPattern()) // that of none fits everything
+	matches, err := matcher(r.GetPattern()) // that of none fits everything
 	if err != nil {
 		return nil // its rule is left over
 	}
-	empty := lo == 0 && pattern.MatchString("")
+	empty, free := lo == 0 && matches(""), r.GetPattern() == ""
 	r.ClearMinBytes()
 	r.ClearMaxBytes()
 	r.ClearPattern()
@@ -141,7 +140,7 @@ func stringTest(r *validate.StringRules) test {
 		case n < lo || n > hi:
 			return false
 		}
-		return pattern.String() == "" || pattern.MatchString(v.String())
+		return free || matches(v.String())
 	}
 }
 
