@@ -5,12 +5,15 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/hashicorp/raft"
 
 	"github.com/raft-control-plane/control-plane"
 )
@@ -271,5 +274,22 @@ func TestSnapshotsComeByThemselves(t *testing.T) {
 				t.Errorf("%d tasks after a restart, %v", len(tasks), err)
 			}
 		})
+	}
+}
+
+// TestMembersTakeSnapshotsInTurn: each at another size of the WAL, which is at most what is set
+// and not much less.
+func TestMembersTakeSnapshotsInTurn(t *testing.T) {
+	servers := []raft.Server{{ID: "c"}, {ID: "a"}, {ID: "b"}}
+	for id, want := range map[raft.ServerID]float64{"a": 1, "b": 0.809, "c": 0.618} {
+		if got := turnOf(id, servers); math.Abs(got-want) > 1e-3 {
+			t.Errorf("%s: %g, want %g", id, got, want)
+		}
+	}
+	if got := turnOf("a", servers[1:2]); got != 1 {
+		t.Errorf("a member by itself: %g, want 1", got)
+	}
+	if got := turnOf("d", servers); got < 0.618 || got > 1 {
+		t.Errorf("a member that is not one of them: %g", got)
 	}
 }

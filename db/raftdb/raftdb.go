@@ -74,7 +74,9 @@ type Timing struct {
 	// TrailingEntries is how much log is kept behind a snapshot, for followers that
 	// are a little behind; 2,048.
 	TrailingEntries uint64
-	// SnapshotWALBytes is the size of SQLite's WAL that calls for a snapshot; 64 MiB.
+	// SnapshotWALBytes is the size of SQLite's WAL that calls for a snapshot; 64 MiB. At
+	// other members than the first this and SnapshotInterval are less, by up to 0.38: they
+	// take turns.
 	SnapshotWALBytes int64
 	// SegmentBytes is the size of a file of the log; 32 MiB.
 	SegmentBytes int
