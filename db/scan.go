@@ -77,7 +77,11 @@ func (s *scanner) json(into any) {
 	if s.r.IsNull(i) {
 		return
 	}
-	if err := json.Unmarshal([]byte(s.r.Text(i)), into); err != nil && s.err == nil {
+	text := s.r.Text(i)
+	if text == nothing { // the constraints of most classes, and what else they need
+		return
+	}
+	if err := json.Unmarshal([]byte(text), into); err != nil && s.err == nil {
 		s.err = fmt.Errorf("column %s: %w", s.r.Columns()[i], err)
 	}
 }
