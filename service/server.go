@@ -38,7 +38,7 @@ func Serve(ctx context.Context, ln net.Listener, h http.Handler, conf *tls.Confi
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		return fmt.Errorf("limit of open files: %w", err)
 	}
-	return serveLimited(ctx, ln, newHTTPServer(ctx, h, conf, log), connectionLimit(uint64(limit.Cur)), log)
+	return serveLimited(ctx, ln, newHTTPServer(ctx, h, conf, log), connectionLimit(limit.Cur), log)
 }
 
 // connectionLimit is how many connections are accepted at once by a process that may have so
