@@ -127,9 +127,8 @@ func (w *waiting) take() (items []Item) {
 	}
 	items, renewed, renewedBytes := w.renewals.take(items, ops/2, size/2)
 	items, taken, bytes := w.goingOn.take(items, ops-renewed, size-renewedBytes)
-	taken, bytes = taken+renewed, bytes+renewedBytes
-	ops = maxGroupOps - taken
-	if len(items) > 0 {
+	ops, bytes = maxGroupOps-taken-renewed, bytes+renewedBytes
+	if taken > 0 { // renewals alone are in no hurry: with thousands of nodes each entry has some
 		ops = min(ops, max(newWorkOps, taken))
 	}
 	items, _, _ = w.newWork.take(items, ops, maxGroupBytes-bytes)

@@ -103,6 +103,17 @@ func TestRenewalsOvertakeResults(t *testing.T) {
 	}
 }
 
+func TestNewWorkIsNotHeldUpByRenewals(t *testing.T) {
+	l := newLineup(t)
+	l.new(2000, 1, 10)
+	if err := l.add(renewal{&simple{ops: 1, bytes: 10}}, time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(l.take()); n != maxGroupOps {
+		t.Errorf("an entry with a renewal takes %d", n)
+	}
+}
+
 func TestNewWorkIsNotStarved(t *testing.T) {
 	l := newLineup(t)
 	l.goOn(2000, 1, 10)
