@@ -178,6 +178,10 @@ func (b *batcher) take() []Item {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.patient = false
+	select { // whoever has kicked until now is served: patient items are not to go for that alone
+	case <-b.wake:
+	default:
+	}
 	items := b.waiting.take()
 	if b.waiting.len() > 0 {
 		b.kick()

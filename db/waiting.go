@@ -125,8 +125,8 @@ func (w *waiting) take() (items []Item) {
 	if len(w.newWork.items) > 0 {
 		ops, size = maxGroupOps/2, maxGroupBytes/2
 	}
-	items, renewed, renewedBytes := w.renewals.take(items, ops/2, size/2)
-	items, taken, bytes := w.goingOn.take(items, ops-renewed, size-renewedBytes)
+	items, renewed, renewedBytes := w.renewals.take(items, maxGroupOps/2, size/2)
+	items, taken, bytes := w.goingOn.take(items, max(ops-renewed, maxGroupOps/4), size-renewedBytes)
 	ops, bytes = maxGroupOps-taken-renewed, bytes+renewedBytes
 	if taken > 0 { // renewals alone are in no hurry: with thousands of nodes each entry has some
 		ops = min(ops, max(newWorkOps, taken))
