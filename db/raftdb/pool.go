@@ -16,10 +16,11 @@ type pool struct {
 	path    string
 	guarded bool
 	slots   chan *reader // nil: not opened yet
+	closed  chan struct{}
 }
 
 func newPool(path string, size int, guarded bool) *pool {
-	p := &pool{path: path, guarded: guarded, slots: make(chan *reader, size)}
+	p := &pool{path: path, guarded: guarded, slots: make(chan *reader, size), closed: make(chan struct{})}
 	for range size {
 		p.slots <- nil
 	}
@@ -38,6 +39,8 @@ func (p *pool) get(ctx context.Context) (*reader, error) {
 			p.slots <- nil
 		}
 		return r, err
+	case <-p.closed:
+		return nil, errMemberStops
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
@@ -51,11 +54,12 @@ func (p *pool) busy() error {
 
 func (p *pool) put(r *reader) { p.slots <- r }
 
-// close waits until all connections are back, and closes them.
+// close waits until all connections are back, and closes them. Nobody gets one after it.
 func (p *pool) close() {
 	if p == nil {
 		return
 	}
+	close(p.closed)
 	for range cap(p.slots) {
 		if r := <-p.slots; r != nil {
 			_ = r.conn.Close()

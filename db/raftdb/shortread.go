@@ -99,6 +99,9 @@ func (s *shortReads) answer(ctx context.Context, batch []*shortRead) {
 	defer s.e.fsm.mu.RUnlock()
 	from := s.e.fsm.state.readers
 	conn, err := from.getWithin(ctx, maxRead)
+	if err != nil && ctx.Err() != nil {
+		err = errMemberStops
+	}
 	var index uint64
 	if err == nil {
 		defer from.put(conn)

@@ -114,3 +114,19 @@ func TestShortReadsEndWithTheMember(t *testing.T) {
 	}
 	all.Wait()
 }
+
+// A read without a deadline ends, too, at a member that is closed.
+func TestReadsOfAClosedMemberEnd(t *testing.T) {
+	m := newMember(t, "solo").start()
+	e := m.engine
+	m.close()
+	for _, opts := range []db.ReadOptions{{Level: db.Stale}, {Level: db.Stale, Short: true}, {Level: db.Stale, Guarded: true}} {
+		_, err := e.Read(context.Background(), opts, func(db.Conn) error {
+			t.Error("it was run")
+			return nil
+		})
+		if controlplane.CodeOf(err) != controlplane.CodeUnavailable {
+			t.Errorf("%+v: %v", opts, err)
+		}
+	}
+}
