@@ -86,7 +86,7 @@ func newHTTPServer(ctx context.Context, h http.Handler, conf *tls.Config, log *s
 	protocols.SetUnencryptedHTTP2(true)
 	base := context.WithValue(context.WithoutCancel(ctx), closingKey{}, ctx)
 	return &http.Server{
-		Handler:           withStack(h),
+		Handler:           h,
 		Protocols:         protocols,
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreamsPerConn, SendPingTimeout: 15 * time.Second, PingTimeout: 15 * time.Second},
 		TLSConfig:         conf,
