@@ -223,6 +223,7 @@ func TestAnEntryOfAnEarlierTermDoesNothing(t *testing.T) {
 // An entry that fails half-way leaves those that are applied in the same transaction alone.
 func TestAnEntryThatFailsHalfWayIsUndoneAlone(t *testing.T) {
 	m := newMember(t, "m1").start()
+	add(t, []*member{m}, "a") // nothing else is applied after it
 	m.stop()
 	m.ran <- <-m.ran
 	d := m.engine.fsm.state
