@@ -3,7 +3,6 @@ package service
 import (
 	"context"
 	"crypto/rand"
-	"fmt"
 	"strings"
 
 	"connectrpc.com/connect"
@@ -106,7 +105,7 @@ func (c strictJSON) Marshal(message any) ([]byte, error) { return c.MarshalAppen
 
 // MarshalAppend saves a copy where Connect has a buffer.
 func (c strictJSON) MarshalAppend(dst []byte, message any) ([]byte, error) {
-	m, err := asProto(message)
+	m, err := protocodec.Message(message)
 	if err != nil {
 		return nil, err
 	}
@@ -115,7 +114,7 @@ func (c strictJSON) MarshalAppend(dst []byte, message any) ([]byte, error) {
 
 // Unmarshal implements connect.Codec.
 func (c strictJSON) Unmarshal(data []byte, message any) error {
-	m, err := asProto(message)
+	m, err := protocodec.Message(message)
 	if err != nil {
 		return err
 	}
@@ -138,7 +137,7 @@ type plainProto struct{ protocodec.Codec }
 
 // Unmarshal implements connect.Codec.
 func (c plainProto) Unmarshal(data []byte, message any) error {
-	m, err := asProto(message)
+	m, err := protocodec.Message(message)
 	if err != nil {
 		return err
 	}
@@ -152,14 +151,6 @@ func (c plainProto) Unmarshal(data []byte, message any) error {
 		markFault(m, err)
 	}
 	return nil
-}
-
-func asProto(message any) (proto.Message, error) {
-	m, ok := message.(proto.Message)
-	if !ok {
-		return nil, fmt.Errorf("%T is no protobuf message", message)
-	}
-	return m, nil
 }
 
 // plainSpaces returns the error's text without the prefix and the no-break spaces

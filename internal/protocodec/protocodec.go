@@ -35,7 +35,7 @@ func (Codec) MarshalAppend(dst []byte, message any) ([]byte, error) {
 		_, err := m.MarshalToSizedBufferVT(dst[len(dst):end])
 		return dst[:end], err
 	}
-	m, err := asProto(message)
+	m, err := Message(message)
 	if err != nil {
 		return nil, err
 	}
@@ -44,7 +44,7 @@ func (Codec) MarshalAppend(dst []byte, message any) ([]byte, error) {
 
 // Unmarshal implements connect.Codec.
 func (Codec) Unmarshal(data []byte, message any) error {
-	m, err := asProto(message)
+	m, err := Message(message)
 	if err != nil {
 		return err
 	}
@@ -53,7 +53,7 @@ func (Codec) Unmarshal(data []byte, message any) error {
 
 // MarshalStable implements what clients need to send reads by HTTP GET.
 func (Codec) MarshalStable(message any) ([]byte, error) {
-	m, err := asProto(message)
+	m, err := Message(message)
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +71,8 @@ func Size(m proto.Message) int {
 	return proto.Size(m)
 }
 
-func asProto(message any) (proto.Message, error) {
+// Message is what Connect gives a codec, which is always a Protobuf message.
+func Message(message any) (proto.Message, error) {
 	m, ok := message.(proto.Message)
 	if !ok {
 		return nil, fmt.Errorf("%T is no protobuf message", message)
