@@ -1,10 +1,13 @@
 package raftdb
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/hashicorp/raft"
 )
 
 // openIn are the files in a directory that this process has open, removed ones too.
@@ -28,6 +31,25 @@ func TestAClosedMemberHasNoFileOpen(t *testing.T) {
 	add(t, []*member{m}, "a")
 	if len(openIn(t, m.cfg.Dir)) == 0 {
 		t.Fatal("a member that runs has no file open: the test looks in the wrong place")
+	}
+	m.close()
+	if left := openIn(t, m.cfg.Dir); len(left) > 0 {
+		t.Errorf("still open: %v", left)
+	}
+}
+
+// A member that is closed while it forms its cluster has not failed: it lets go of its files.
+func TestAMemberThatIsClosedWhileItForms(t *testing.T) {
+	m := newMember(t, "m1").start()
+	e := m.engine
+	if err := e.raft.Shutdown().Error(); err != nil { // the first thing that Close does
+		t.Fatal(err)
+	}
+	if err := e.bootstrap([]memberInfo{e.info()}); !errors.Is(err, raft.ErrRaftShutdown) {
+		t.Errorf("forming: %v", err)
+	}
+	if err := e.Err(); err != nil {
+		t.Errorf("it has failed: %v", err)
 	}
 	m.close()
 	if left := openIn(t, m.cfg.Dir); len(left) > 0 {

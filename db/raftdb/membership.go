@@ -167,6 +167,9 @@ func (e *Engine) bootstrap(members []memberInfo) error {
 	if errors.Is(err, raft.ErrCantBootstrap) { // it was taken in meanwhile
 		return nil
 	}
+	if errors.Is(err, raft.ErrRaftShutdown) { // this member is being closed, which is no failure of its
+		return err
+	}
 	if err != nil { // half of it may be stored, which the next start undoes
 		err = fmt.Errorf("form the cluster: %w", err)
 		e.fail(err)
