@@ -214,12 +214,16 @@ func (d *database) step(s *db.Step) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if len(s.Args) != p.params { // the rest would have the values of the statement's last run, on members that had it
-		return 0, fmt.Errorf("the statement takes %d parameters and is given %d: %.80q", p.params, len(s.Args), s.SQL)
+	if len(s.Args) != len(p.bound) { // the rest would have the values of the statement's last run, on members that had it
+		return 0, fmt.Errorf("the statement takes %d parameters and is given %d: %.80q", len(p.bound), len(s.Args), s.SQL)
 	}
-	bind(p.stmt, s.Args)
-	if err := d.finish(p.stmt); err != nil || !p.counts {
+	p.bind(s.Args)
+	if err := d.finish(p.stmt); err != nil {
+		p.forget()
 		return 0, err
+	}
+	if !p.counts {
+		return 0, nil
 	}
 	return int64(d.conn.Changes()), nil
 }

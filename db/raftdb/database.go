@@ -18,7 +18,7 @@ import (
 type database struct {
 	gen     generation
 	conn    *sqlite.Conn
-	stmts   map[string]prepared
+	stmts   map[string]*prepared
 	entries db.Decoder
 	// unpacked is the entry that was packed last.
 	unpacked []byte
@@ -121,7 +121,7 @@ func openWriter(path string) (*sqlite.Conn, error) {
 }
 
 func openDatabase(g generation, schema int) (d *database, err error) {
-	d = &database{gen: g, schema: schema, stmts: map[string]prepared{}}
+	d = &database{gen: g, schema: schema, stmts: map[string]*prepared{}}
 	if d.conn, err = openWriter(g.database()); err != nil {
 		return nil, err
 	}
@@ -192,17 +192,10 @@ func (d *database) readRemoved() error {
 }
 
 func (d *database) writeMeta(m *meta) error {
-	s, err := d.stmt(sqlMetaWrite)
-	if err != nil {
-		return err
-	}
-	s.BindInt64(1, int64(m.appliedIndex))
-	s.BindInt64(2, int64(m.appliedTerm))
-	s.BindBytes(3, m.configuration)
-	s.BindInt64(4, int64(m.configurationIndex))
-	s.BindText(5, m.clusterID)
-	s.BindInt64(6, m.clockMs)
-	return d.finish(s)
+	_, err := d.step(&db.Step{SQL: sqlMetaWrite, Args: []db.Value{
+		db.Int(int64(m.appliedIndex)), db.Int(int64(m.appliedTerm)), {Kind: db.Blob, Bytes: m.configuration},
+		db.Int(int64(m.configurationIndex)), db.Str(m.clusterID), db.Int(m.clockMs)}})
+	return err
 }
 
 // servers decodes the configuration in the state.
@@ -213,33 +206,29 @@ func (m *meta) servers() raft.Configuration {
 	return raft.DecodeConfiguration(m.configuration)
 }
 
-// prepared is a statement, whether it changes rows, and how many parameters it takes.
-type prepared struct {
-	stmt   *sqlite.Stmt
-	counts bool
-	params int
-}
-
 // prepare returns the prepared statement of a text, kept for as long as the
 // database is open: the texts are few. Conn.Prepare tells SQLite that it is kept; it
 // would otherwise take up the memory that the connection has ready for what a step
 // needs for a moment (lookaside), and each step would call malloc, a tenth of its time.
-func (d *database) prepare(sql string) (prepared, error) {
+func (d *database) prepare(sql string) (*prepared, error) {
 	if p, ok := d.stmts[sql]; ok {
 		return p, nil
 	}
 	s, err := d.conn.Prepare(sql)
 	if err != nil {
-		return prepared{}, err
+		return nil, err
 	}
-	p := prepared{stmt: s, counts: changesRows(sql, s), params: s.BindParamCount()}
+	p := &prepared{stmt: s, counts: changesRows(sql, s), bound: make([]boundValue, s.BindParamCount())}
 	d.stmts[sql] = p
 	return p, nil
 }
 
 func (d *database) stmt(sql string) (*sqlite.Stmt, error) {
 	p, err := d.prepare(sql)
-	return p.stmt, err
+	if err != nil {
+		return nil, err
+	}
+	return p.stmt, nil
 }
 
 // finish steps a statement to its end.
