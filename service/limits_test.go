@@ -190,7 +190,7 @@ func (r returning) Poll(ctx context.Context, req controlplane.Poll) (controlplan
 // TestAPollOfACallerWhoWentAwayTakesNoTask lets a worker go away while it waits: what
 // is submitted then goes to its next poll, and is at its first attempt.
 func TestAPollOfACallerWhoWentAwayTakesNoTask(t *testing.T) {
-	members := calmCluster(t, 3)
+	members := newCluster(t, 3)
 	leader, followers := roles(t, members)
 	ended := make(chan error, 10)
 	leader.service.Scheduler = returning{leader.service.Scheduler.(signalling), ended}
@@ -209,22 +209,6 @@ func TestAPollOfACallerWhoWentAwayTakesNoTask(t *testing.T) {
 			}
 		}
 	}
-}
-
-// calmCluster is newCluster for tests that need their leader to the end, however busy
-// the machine is.
-func calmCluster(t *testing.T, n int) []*member {
-	members := make([]*member, n)
-	var all []string
-	for i := range members {
-		members[i] = newMember(t, fmt.Sprintf("m%d", i+1))
-		all = append(all, members[i].cfg.Advertise)
-	}
-	for _, m := range members {
-		m.cfg.Join, m.cfg.BootstrapExpect, m.cfg.Timing.Heartbeat = all, n, 2*time.Second
-		m.start()
-	}
-	return members
 }
 
 func arrives[T any](t testing.TB, c chan T) (v T) {

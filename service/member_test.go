@@ -27,6 +27,10 @@ import (
 // testTimeout bounds what a test waits for; nothing should come near it.
 const testTimeout = 60 * time.Second
 
+// patientHeartbeat is so long that a leader stays to the end of its test, however busy the
+// machine is. The first election waits for nothing.
+const patientHeartbeat = 2 * time.Second
+
 // member is a whole member, as the binary wires it, on a port of its own.
 type member struct {
 	t        testing.TB
@@ -64,7 +68,7 @@ func newMember(t testing.TB, name string) *member {
 		t.Fatal(err)
 	}
 	m := &member{t: t, ln: ln, polls: make(chan struct{}, 1000), cfg: raftdb.Config{Dir: t.TempDir(), Name: name, Advertise: ln.Addr().String(), Version: "test",
-		Timing: raftdb.Timing{Heartbeat: 250 * time.Millisecond, SnapshotInterval: time.Hour}}}
+		Timing: raftdb.Timing{Heartbeat: patientHeartbeat, SnapshotInterval: time.Hour}}}
 	m.schedule.Gather = -1
 	m.cfg.Logger = slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelError}))
 	m.conf = Config{Loopback: true, Version: "test", Logger: m.cfg.Logger}
