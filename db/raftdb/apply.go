@@ -37,6 +37,8 @@ var (
 // That costs a third of applying it and is hardly ever needed, so it is done only when
 // the batch has failed without.
 func (d *database) apply(logs []*raft.Log, out []any) error {
+	d.writing.Lock()
+	defer d.writing.Unlock()
 	if logs[len(logs)-1].Index <= d.meta.appliedIndex {
 		return nil
 	}
@@ -48,7 +50,8 @@ func (d *database) apply(logs []*raft.Log, out []any) error {
 }
 
 func (d *database) applyAll(logs []*raft.Log, out []any, savepoints bool) (err error) {
-	if err := d.exec("BEGIN IMMEDIATE"); err != nil {
+	next, applied, err := d.beginApply(logs[0])
+	if err != nil {
 		return err
 	}
 	defer func() {
@@ -56,12 +59,12 @@ func (d *database) applyAll(logs []*raft.Log, out []any, savepoints bool) (err e
 			_ = d.exec("ROLLBACK") // SQLite may have done so already
 		}
 	}()
-	next := d.meta
 	for i, l := range logs {
-		if l.Index <= next.appliedIndex {
+		if i == 0 && applied != nil {
+			out[i] = *applied
+		} else if l.Index <= next.appliedIndex {
 			continue
-		}
-		if out[i], err = d.applyLog(&next, l, savepoints); err != nil {
+		} else if out[i], err = d.applyLog(&next, l, savepoints); err != nil {
 			return fmt.Errorf("log entry %d: %w", l.Index, err)
 		}
 		next.appliedIndex, next.appliedTerm = l.Index, l.Term

@@ -190,6 +190,11 @@ const (
 // The file of the WAL stays as large as it was, and is written again from its start:
 // truncating one of 64 MiB took 25 ms, in which nothing was applied.
 func (d *database) checkpoint(maxFileBytes int64) error {
+	d.writing.Lock()
+	defer d.writing.Unlock()
+	if err := d.undoAhead(); err != nil {
+		return err
+	}
 	d.mainIndex.Store(0)
 	// This pass waits for nobody, and leaves something only if a read that is still going
 	// on began before the last commit.

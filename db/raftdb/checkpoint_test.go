@@ -51,6 +51,14 @@ func soloWith(t *testing.T, timing Timing) *member {
 	return m
 }
 
+// checkpointAhead does so as a snapshot does, and not while the member itself uses the
+// connection for it.
+func checkpointAhead(m *member) error {
+	m.engine.snapshotMu.Lock()
+	defer m.engine.snapshotMu.Unlock()
+	return m.engine.fsm.checkpointAhead()
+}
+
 func TestACheckpointAheadLeavesTheFSMNothing(t *testing.T) {
 	m := soloWith(t, fastTiming)
 	f := m.engine.fsm
@@ -58,7 +66,7 @@ func TestACheckpointAheadLeavesTheFSMNothing(t *testing.T) {
 	if index := mainFileIndex(t, m); index >= m.engine.AppliedIndex() {
 		t.Fatalf("the main file is at %d before any checkpoint", index)
 	}
-	if err := f.checkpointAhead(); err != nil {
+	if err := checkpointAhead(m); err != nil {
 		t.Fatal(err)
 	}
 	if index := mainFileIndex(t, m); index != m.engine.AppliedIndex() {
@@ -93,7 +101,7 @@ func TestAMainFileThatHasMovedOnIsNotSent(t *testing.T) {
 		t.Fatal(err)
 	}
 	add(t, []*member{m}, "b")
-	if err := m.engine.fsm.checkpointAhead(); err != nil {
+	if err := checkpointAhead(m); err != nil {
 		t.Fatal(err)
 	}
 	if err := send(); err == nil {
@@ -114,7 +122,7 @@ func TestOneCheckpointAtATime(t *testing.T) {
 	if err := f.holds.beginCheckpoint(); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.checkpointAhead(); !errors.Is(err, errCheckpoint) {
+	if err := checkpointAhead(m); !errors.Is(err, errCheckpoint) {
 		t.Errorf("ahead: %v", err)
 	}
 	if _, err := f.Snapshot(); !errors.Is(err, errCheckpoint) {

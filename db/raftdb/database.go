@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -13,11 +14,15 @@ import (
 	"github.com/raft-control-plane/control-plane/db"
 )
 
-// database is one generation's SQLite database with its one writer connection,
-// which belongs to the FSM's goroutine, and the readers.
+// database is one generation's SQLite database with its one writer connection and the
+// readers. Whoever uses the writer connection holds writing: the FSM's goroutine, and on the
+// leader the one that runs an entry ahead.
 type database struct {
 	gen     generation
+	writing sync.Mutex
 	conn    *sqlite.Conn
+	ahead   *ahead
+	closed  bool
 	stmts   map[string]*prepared
 	entries db.Decoder
 	// unpacked is the entry that was packed last.
@@ -138,6 +143,10 @@ func openDatabase(g generation, schema int) (d *database, err error) {
 func (d *database) close() error {
 	d.readers.close()
 	d.guarded.close()
+	d.writing.Lock()
+	defer d.writing.Unlock()
+	d.closed = true
+	_ = d.undoAhead()
 	for _, p := range d.stmts {
 		_ = p.stmt.Finalize() // repeats the error of its last step
 	}

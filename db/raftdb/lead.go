@@ -176,8 +176,9 @@ func (e *Engine) Apply(ctx context.Context, term db.Term, entry []byte) (db.Appl
 		return db.Applied{}, e.notLeading()
 	}
 	env, release := pack(term.Number, entry)
-	out, index, err := e.commit(ctx, env)
+	data := env.seal()
 	release()
+	out, index, err := e.commitData(ctx, term.Number, data, true)
 	if err != nil {
 		return db.Applied{}, err
 	}
@@ -196,8 +197,21 @@ func (e *Engine) notLeading() error {
 const enqueueTimeout = 5 * time.Second
 
 func (e *Engine) commit(ctx context.Context, env envelope) (outcome, uint64, error) {
+	return e.commitData(ctx, env.term, env.seal(), false)
+}
+
+// commitData has an envelope committed, and run ahead of that if it is an entry's.
+func (e *Engine) commitData(ctx context.Context, term uint64, data []byte, entry bool) (out outcome, index uint64, err error) {
 	e.announcer.writing()
-	future := e.raft.Apply(env.seal(), enqueueTimeout)
+	future := e.raft.Apply(data, enqueueTimeout)
+	if entry {
+		e.fsm.runAhead(term, data)
+		defer func() {
+			if err != nil {
+				e.fsm.forgetAhead()
+			}
+		}()
+	}
 	select {
 	case err := <-wait(future.Error):
 		if err != nil {
@@ -205,7 +219,7 @@ func (e *Engine) commit(ctx context.Context, env envelope) (outcome, uint64, err
 		}
 		out, _ := future.Response().(outcome)
 		if !errors.Is(out.err, errStaleTerm) {
-			e.announcer.committed(future.Index(), env.term)
+			e.announcer.committed(future.Index(), term)
 		}
 		return out, future.Index(), nil
 	case <-e.failed:
