@@ -89,11 +89,16 @@ func (r *run) dispatch(ctx context.Context) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	clock, err := newAlarm()
+	if err != nil {
+		return Result{}, firstError(err, stop())
+	}
+	defer clock.close() //nolint:errcheck // nothing was written to it
 	m.begin()
 	var calls sync.WaitGroup
 	interval := time.Second / time.Duration(r.Rate)
 	for due := time.Since(base); time.Since(m.begun) < r.Duration; due += interval {
-		if err := sleepUntil(ctx, base.Add(due)); err != nil {
+		if err := clock.sleepUntil(ctx, base.Add(due)); err != nil {
 			return Result{}, firstError(err, stop())
 		}
 		calls.Go(func() {
