@@ -194,35 +194,44 @@ func (v Value) appendBytes(b []byte, field byte) []byte {
 	return protowire.AppendBytes(b, v.Bytes)
 }
 
-// decodeParameter reads what appendParameter wrote; Text and Blob share memory
-// with b.
-func decodeParameter(b []byte) (Value, error) {
+// decodeParameter reads what appendParameter wrote into v, which is zero; Text and Blob
+// share memory with b. The field and its type are one byte, and v is written in place: of
+// decoding an entry, parameters are most.
+func decodeParameter(v *Value, b []byte) error {
 	if len(b) == 0 {
-		return Value{}, nil
+		return nil // NULL
 	}
-	num, typ, n := protowire.ConsumeTag(b)
-	if n < 0 {
-		return Value{}, corrupt("parameter tag")
-	}
-	b = b[n:]
-	switch {
-	case num == parameterInt && typ == protowire.VarintType:
-		z, n := protowire.ConsumeVarint(b)
-		return Value{Kind: Integer, Int: protowire.DecodeZigZag(z)}, consumed(n, b)
-	case num == parameterFloat && typ == protowire.Fixed64Type:
+	field, b := b[0], b[1:]
+	switch field {
+	case parameterInt<<3 | byte(protowire.VarintType):
+		z, n := binary.Uvarint(b)
+		v.Kind, v.Int = Integer, protowire.DecodeZigZag(z)
+		return consumed(n, b)
+	case parameterFloat<<3 | byte(protowire.Fixed64Type):
 		f, n := protowire.ConsumeFixed64(b)
-		return Value{Kind: Real, Float: math.Float64frombits(f)}, consumed(n, b)
-	case num == parameterBool && typ == protowire.VarintType:
-		z, n := protowire.ConsumeVarint(b)
-		return Value{Kind: Integer, Int: int64(z)}, consumed(n, b)
-	case num == parameterBytes && typ == protowire.BytesType:
-		y, n := protowire.ConsumeBytes(b)
-		return Value{Kind: Blob, Bytes: y}, consumed(n, b)
-	case num == parameterString && typ == protowire.BytesType:
-		s, n := protowire.ConsumeBytes(b)
-		return Value{Kind: Text, Bytes: s}, consumed(n, b)
+		v.Kind, v.Float = Real, math.Float64frombits(f)
+		return consumed(n, b)
+	case parameterBool<<3 | byte(protowire.VarintType):
+		z, n := binary.Uvarint(b)
+		v.Kind, v.Int = Integer, int64(z)
+		return consumed(n, b)
+	case parameterBytes<<3 | byte(protowire.BytesType):
+		v.Kind = Blob
+		return v.takeBytes(b)
+	case parameterString<<3 | byte(protowire.BytesType):
+		v.Kind = Text
+		return v.takeBytes(b)
 	}
-	return Value{}, corrupt("parameter field %d", num)
+	return corrupt("parameter field %d", field>>3)
+}
+
+func (v *Value) takeBytes(b []byte) error {
+	size, n := binary.Uvarint(b)
+	if n <= 0 || size != uint64(len(b)-n) {
+		return corrupt("parameter length")
+	}
+	v.Bytes = b[n:len(b):len(b)]
+	return nil
 }
 
 func consumed(n int, b []byte) error {
@@ -367,15 +376,14 @@ func (d *decoder) step(s *Step, texts []string) {
 	n := d.count()
 	d.values = slices.Grow(d.values, n)
 	first := len(d.values)
-	for range n {
-		v, err := decodeParameter(d.bytes())
-		if err != nil {
+	d.values = d.values[:first+n]
+	s.Args = d.values[first : first+n : first+n]
+	for i := range s.Args {
+		if err := decodeParameter(&s.Args[i], d.bytes()); err != nil {
 			d.err, d.b = err, nil
 			return
 		}
-		d.values = append(d.values, v)
 	}
-	s.Args = d.values[first:len(d.values):len(d.values)]
 }
 
 // flags reads a byte of flags. One that is not known is refused: to leave out what

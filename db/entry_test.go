@@ -137,12 +137,13 @@ func TestParametersThatRqliteWritesAreRead(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, err := decodeParameter(b); err != nil || !reflect.DeepEqual(got, c.want) {
+		var got Value
+		if err := decodeParameter(&got, b); err != nil || !reflect.DeepEqual(got, c.want) {
 			t.Errorf("%v: got %+v, %v", c.p, got, err)
 		}
 	}
 	named, _ := proto.Marshal(&command.Parameter{Value: &command.Parameter_I{I: 1}, Name: "n"})
-	if _, err := decodeParameter(named); !errors.Is(err, ErrCorruptEntry) {
+	if err := decodeParameter(new(Value), named); !errors.Is(err, ErrCorruptEntry) {
 		t.Errorf("a named parameter, which the log never holds: %v", err)
 	}
 }
