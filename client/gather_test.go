@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -194,6 +195,28 @@ func BenchmarkSubmit(b *testing.B) {
 			}
 		}
 	})
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "submits/s")
+}
+
+// BenchmarkSubmitAll submits 1,000 tasks a call by 4 callers, to a member in this process, over
+// loopback.
+func BenchmarkSubmitAll(b *testing.B) {
+	p := clienttest.New(b)
+	payloads := slices.Repeat([][]byte{make([]byte, 256)}, 1000)
+	var left atomic.Int64
+	left.Store(int64(b.N))
+	b.ResetTimer()
+	var callers sync.WaitGroup
+	for range 4 {
+		callers.Go(func() {
+			for n := left.Add(-1000) + 1000; n > 0; n = left.Add(-1000) + 1000 {
+				if _, err := client.SubmitAll[[]byte, []byte](b.Context(), p.Client, "f", payloads[:min(n, 1000)]); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	}
+	callers.Wait()
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "submits/s")
 }
 

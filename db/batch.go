@@ -85,7 +85,7 @@ type batcher struct {
 	planner Planner
 	read    Reader
 	encoded []byte // memory for entries, one after the other
-	args    arguments
+	memory  memory
 
 	mu      sync.Mutex
 	waiting waiting
@@ -256,14 +256,14 @@ func (b *batcher) nowMs() int64 {
 
 func (b *batcher) commit(ctx context.Context, term Term, g *Group) error {
 	for _, s := range g.Submissions {
-		g.Add(s.op(g.Now, &b.args), s.result)
+		g.Add(s.op(g.Now, &b.memory), s.result)
 	}
 	if len(g.ops) == 0 {
 		return nil
 	}
 	entry := Entry{StampMs: g.Now, JournalSQL: sqlEventInsert, Ops: g.ops}
 	b.encoded = entry.Encode(b.encoded[:0])
-	b.args.reset()
+	b.memory.reset()
 	applied, err := b.engine.Apply(ctx, term, b.encoded)
 	if cap(b.encoded) > maxEncoded {
 		b.encoded = nil

@@ -2,6 +2,7 @@ package db
 
 import (
 	"encoding/json"
+	"iter"
 	"strconv"
 
 	"github.com/raft-control-plane/control-plane"
@@ -16,26 +17,34 @@ type Submission struct {
 	// Done, set by the planner, is called with Stored.
 	Done func(stored bool)
 
+	task     controlplane.Task // Task is this one
+	named    bool              // its id was given
 	labels   Value
-	policy   string  // of retries, as it is stored
-	input    []Value // of task_input_insert; the seq comes first, once it is known
+	policy   string // of retries, as it is stored
+	exec     Value
 	classKey classKey
 	class    *interned
 	session  string
 	err      error
 }
 
-// newSubmission encodes what the caller has given: later its goroutine may be gone,
-// and the one that makes entries has enough to do.
-func newSubmission(t *controlplane.Task) *Submission {
-	s := &Submission{Task: t, labels: jsonMap(t.Labels), policy: encodeRetryPolicy(t.Retry), classKey: ClassOf(t).key(), input: make([]Value, 4, 6)}
-	if t.Exec != nil {
-		s.input[1] = jsonValue(t.Exec)
+// newSubmissions copies n tasks, and encodes what has to be: later the caller's goroutine may
+// be gone, and the one that makes entries has enough to do. All are in one piece of memory.
+func newSubmissions(n int, tasks iter.Seq[*controlplane.Task]) ([]*Submission, error) {
+	all, subs := make([]Submission, n), make([]*Submission, 0, n)
+	for t := range tasks {
+		s := &all[len(subs)]
+		if err := normalize(&s.task, t); err != nil {
+			return nil, err
+		}
+		s.Task, s.named = &s.task, t.ID != ""
+		s.labels, s.policy, s.classKey = jsonMap(t.Labels), encodeRetryPolicy(s.task.Retry), ClassOf(s.Task).key()
+		if t.Exec != nil {
+			s.exec = jsonValue(s.task.Exec)
+		}
+		subs = append(subs, s)
 	}
-	if t.Function != nil {
-		s.input[2], s.input[3] = Str(t.Function.Name), Bytes(t.Function.Payload)
-	}
-	return s
+	return subs, nil
 }
 
 // begin binds what counts from the submission.
@@ -89,7 +98,7 @@ func (s *Submission) result(r OpResult) {
 
 // op writes the submission down. The id is fresh and the seq and the class's id are
 // the leader's, so the steps after the guard cannot fail: no savepoint.
-func (s *Submission) op(nowMs int64, args *arguments) *Op {
+func (s *Submission) op(nowMs int64, mem *memory) *Op {
 	t := s.Task
 	t.CreateTime = fromMs(nowMs)
 	assign, start, deadline := Value{}, Value{}, OptInt(s.DeadlineMs(nowMs))
@@ -99,13 +108,14 @@ func (s *Submission) op(nowMs int64, args *arguments) *Op {
 	if t.Status == controlplane.TaskRunning {
 		t.StartTime, start, deadline = t.CreateTime, Int(nowMs), Value{}
 	}
-	op := &Op{Journal: event(nil, 'S', t.Seq, 0, "", ""), Steps: make([]Step, 0, 2)}
-	op.Steps = append(op.Steps, Step{SQL: sqlTaskInsert, Args: args.of(
+	op := mem.op()
+	op.Journal = event(op.Journal, 'S', t.Seq, 0, "", "")
+	op.Steps = append(op.Steps, Step{SQL: sqlTaskInsert, Args: mem.args(
 		Int(t.Seq), Str(t.ID), OptStr(t.RequestID), OptStr(t.Name), Str(t.Queue), Int(int64(t.Priority)), s.labels,
 		Int(t.ClassID), OptInt(t.Timeout.Milliseconds()), Int(int64(t.MaxAttempts)), Int(int64(t.MaxLostAttempts)),
 		Str(string(t.Status)), OptStr(t.NodeID), Int(int64(t.Attempt)), jsonInts(t.GPUDevices), Int(nowMs), assign, start,
 		OptInt(optMs(t.RetryTime)), OptInt(optMs(t.EarliestStart)), OptInt(t.QueueTimeout.Milliseconds()), deadline,
-		OptStr(s.policy), OptStr(t.ConcurrencyKey), OptInt(int64(t.MaxConcurrency)))}, s.inputStep())
+		OptStr(s.policy), OptStr(t.ConcurrencyKey), OptInt(int64(t.MaxConcurrency)))}, s.inputStep(mem))
 	if t.NoProgressTimeout > 0 {
 		op.Steps = append(op.Steps, Step{SQL: sqlTaskNoProgressTimeout, Args: []Value{Int(t.Seq), Int(t.NoProgressTimeout.Milliseconds())}})
 	}
@@ -119,35 +129,19 @@ func (s *Submission) op(nowMs int64, args *arguments) *Op {
 	return op
 }
 
-// arguments is memory for the parameters of submissions, which have most, from one entry
-// to the next: else they are a fifteenth of what a cycle allocates.
-type arguments struct{ values []Value }
-
-// of returns a copy of args.
-func (a *arguments) of(args ...Value) []Value {
-	first := len(a.values)
-	a.values = append(a.values, args...) // what was returned before stays where it is, should this move
-	return a.values[first:len(a.values):len(a.values)]
-}
-
-// reset is called when nothing that was returned is used any more.
-func (a *arguments) reset() {
-	clear(a.values)
-	if a.values = a.values[:0]; cap(a.values) > maxKeptValues {
-		a.values = nil
-	}
-}
-
 // tracedSchema is the version from which on trace contexts are kept. Until all members
 // know it, tasks are stored without.
 const tracedSchema = 2
 
-func (s *Submission) inputStep() Step {
-	s.input[0] = Int(s.Task.Seq)
-	if trace := s.Task.Trace; trace.Parent != "" {
-		return Step{SQL: sqlTaskInputTraced, Args: append(s.input, Str(trace.Parent), OptStr(trace.State))}
+func (s *Submission) inputStep(mem *memory) Step {
+	name, payload := Value{}, Value{}
+	if f := s.Task.Function; f != nil {
+		name, payload = Str(f.Name), Bytes(f.Payload)
 	}
-	return Step{SQL: sqlTaskInputInsert, Args: s.input}
+	if trace := s.Task.Trace; trace.Parent != "" {
+		return Step{SQL: sqlTaskInputTraced, Args: mem.args(Int(s.Task.Seq), s.exec, name, payload, Str(trace.Parent), OptStr(trace.State))}
+	}
+	return Step{SQL: sqlTaskInputInsert, Args: mem.args(Int(s.Task.Seq), s.exec, name, payload)}
 }
 
 // weight is about how many bytes the task takes in an entry.

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"iter"
 	"maps"
 	"math"
 	"reflect"
@@ -42,19 +43,21 @@ func (m *TaskManifest) AddTask(ctx context.Context, task *controlplane.Task) (*c
 // AddTasks stores tasks, each on its own: one that cannot be stored leaves its
 // neighbours alone. The outcomes are in the order of the tasks.
 func (m *TaskManifest) AddTasks(ctx context.Context, tasks []*controlplane.Task) ([]AddOutcome, error) {
+	return m.AddEach(ctx, len(tasks), slices.Values(tasks))
+}
+
+// AddEach is AddTasks for n tasks that are made one by one: each is copied before the next
+// is asked for, so all can be made in the same memory.
+func (m *TaskManifest) AddEach(ctx context.Context, n int, tasks iter.Seq[*controlplane.Task]) ([]AddOutcome, error) {
 	if err := m.batch.refusesNewWork(); err != nil { // before anything is made of them
 		return nil, err
 	}
-	subs := make([]*Submission, len(tasks))
-	for i, t := range tasks {
-		stored, err := normalize(t)
-		if err != nil {
-			return nil, err
-		}
-		subs[i] = newSubmission(stored)
+	subs, err := newSubmissions(n, tasks)
+	if err != nil {
+		return nil, err
 	}
 	if why := cmp.Or(m.refusesWork(), m.refusesTimeouts(ctx, subs)); why != nil {
-		return m.repeats(ctx, tasks, subs, why)
+		return m.repeats(ctx, subs, why)
 	}
 	var parts []*simple
 	for part := range slices.Chunk(subs, newWorkOps) {
@@ -64,11 +67,10 @@ func (m *TaskManifest) AddTasks(ctx context.Context, tasks []*controlplane.Task)
 		}
 		parts = append(parts, newSimple(len(part), size, func(g *Group) { m.enter(g, part) }))
 	}
-	err := m.doNew(ctx, parts)
-	if err != nil {
+	if err := m.doNew(ctx, parts); err != nil {
 		return nil, err
 	}
-	return m.outcomes(ctx, tasks, subs), nil
+	return m.outcomes(ctx, subs), nil
 }
 
 // enter makes submissions part of an entry.
@@ -86,7 +88,7 @@ func (m *TaskManifest) enter(g *Group, subs []*Submission) {
 	}
 }
 
-func (m *TaskManifest) outcomes(ctx context.Context, tasks []*controlplane.Task, subs []*Submission) []AddOutcome {
+func (m *TaskManifest) outcomes(ctx context.Context, subs []*Submission) []AddOutcome {
 	out := make([]AddOutcome, len(subs))
 	for i, s := range subs {
 		switch {
@@ -95,7 +97,7 @@ func (m *TaskManifest) outcomes(ctx context.Context, tasks []*controlplane.Task,
 		case s.Stored:
 			out[i].Task = s.Task
 		default:
-			out[i].Task, out[i].Err = m.repeated(ctx, tasks[i], s.Task)
+			out[i].Task, out[i].Err = m.repeated(ctx, s)
 		}
 	}
 	return out
@@ -103,13 +105,13 @@ func (m *TaskManifest) outcomes(ctx context.Context, tasks []*controlplane.Task,
 
 // repeats answers submissions while no new ones are taken: if each repeats one that is
 // stored, as if they were, else with why.
-func (m *TaskManifest) repeats(ctx context.Context, tasks []*controlplane.Task, subs []*Submission, why error) ([]AddOutcome, error) {
+func (m *TaskManifest) repeats(ctx context.Context, subs []*Submission, why error) ([]AddOutcome, error) {
 	for _, s := range subs {
 		if stored, err := m.submitted(ctx, s.Task); err != nil || stored == nil {
 			return nil, cmp.Or(err, why)
 		}
 	}
-	return m.outcomes(ctx, tasks, subs), nil
+	return m.outcomes(ctx, subs), nil
 }
 
 // submitted returns the task that has the id or key of another submission, nil if
@@ -127,14 +129,15 @@ func (m *TaskManifest) submitted(ctx context.Context, t *controlplane.Task) (sto
 
 // repeated answers a submission whose id or key is taken: with the stored task if
 // it is a repeat of that one's submission, else with CodeExists.
-func (m *TaskManifest) repeated(ctx context.Context, given, t *controlplane.Task) (stored *controlplane.Task, err error) {
+func (m *TaskManifest) repeated(ctx context.Context, s *Submission) (stored *controlplane.Task, err error) {
+	t := s.Task
 	stored, err = m.submitted(ctx, t)
 	switch {
 	case err != nil:
 		return nil, err
 	case stored == nil: // deleted between the two
 		return nil, controlplane.Errorf(controlplane.CodeExists, "the id was in use a moment ago: submit again")
-	case t.RequestID != "" && stored.RequestID == t.RequestID && given.ID != "" && stored.ID != given.ID:
+	case t.RequestID != "" && stored.RequestID == t.RequestID && s.named && stored.ID != t.ID:
 		return nil, &controlplane.Error{Code: controlplane.CodeExists, Field: "request_id",
 			Message: "it belongs to task " + stored.ID + ", which has another id: use a new request_id"}
 	case t.RequestID != "" && stored.RequestID == t.RequestID:
@@ -171,18 +174,18 @@ func sameWork(a, b *controlplane.Task) bool {
 	return bytes.Equal(x, y) && reflect.DeepEqual(a.Function, b.Function)
 }
 
-// normalize fills in defaults and returns a copy without output fields.
-func normalize(t *controlplane.Task) (*controlplane.Task, error) {
+// normalize makes s a copy of a task without output fields, and fills in defaults.
+func normalize(s, t *controlplane.Task) error {
 	if (t.Exec == nil) == (t.Function == nil) {
-		return nil, controlplane.FieldErrorf("task.work", "needs exactly one of exec and function")
+		return controlplane.FieldErrorf("task.work", "needs exactly one of exec and function")
 	}
 	if t.Exec != nil && len(t.Exec.Command) == 0 {
-		return nil, controlplane.FieldErrorf("task.exec.command", "is empty: give a program and its arguments")
+		return controlplane.FieldErrorf("task.exec.command", "is empty: give a program and its arguments")
 	}
 	if t.Function != nil && t.Function.Name == "" {
-		return nil, controlplane.FieldErrorf("task.function.name", "is empty: give the name that a worker has registered")
+		return controlplane.FieldErrorf("task.function.name", "is empty: give the name that a worker has registered")
 	}
-	s := &controlplane.Task{
+	*s = controlplane.Task{
 		ID: t.ID, RequestID: t.RequestID, Name: t.Name, Queue: t.Queue, Priority: t.Priority, Labels: t.Labels,
 		Exec: t.Exec, Function: t.Function, Resources: t.Resources,
 		Constraints:       t.Constraints.Sorted(),
@@ -202,7 +205,7 @@ func normalize(t *controlplane.Task) (*controlplane.Task, error) {
 	if s.ID == "" {
 		id, err := uuid.NewV7()
 		if err != nil {
-			return nil, err
+			return err
 		}
 		s.ID = id.String()
 	}
@@ -215,7 +218,7 @@ func normalize(t *controlplane.Task) (*controlplane.Task, error) {
 	if s.MaxLostAttempts == 0 {
 		s.MaxLostAttempts = controlplane.DefaultMaxLostAttempts
 	}
-	return s, nil
+	return nil
 }
 
 // leaveOutEmpty makes a task what is read back of it: nothing is stored for what is empty.

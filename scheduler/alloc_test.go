@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 
@@ -45,5 +46,38 @@ func TestAllocationsOfACycle(t *testing.T) {
 	t.Logf("%d allocations of %d bytes a cycle", allocs, (after.TotalAlloc-before.TotalAlloc)/cycles)
 	if allocs > maxCycleAllocs {
 		t.Errorf("a cycle allocates %d times, at most %d are allowed: see by go test ./scheduler -bench 'Cycle/clients=1$' -memprofile what came, or raise the limit and say why", allocs, maxCycleAllocs)
+	}
+}
+
+// maxSubmissionBytes is a tenth more than the engine and the scheduler allocate for each of
+// 1,000 tasks that are submitted together.
+const maxSubmissionBytes = 1750
+
+func TestAllocationsOfSubmissions(t *testing.T) {
+	r := newRig(t)
+	r.opts = Options{}
+	r.start()
+	const tasks = 1000
+	task := &controlplane.Task{Function: &controlplane.Function{Name: "f", Payload: make([]byte, 256)}}
+	submit := func() {
+		outcomes, err := r.tasks.AddTasks(r.ctx, slices.Repeat([]*controlplane.Task{task}, tasks))
+		if err != nil || len(outcomes) != tasks || outcomes[tasks-1].Err != nil {
+			t.Fatalf("%v, %d outcomes", err, len(outcomes))
+		}
+	}
+	for range 3 { // statements are prepared, memory has grown
+		submit()
+	}
+	const rounds = 5
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range rounds {
+		submit()
+	}
+	runtime.ReadMemStats(&after)
+	bytes := (after.TotalAlloc - before.TotalAlloc) / (rounds * tasks)
+	t.Logf("%d bytes in %.1f pieces a task", bytes, float64(after.Mallocs-before.Mallocs)/(rounds*tasks))
+	if bytes > maxSubmissionBytes {
+		t.Errorf("a submission allocates %d bytes, at most %d are allowed: see by go test ./client -bench SubmitAll -memprofile what came, or raise the limit and say why", bytes, maxSubmissionBytes)
 	}
 }

@@ -1,6 +1,7 @@
 package service
 
 import (
+	"iter"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -41,10 +42,23 @@ func mapped[K comparable, V any](keys []K, m map[K]V) []V {
 	return out
 }
 
+// tasksFromProto reads submissions, one after the other into the same memory.
+func tasksFromProto(requests []*v1.SubmitTaskRequest) iter.Seq[*controlplane.Task] {
+	return func(yield func(*controlplane.Task) bool) {
+		task := &controlplane.Task{}
+		for _, r := range requests {
+			if taskFromProto(task, r); !yield(task) {
+				return
+			}
+		}
+	}
+}
+
 // taskFromProto reads a submission; output fields are left out.
-func taskFromProto(t *v1.Task, requestID string) *controlplane.Task {
-	out := &controlplane.Task{
-		ID: t.GetId(), RequestID: requestID, Name: t.GetName(), Queue: t.GetQueue(), Priority: t.GetPriority(), Labels: t.GetLabels(),
+func taskFromProto(out *controlplane.Task, r *v1.SubmitTaskRequest) {
+	t := r.GetTask()
+	*out = controlplane.Task{
+		ID: t.GetId(), RequestID: r.GetRequestId(), Name: t.GetName(), Queue: t.GetQueue(), Priority: t.GetPriority(), Labels: t.GetLabels(),
 		Resources: resourcesFromProto(t.GetResources()), Constraints: constraintsFromProto(t.GetConstraints()), Timeout: t.GetTimeout().AsDuration(),
 		NoProgressTimeout: t.GetNoProgressTimeout().AsDuration(),
 		MaxAttempts:       t.GetMaxAttempts(), MaxLostAttempts: t.GetMaxLostAttempts(),
@@ -61,7 +75,6 @@ func taskFromProto(t *v1.Task, requestID string) *controlplane.Task {
 	if f := t.GetFunction(); f != nil {
 		out.Function = &controlplane.Function{Name: f.GetName(), Payload: f.GetPayload()}
 	}
-	return out
 }
 
 func taskToProto(t *controlplane.Task) *v1.Task {

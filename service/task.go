@@ -23,7 +23,9 @@ func (s *server) SubmitTask(ctx context.Context, req *connect.Request[v1.SubmitT
 		header: req.Header(),
 		key:    submitKey(req.Msg),
 		here: func(ctx context.Context) (*v1.SubmitTaskResponse, error) {
-			t, err := s.Tasks.AddTask(ctx, taskFromProto(req.Msg.GetTask(), req.Msg.GetRequestId()))
+			task := &controlplane.Task{}
+			taskFromProto(task, req.Msg)
+			t, err := s.Tasks.AddTask(ctx, task)
 			return &v1.SubmitTaskResponse{Task: stored(t, req.Msg)}, err
 		},
 		there: func(ctx context.Context, p *peer) (*connect.Response[v1.SubmitTaskResponse], error) {
@@ -74,11 +76,7 @@ func submitKey(requests ...*v1.SubmitTaskRequest) string {
 }
 
 func (s *server) addTasks(ctx context.Context, requests []*v1.SubmitTaskRequest) (*v1.SubmitTasksResponse, error) {
-	tasks := make([]*controlplane.Task, len(requests))
-	for i, r := range requests {
-		tasks[i] = taskFromProto(r.GetTask(), r.GetRequestId())
-	}
-	outcomes, err := s.Tasks.AddTasks(ctx, tasks)
+	outcomes, err := s.Tasks.AddEach(ctx, len(requests), tasksFromProto(requests))
 	if err != nil {
 		return nil, err
 	}

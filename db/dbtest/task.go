@@ -1,6 +1,7 @@
 package dbtest
 
 import (
+	"fmt"
 	"reflect"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ var taskTests = map[string]func(*testing.T, *db.TaskManifest){
 	"malformed tasks":                  testTaskMalformed,
 	"a task that is not there":         testTaskMissing,
 	"a batch":                          testTaskBatch,
+	"tasks made in the same memory":    testTasksInOneMemory,
 	"cancelling":                       testCancel,
 }
 
@@ -116,6 +118,42 @@ func testTaskBatch(t *testing.T, m *db.TaskManifest) {
 		t.Errorf("the same task twice in a batch has keys %d and %d", out[2].Task.Seq, out[4].Task.Seq)
 	}
 	equal(t, "name of the first", get(t, m, "batch-taken").Name, "")
+}
+
+// testTasksInOneMemory submits, in two entries, tasks of which each differs from the one that
+// stood in the same memory before: nothing of one is left in another.
+func testTasksInOneMemory(t *testing.T, m *db.TaskManifest) {
+	const tasks = 40
+	makeOne := func(task *controlplane.Task, i int) {
+		id := fmt.Sprintf("memory-%d", i)
+		*task = controlplane.Task{ID: id, Function: &controlplane.Function{Name: "f" + id, Payload: []byte(id)}}
+		if i%3 == 0 {
+			*task = controlplane.Task{ID: id, Exec: &controlplane.Exec{Command: []string{id}}, Labels: map[string]string{"l": id}, RequestID: "r" + id,
+				Retry: &controlplane.RetryPolicy{Multiplier: 3}, Trace: controlplane.TraceContext{Parent: "00-" + id}}
+		}
+	}
+	for _, half := range []int{0, tasks / 2} {
+		out, err := m.AddEach(await(t), tasks/2, func(yield func(*controlplane.Task) bool) {
+			task := &controlplane.Task{}
+			for i := range tasks / 2 {
+				if makeOne(task, half+i); !yield(task) {
+					return
+				}
+			}
+		})
+		if err != nil || len(out) != tasks/2 {
+			t.Fatalf("%d outcomes, %v", len(out), err)
+		}
+	}
+	for i := range tasks {
+		want := &controlplane.Task{}
+		makeOne(want, i)
+		got := get(t, m, want.ID)
+		if !reflect.DeepEqual(got.Function, want.Function) || !reflect.DeepEqual(got.Exec, want.Exec) || !reflect.DeepEqual(got.Labels, want.Labels) ||
+			got.RequestID != want.RequestID || (got.Retry == nil) != (want.Retry == nil) || got.Trace != want.Trace {
+			t.Errorf("%+v is stored as %+v", want, got)
+		}
+	}
 }
 
 func testCancel(t *testing.T, m *db.TaskManifest) {
