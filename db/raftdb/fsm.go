@@ -175,6 +175,9 @@ func (f *fsm) Restore(io.ReadCloser) error {
 	f.handed, f.installed = next.meta.appliedIndex, next.meta.appliedIndex
 	f.learn(&next.meta)
 	f.applied.store(next.meta.appliedIndex)
+	if err := f.e.entries.use(next.meta.appliedIndex, f.receivedTerm()); err != nil {
+		return err
+	}
 	f.e.log.Info("received the state from the leader", "applied_index", next.meta.appliedIndex)
 	if err := errors.Join(old.close(), os.RemoveAll(old.gen.path)); err != nil { // the new state is in use all the same
 		f.e.log.Warn("the state before it is not removed: the next start does that", "directory", old.gen.path, "error", err)

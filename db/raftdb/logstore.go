@@ -8,8 +8,9 @@ import (
 	raftwal "github.com/hashicorp/raft-wal"
 )
 
-// logStore is the Raft log with two things that raft-wal lacks: entries are checked
-// when they are read back from disk, and a write that hangs or fails ends the member.
+// logStore is the Raft log with three things that raft-wal lacks: entries are checked
+// when they are read back from disk, a write that hangs or fails ends the member, and
+// what goes beyond a received state is kept.
 // Raft's heartbeats go on in another goroutine, so a leader with a stuck disk would
 // otherwise lead for ever and commit nothing; after a failed write raft-wal no longer
 // knows what its files hold, which a start finds out.
@@ -17,6 +18,7 @@ type logStore struct {
 	*raftwal.WAL // IsMonotonic among others
 	timeout      time.Duration
 	fail         func(error)
+	received     received
 }
 
 // GetLog implements raft.LogStore.
@@ -27,6 +29,10 @@ func (s *logStore) GetLog(index uint64, l *raft.Log) error {
 		return err
 	}
 	if index < first {
+		if entry, ok := s.received.entry(index); ok {
+			*l = entry
+			return nil
+		}
 		return raft.ErrLogNotFound // raft compares it as it is
 	}
 	if err := s.WAL.GetLog(index, l); err != nil {

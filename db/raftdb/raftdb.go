@@ -139,13 +139,14 @@ func (t Timing) withDefaults() Timing {
 
 // Engine is a member of the cluster. It implements db.Engine.
 type Engine struct {
-	cfg   Config
-	log   *slog.Logger
-	dir   *dataDir
-	self  identity
-	fsm   *fsm
-	wal   *raftwal.WAL
-	votes *logMeta // closed with wal, once that is open
+	cfg     Config
+	log     *slog.Logger
+	dir     *dataDir
+	self    identity
+	fsm     *fsm
+	wal     *raftwal.WAL
+	entries *logCache // wal as Raft has it
+	votes   *logMeta  // closed with wal, once that is open
 
 	logFiles *logFiles
 	raft     *raft.Raft
@@ -235,7 +236,10 @@ func (e *Engine) openState() (err error) {
 }
 
 func (e *Engine) startRaft() (err error) {
-	logs := &logCache{maxBytes: logCacheBytes, logStore: &logStore{WAL: e.wal, timeout: e.cfg.Timing.StoreTimeout, fail: e.fail}}
+	e.entries = &logCache{maxBytes: logCacheBytes, logStore: &logStore{WAL: e.wal, timeout: e.cfg.Timing.StoreTimeout, fail: e.fail}}
+	if err := e.entries.recall(e.fsm.generation()); err != nil {
+		return err
+	}
 	e.peers = newPeers(e)
 	e.announcer = newAnnouncer(e)
 	e.confirm = newCoalescer(e.confirmLeadership)
@@ -245,7 +249,7 @@ func (e *Engine) startRaft() (err error) {
 	e.transport = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream: e.streams, MaxPool: 3, Timeout: 10 * time.Second, Logger: raftLogger(e.log), MsgpackUseNewTimeFormat: true,
 	})
-	e.raft, err = raft.NewRaft(e.raftConfig(), e.fsm, &roomyLog{logCache: logs, disk: e.disk}, e.wal, &snapshotStore{e: e}, e.transport)
+	e.raft, err = raft.NewRaft(e.raftConfig(), e.fsm, &roomyLog{logCache: e.entries, disk: e.disk}, e.wal, &snapshotStore{e: e}, e.transport)
 	if err != nil {
 		return fmt.Errorf("start Raft: %w", err)
 	}

@@ -283,6 +283,13 @@ func (f *fsm) received(id string) *raft.SnapshotMeta {
 	return nil
 }
 
+// receivedTerm is the term of the entry that the received state ends with.
+func (f *fsm) receivedTerm() uint64 {
+	f.holds.mu.Lock()
+	defer f.holds.mu.Unlock()
+	return f.holds.received.Term
+}
+
 func (f *fsm) installedIndex() uint64 {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
