@@ -65,6 +65,7 @@ func (a *app) printBenchScale(res bench.ScaleResult) error {
 		field(w, "Nodes", fmt.Sprint(res.Nodes))
 		field(w, "Registered in", seconds(res.RegisterSeconds))
 		field(w, "Heartbeats", cores(res.HeartbeatCPU, res.HeartbeatMemberCPU))
+		field(w, "One of them", fmt.Sprintf("%.0f us in the members, at %.0f a second", res.HeartbeatMemberMicros, res.HeartbeatsPerSecond))
 		field(w, "And waiting", cores(res.IdleCPU, res.IdleMemberCPU))
 		field(w, "Submitted in", seconds(res.SubmitSeconds))
 		field(w, "Completed in", fmt.Sprintf("%.1f s, %.0f tasks a second", res.CompleteSeconds, res.TasksPerSecond))

@@ -37,6 +37,7 @@ type fleet struct {
 	nodes     []*benchNode
 	completed atomic.Int64
 	calls     atomic.Int64  // that fetched tasks, and that reported them
+	beats     atomic.Int64  // heartbeats that were acknowledged
 	done      chan struct{} // closed when all tasks are completed
 	fault     chan error    // the first one
 }
@@ -120,6 +121,7 @@ func (n *benchNode) beat(ctx context.Context) {
 			n.fail(ctx, err)
 			return
 		}
+		n.fleet.beats.Add(1)
 		at = at.Add(scaleHeartbeat)
 	}
 }

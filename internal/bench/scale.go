@@ -47,6 +47,9 @@ type ScaleResult struct {
 	// HeartbeatCPU and HeartbeatMemberCPU are used while the nodes only heartbeat, IdleCPU and
 	// IdleMemberCPU while they also wait for work.
 	HeartbeatCPU, HeartbeatMemberCPU, IdleCPU, IdleMemberCPU float64
+	// HeartbeatsPerSecond were acknowledged meanwhile, and HeartbeatMemberMicros is what one
+	// cost a member: what to compare on a machine that others use too.
+	HeartbeatsPerSecond, HeartbeatMemberMicros float64
 	// CPUMicros and MemberCPUMicros are used for each task, heartbeats included.
 	CPUMicros, MemberCPUMicros float64
 	// MemoryMiB is the most memory that a member held.
@@ -82,10 +85,14 @@ func RunScale(ctx context.Context, cfg ScaleConfig) (res ScaleResult, err error)
 	for i := range cfg.Nodes {
 		nodes.Go(func() { f.nodes[i].beat(ctx) })
 	}
+	beats := f.beats.Load()
 	if res.HeartbeatCPU, res.HeartbeatMemberCPU, err = f.idle(ctx, 0); err != nil {
 		return res, err
 	}
-	f.say("%d nodes that heartbeat take %.2f of a core, the member %.2f of that", cfg.Nodes, res.HeartbeatCPU, res.HeartbeatMemberCPU)
+	res.HeartbeatsPerSecond = float64(f.beats.Load()-beats) / idleTime.Seconds()
+	res.HeartbeatMemberMicros = res.HeartbeatMemberCPU / max(res.HeartbeatsPerSecond, 1) * 1e6
+	f.say("%d nodes that heartbeat take %.2f of a core, the member %.2f of that: %.0f us for each of %.0f heartbeats a second",
+		cfg.Nodes, res.HeartbeatCPU, res.HeartbeatMemberCPU, res.HeartbeatMemberMicros, res.HeartbeatsPerSecond)
 	for i := range cfg.Nodes {
 		f.nodes[i].work(ctx, &nodes)
 	}
