@@ -24,7 +24,7 @@ func (s *Scheduler) Cancel(g *db.Group, t *controlplane.Task) bool {
 		g.Add(db.CancelWaitingOp(a.Held, g.Now), st.checked("cancel", nil))
 	case !a.CancelRequested:
 		a.CancelRequested = true
-		a.note()
+		st.note(a)
 		g.Add(db.CancelRunningOp(a.Held), st.checked("cancel", nil))
 		st.tellStop(a)
 	}

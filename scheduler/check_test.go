@@ -210,6 +210,12 @@ func (st *state) idleProblems() (problems []string) {
 		}
 	}
 	for _, n := range st.byNum {
+		if n.watched != slices.Contains(st.watched, n) || n.needsWatch() && !n.watched {
+			complain("node %s: watched is %v, and it has %d news, drain %d, termination %d, probation %d", n.id, n.watched, len(n.news), n.drainMs, n.terminatingMs, n.probationMs)
+		}
+		if end := n.renewed.Add(st.s.opts.Lease); n.isHealthy() && end.Before(st.firstLapse) {
+			complain("the lease of node %s may lapse at %v, and no lease is looked at before %v", n.id, end, st.firstLapse)
+		}
 		for a := range n.news {
 			if n.attempts[a.TaskID] != a {
 				complain("node %s has news of %s, which it does not hold", n.id, a.TaskID)

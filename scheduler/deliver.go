@@ -41,7 +41,7 @@ func (st *state) deliver(g *db.Group, p *poll) {
 			continue
 		}
 		a.since = st.now()
-		a.note()
+		st.note(a)
 		p.given = append(p.given, given{attempt: a})
 		st.answer(p)
 	}
@@ -61,6 +61,9 @@ func (st *state) handOut(g *db.Group) {
 // does not list: the answer that delivered it was lost.
 // What it was to hand back and does not hold is taken to have ended so.
 func (st *state) compare(g *db.Group, n *node, held []controlplane.Attempt, age time.Duration) {
+	if len(n.attempts) == 0 {
+		return
+	}
 	known := make(map[controlplane.Attempt]struct{}, len(held))
 	for _, h := range held {
 		known[h] = struct{}{}
@@ -83,7 +86,7 @@ func (st *state) compare(g *db.Group, n *node, held []controlplane.Attempt, age 
 			}
 			a.redeliver = a.stopping.IsZero() && !a.isStuck()
 		}
-		a.note()
+		st.note(a)
 	}
 }
 

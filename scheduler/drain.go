@@ -164,6 +164,7 @@ func (st *state) empty(g *db.Group, n *node) {
 	if !n.leaving() {
 		return
 	}
+	st.watchOver(n)
 	must := st.mustStop(n)
 	for _, a := range bySeq(n.all()) {
 		switch {
@@ -172,7 +173,7 @@ func (st *state) empty(g *db.Group, n *node) {
 		case a.CancelRequested, a.isStuck(), !must:
 		case a.stopping.IsZero():
 			a.stopping = st.now()
-			a.note()
+			st.note(a)
 			st.tellStop(a)
 		case st.now().Sub(a.stopping) > handBackTime:
 			st.handBack(g, a)
@@ -219,6 +220,7 @@ func (st *state) holdBack(g *db.Group, n *node) {
 	}
 	wait := min(minProbation<<min(n.lapses-flapLapses, 10), maxProbation)
 	n.probationMs = st.wallMs() + wait.Milliseconds()
+	st.watchOver(n)
 	st.s.log.Warn("a node loses its tasks again and again: it gets none for a while", "node", n.id, "lapses", n.lapses, "wait", wait)
 	g.Add(db.ProbationOp(n.id, n.probationMs), st.checked("hold back", nil))
 }

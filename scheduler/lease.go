@@ -52,12 +52,48 @@ func (s *Scheduler) isDue() bool {
 	if st.disturbed || st.retries.isDue(now) || st.isOverdue(now) {
 		return true
 	}
+	return st.mayLapse(now) || st.isWatchedDue(now)
+}
+
+// mayLapse reports whether a lease has lapsed. Each renewal moves a lease's end, so no lease
+// can lapse before the first of the ends that were seen last: of thousands of nodes that
+// heartbeat, nobody is looked at but once in two thirds of a lease.
+func (st *state) mayLapse(now time.Time) bool {
+	if now.Before(st.firstLapse) {
+		return false
+	}
+	first := now.Add(st.s.opts.Lease)
 	for _, n := range st.byNum {
-		if st.lapsed(n, now) || len(st.unfetched(n, now)) > 0 || st.isEmptying(n) || st.isReleased(n) {
+		if st.lapsed(n, now) {
 			return true
 		}
+		if end := n.renewed.Add(st.s.opts.Lease); n.isHealthy() && end.Before(first) {
+			first = end
+		}
 	}
+	st.firstLapse = first
 	return false
+}
+
+// watchOver has a node looked at each tick, as long as it is to hear of something, is being
+// emptied, or is held back. Of most nodes nothing but the lease can become due.
+func (st *state) watchOver(n *node) {
+	if !n.watched && n.needsWatch() {
+		n.watched = true
+		st.watched = append(st.watched, n)
+	}
+}
+
+func (n *node) needsWatch() bool { return len(n.news) > 0 || n.leaving() || n.probationMs > 0 }
+
+func (st *state) isWatchedDue(now time.Time) bool {
+	st.watched = slices.DeleteFunc(st.watched, func(n *node) bool {
+		n.watched = n.needsWatch()
+		return !n.watched
+	})
+	return slices.ContainsFunc(st.watched, func(n *node) bool {
+		return len(st.unfetched(n, now)) > 0 || st.isEmptying(n) || st.isReleased(n)
+	})
 }
 
 // collect puts everything that is due into a group.

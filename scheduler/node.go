@@ -44,6 +44,7 @@ type node struct {
 	polled   time.Time // when it last asked for work
 	waiting  []*poll
 	touched  int64 // place of its last touch
+	watched  bool  // it is in state.watched
 }
 
 // attempt is the copy of an attempt that a node holds.
@@ -72,6 +73,7 @@ func (st *state) addNode(n *controlplane.Node) *node {
 	c.lapseMs, c.probationMs = ms(n.LapseTime), ms(n.ProbationEnd)
 	st.nodes[n.ID] = c
 	st.byNum = append(st.byNum, c)
+	st.watchOver(c)
 	return c
 }
 
@@ -88,8 +90,8 @@ func (n *node) setSpec(spec controlplane.NodeSpec) {
 	n.units, n.kind = unitsOf(&n.spec), db.NodeKind(&spec)
 }
 
-// inherit takes over what only memory holds.
-func (n *node) inherit(o *node) {
+// inherit takes over what only memory holds of a node from a copy that was replaced.
+func (st *state) inheritNode(n, o *node) {
 	n.waiting, n.polled = o.waiting, o.polled
 	for _, p := range n.waiting {
 		p.node = n
@@ -100,7 +102,7 @@ func (n *node) inherit(o *node) {
 	for id, a := range n.attempts {
 		if b := o.attempts[id]; b != nil && b.Attempt == a.Attempt && b.Status == a.Status {
 			a.since, a.redeliver, a.stopSent, a.stopping, a.course = b.since, b.redeliver, b.stopSent, b.stopping, b.course
-			a.note()
+			st.note(a)
 		}
 	}
 }
@@ -145,7 +147,7 @@ func (st *state) needs(a *attempt) controlplane.Resources {
 func (st *state) keep(a *attempt) {
 	a.node.attempts[a.TaskID] = a
 	st.held[a.TaskID] = a
-	a.note()
+	st.note(a)
 }
 
 // release takes an attempt that is in the state off its node.
@@ -158,9 +160,10 @@ func (st *state) release(a *attempt) {
 }
 
 // note keeps the node's news up to date.
-func (a *attempt) note() {
+func (st *state) note(a *attempt) {
 	if a.Status == controlplane.TaskAssigned || a.redeliver || a.CancelRequested || !a.stopping.IsZero() || a.isStuck() {
 		a.node.news[a] = struct{}{}
+		st.watchOver(a.node)
 	} else {
 		delete(a.node.news, a)
 	}

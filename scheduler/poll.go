@@ -181,7 +181,7 @@ func (s *Scheduler) deliverAgain(p *poll) {
 			continue
 		}
 		a.redeliver = true
-		a.note()
+		st.note(a)
 		st.owing[a.node] = struct{}{}
 		s.tasks.Kick()
 	}

@@ -120,7 +120,7 @@ func (st *state) lookAt(g *db.Group, a *attempt) {
 	case c.timeout == 0, a.CancelRequested, !a.stopping.IsZero():
 	case !a.isStuck() && now.Sub(c.moved) >= c.timeout:
 		c.stuck = now
-		a.note()
+		st.note(a)
 	case a.isStuck() && now.Sub(c.stuck) > handBackTime:
 		st.giveUp(g, a)
 	}

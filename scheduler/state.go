@@ -35,6 +35,11 @@ type state struct {
 	works   works
 	packing bool // a class may have BINPACK
 
+	// watched are the nodes of which more than the lease may become due, see watchOver.
+	watched []*node
+	// firstLapse is a time before which no lease lapses.
+	firstLapse time.Time
+
 	// anchor is the wall clock, Unix milliseconds, at a time of the monotonic one when
 	// this term began: within it, both run alike.
 	anchorMs int64
@@ -149,7 +154,7 @@ func (st *state) inherit(old *state) {
 			}
 			continue
 		}
-		n.inherit(o)
+		st.inheritNode(n, o)
 		st.touch(n)
 		if len(n.waiting) > 0 && len(n.news) > 0 {
 			st.owing[n] = struct{}{}
