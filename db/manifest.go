@@ -153,6 +153,18 @@ func (m *TaskManifest) refusesWork() error {
 	return m.engine.Disk().Refuses
 }
 
+// IsWritable reports whether this member leads and takes writes.
+func (m *TaskManifest) IsWritable() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	select {
+	case <-m.ready:
+		return true
+	default:
+		return false
+	}
+}
+
 // AwaitWritable blocks until this member leads and takes writes.
 func (m *TaskManifest) AwaitWritable(ctx context.Context) error {
 	m.mu.Lock()

@@ -110,7 +110,7 @@ func (s *server) Verify(ctx context.Context, req *connect.Request[v1.VerifyReque
 		header: req.Header(),
 		safe:   true,
 		here: func(ctx context.Context) (*v1.VerifyResponse, error) {
-			ctx, cancel := inTime(ctx, verifyWait)
+			ctx, cancel := context.WithDeadline(ctx, inTime(ctx, verifyWait))
 			defer cancel()
 			v, err := s.Admin.Verify(ctx)
 			return verificationToProto(&v), err

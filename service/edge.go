@@ -121,17 +121,17 @@ func (s *server) read(ctx context.Context, h http.Header, r reader, fn func(ctx 
 
 // readAs is read with options that are known.
 func (s *server) readAs(ctx context.Context, opts db.ReadOptions, fn func(ctx context.Context, opts db.ReadOptions) error) error {
-	w, cancel := newWait(ctx)
-	defer cancel()
-	if err := s.awaitSchema(w.ctx); err != nil {
+	w := newWait(ctx)
+	defer w.end()
+	if err := s.awaitSchema(w.context()); err != nil {
 		return err
 	}
 	for {
-		err := fn(w.ctx, opts)
+		err := fn(w.context(), opts)
 		if opts.Level == db.Stale || controlplane.CodeOf(err) != controlplane.CodeUnavailable {
 			return s.explain(w, opts, err)
 		}
-		if s.engine.AwaitLeader(w.ctx) != nil || !w.pause() {
+		if s.engine.AwaitLeader(w.context()) != nil || !w.pause() {
 			return s.explain(w, opts, err)
 		}
 	}
@@ -161,26 +161,36 @@ func (s *server) awaitSchema(ctx context.Context) error {
 // wait is the time in which a call waits for a leader: until shortly before its
 // deadline, so that the answer still arrives, or defaultWait if it has none.
 type wait struct {
-	ctx   context.Context
-	outer context.Context
-	tries int
+	outer  context.Context
+	until  time.Time
+	inner  context.Context // made when it is needed: most calls find a leader and wait for none
+	cancel context.CancelFunc
+	tries  int
 }
 
-func newWait(ctx context.Context) (*wait, context.CancelFunc) {
-	inner, cancel := inTime(ctx, defaultWait)
-	return &wait{ctx: inner, outer: ctx}, cancel
+func newWait(ctx context.Context) *wait {
+	return &wait{outer: ctx, until: inTime(ctx, defaultWait), cancel: func() {}}
 }
 
-// inTime ends shortly before ctx does, so that the answer still arrives, or after
-// usual if ctx has no deadline.
-func inTime(ctx context.Context, usual time.Duration) (context.Context, context.CancelFunc) {
+// context ends when the time to wait is over.
+func (w *wait) context() context.Context {
+	if w.inner == nil {
+		w.inner, w.cancel = context.WithDeadline(w.outer, w.until)
+	}
+	return w.inner
+}
+
+// end frees what context made.
+func (w *wait) end() { w.cancel() }
+
+// inTime is shortly before ctx ends, so that the answer still arrives, or after usual if
+// ctx has no deadline.
+func inTime(ctx context.Context, usual time.Duration) time.Time {
 	end, ok := ctx.Deadline()
 	if !ok {
-		end = time.Now().Add(usual)
-	} else {
-		end = end.Add(-min(100*time.Millisecond, time.Until(end)/10))
+		return time.Now().Add(usual)
 	}
-	return context.WithDeadline(ctx, end)
+	return end.Add(-min(100*time.Millisecond, time.Until(end)/10))
 }
 
 // pause waits a little, longer each time; false if the time is over.
@@ -191,14 +201,14 @@ func (w *wait) pause() bool {
 	select {
 	case <-t.C:
 		return true
-	case <-w.ctx.Done():
+	case <-w.context().Done():
 		return false
 	}
 }
 
 // explain says what a read waited for in vain, where the caller set no time.
 func (s *server) explain(w *wait, opts db.ReadOptions, err error) error {
-	if err == nil || w.ctx.Err() == nil || w.outer.Err() != nil {
+	if err == nil || w.context().Err() == nil || w.outer.Err() != nil {
 		return err
 	}
 	if !errors.Is(err, context.DeadlineExceeded) && controlplane.CodeOf(err) != controlplane.CodeDeadline {

@@ -39,8 +39,8 @@ type call[Res any] struct {
 // do runs the call on the leader, wherever it is. While it is certain that
 // nothing was changed it is tried again until the caller's time is over.
 func (c call[Res]) do(ctx context.Context, s *server) (*connect.Response[Res], error) {
-	w, cancel := newWait(ctx)
-	defer cancel()
+	w := newWait(ctx)
+	defer w.end()
 	for {
 		res, again, err := c.try(ctx, s, w)
 		if !again {
@@ -60,7 +60,7 @@ func (c call[Res]) try(ctx context.Context, s *server, w *wait) (res *connect.Re
 	hop := c.header.Get(hopHeader) != ""
 	switch {
 	case known && self:
-		if !s.awaitWritable(w.ctx) {
+		if !s.awaitWritable(w) {
 			return nil, true, nil
 		}
 		msg, err := c.here(ctx)
@@ -79,7 +79,7 @@ func (c call[Res]) try(ctx context.Context, s *server, w *wait) (res *connect.Re
 		again, err := s.sort(ctx, err, address, c.poll)
 		return nil, again, err
 	}
-	if err = s.engine.AwaitLeader(w.ctx); err == nil || !hasReason(err) {
+	if err = s.engine.AwaitLeader(w.context()); err == nil || !hasReason(err) {
 		return nil, err == nil, noLeader()
 	}
 	return nil, false, err
@@ -106,7 +106,11 @@ func passOn[Res any](res *connect.Response[Res]) *connect.Response[Res] {
 
 // awaitWritable waits until this member, which has been elected, takes writes;
 // false if it leads no longer or time is over.
-func (s *server) awaitWritable(ctx context.Context) bool {
+func (s *server) awaitWritable(w *wait) bool {
+	if s.Tasks.IsWritable() {
+		return true
+	}
+	ctx := w.context()
 	for {
 		step, cancel := context.WithTimeout(ctx, leadCheckInterval)
 		err := s.Tasks.AwaitWritable(step)

@@ -137,7 +137,7 @@ func (q logQuery) nothing() *v1.LogPart {
 func (s *server) readLog(ctx context.Context, h http.Header, q logQuery, left func() time.Duration) (*v1.LogPart, error) {
 	patience, cancel := context.WithTimeout(ctx, left()+logPatience)
 	defer cancel()
-	for w := (&wait{ctx: patience}); ; {
+	for w := (&wait{inner: patience}); ; {
 		res, err := s.logCall(h, q, left).do(ctx, s)
 		if err == nil {
 			return res.Msg.GetPart(), nil

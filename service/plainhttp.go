@@ -7,6 +7,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,9 +20,10 @@ import (
 // that of a call. Most of it comes from curl and browsers, whose users read the body.
 
 // plainHTTP refuses requests that are no call of the method, and says why.
-func (s *server) plainHTTP(m protoreflect.MethodDescriptor, next http.Handler) http.Handler {
+func (s *server) plainHTTP(d protoreflect.MethodDescriptor, next http.Handler) http.Handler {
+	m := method{name: string(d.Name()), readOnly: isReadOnly(d), types: contentTypes(d.IsStreamingServer())}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		status, why := checkHTTP(m, w.Header(), r)
+		status, why := m.checkHTTP(w.Header(), r)
 		switch {
 		case status == 0 && r.ContentLength > maxMessageBytes+frameBytes && r.Header.Get("Content-Encoding") == "":
 			_, _ = io.CopyN(io.Discard, r.Body, drainBytes) // it may end before that
@@ -72,22 +74,28 @@ func refuseHTTP(w http.ResponseWriter, status int, why string) {
 	_, _ = w.Write(body) // the caller is gone if it fails
 }
 
+// method is what HTTP has to be to be a call of it.
+type method struct {
+	name     string
+	readOnly bool
+	types    []string
+}
+
 // checkHTTP returns a status and a reason if the request is no call of the method.
-func checkHTTP(m protoreflect.MethodDescriptor, header http.Header, r *http.Request) (status int, why string) {
-	readOnly := isReadOnly(m)
+func (m *method) checkHTTP(header http.Header, r *http.Request) (status int, why string) {
 	switch {
-	case r.Method == http.MethodGet && readOnly:
+	case r.Method == http.MethodGet && m.readOnly:
 		return checkGet(r)
-	case r.Method != http.MethodPost && readOnly:
+	case r.Method != http.MethodPost && m.readOnly:
 		header.Set("Allow", "GET, POST")
-		return http.StatusMethodNotAllowed, fmt.Sprintf("%s takes POST, or GET as Connect's protocol has it, not %s", m.Name(), cut(r.Method, 20))
+		return http.StatusMethodNotAllowed, fmt.Sprintf("%s takes POST, or GET as Connect's protocol has it, not %s", m.name, cut(r.Method, 20))
 	case r.Method != http.MethodPost:
 		header.Set("Allow", "POST")
-		return http.StatusMethodNotAllowed, fmt.Sprintf("%s takes POST, not %s", m.Name(), cut(r.Method, 20))
+		return http.StatusMethodNotAllowed, fmt.Sprintf("%s takes POST, not %s", m.name, cut(r.Method, 20))
 	}
-	if types := contentTypes(m.IsStreamingServer()); !isOneOf(types, r.Header.Get("Content-Type")) {
-		header.Set("Accept-Post", strings.Join(types, ", "))
-		return http.StatusUnsupportedMediaType, fmt.Sprintf("the content type %s is not one of %s: send the header Content-Type: %s", quoted(r.Header.Get("Content-Type")), m.Name(), types[0])
+	if given := r.Header.Get("Content-Type"); !isOneOf(m.types, given) {
+		header.Set("Accept-Post", strings.Join(m.types, ", "))
+		return http.StatusUnsupportedMediaType, fmt.Sprintf("the content type %s is not one of %s: send the header Content-Type: %s", quoted(given), m.name, m.types[0])
 	}
 	return checkTimeout(r)
 }
@@ -140,6 +148,9 @@ func contentTypes(stream bool) []string {
 }
 
 func isOneOf(types []string, given string) bool {
+	if slices.Contains(types, given) {
+		return true
+	}
 	name, params, err := mime.ParseMediaType(given)
 	if err != nil {
 		return false
