@@ -20,6 +20,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/raft-control-plane/control-plane/internal/collector"
 )
 
 type options struct {
@@ -39,6 +41,7 @@ func main() {
 		return
 	}
 	if err == nil {
+		collector.CollectLess()
 		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 		defer stop()
 		err = o.compare(ctx)

@@ -16,6 +16,7 @@ import (
 	"github.com/raft-control-plane/control-plane/client"
 	controlplanev1 "github.com/raft-control-plane/control-plane/gen/go/controlplane/v1"
 	"github.com/raft-control-plane/control-plane/internal/bench"
+	"github.com/raft-control-plane/control-plane/internal/collector"
 )
 
 const benchLong = `Measures what a control plane bears, through its public API, in phases:
@@ -172,6 +173,7 @@ func (a *app) bench(cmd *cobra.Command, f *benchFlags) error {
 			Tasks: f.scaleTasks, Nodes: f.scaleNodes, Placement: benchPlacements[f.placement], TaskDuration: f.taskDuration, PIDs: cfg.PIDs,
 			Progress: func(text string) { fmt.Fprintln(a.err, text) }})
 	}
+	collector.CollectLess() // else it is a quarter of the load's own CPU
 	results, err := bench.Run(ctx, cfg)
 	if printErr := a.printBench(results); err == nil {
 		err = printErr

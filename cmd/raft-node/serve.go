@@ -14,6 +14,7 @@ import (
 
 	"github.com/raft-control-plane/control-plane/db"
 	"github.com/raft-control-plane/control-plane/db/raftdb"
+	"github.com/raft-control-plane/control-plane/internal/collector"
 	"github.com/raft-control-plane/control-plane/scheduler"
 	"github.com/raft-control-plane/control-plane/service"
 )
@@ -66,7 +67,7 @@ func serve(ctx context.Context, cfg *serveConfig, log *slog.Logger) error {
 		_ = ln.Close()
 		return fmt.Errorf("--listen %s: is %s here, which other machines can reach: give --token-file, or listen on 127.0.0.1", cfg.Listen, ln.Addr())
 	}
-	collectLess()
+	collector.CollectLess()
 	advertise := cfg.advertise(ln.Addr())
 	engine, err := raftdb.Open(raftdb.Config{
 		Dir: cfg.DataDir, Name: cfg.Name, Advertise: advertise, Join: cfg.Join, BootstrapExpect: cfg.BootstrapExpect,

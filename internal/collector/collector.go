@@ -1,4 +1,6 @@
-package main
+// Package collector tunes the collection of garbage of programs that allocate much in passing
+// and keep little.
+package collector
 
 import (
 	"os"
@@ -8,19 +10,19 @@ import (
 )
 
 const (
-	// quietHeapBytes is how large the heap of a member may grow before garbage is
-	// collected. Go would collect once it is twice as large as what is live. Of a member's
-	// state little is on the heap and much is allocated in passing, so that was every few
-	// milliseconds under load, and an eighth of the CPU.
+	// quietHeapBytes is how large the heap may grow before garbage is collected. Go would
+	// collect once it is twice as large as what is live. Of a member's state little is on the
+	// heap and much is allocated in passing, so that was every few milliseconds under load, and
+	// an eighth of the CPU.
 	quietHeapBytes = 64 << 20
 	// defaultGCPercent is Go's own choice, which holds for what is larger.
 	defaultGCPercent = 100
 	maxGCPercent     = 1000
 )
 
-// collectLess lets the heap grow to quietHeapBytes before it is collected, and leaves a
+// CollectLess lets the heap grow to quietHeapBytes before it is collected, and leaves a
 // larger one to Go's rule. GOGC in the environment goes before it.
-func collectLess() {
+func CollectLess() {
 	if os.Getenv("GOGC") == "" {
 		retune(0)
 	}

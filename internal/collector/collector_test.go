@@ -1,4 +1,4 @@
-package main
+package collector
 
 import (
 	"runtime"
@@ -38,7 +38,7 @@ func TestTheCollectorFollowsTheHeap(t *testing.T) {
 		}
 		t.Errorf("%s: %d %%", what, holds())
 	}
-	collectLess()
+	CollectLess()
 	awaiting("little is live", func(p int) bool { return p > defaultGCPercent })
 	much := make([]byte, 2*quietHeapBytes)
 	awaiting("much is live", func(p int) bool { return p == defaultGCPercent })
@@ -50,7 +50,7 @@ func TestGOGCGoesBeforeOurs(t *testing.T) {
 	t.Setenv("GOGC", "77")
 	before := debug.SetGCPercent(77)
 	t.Cleanup(func() { debug.SetGCPercent(before) })
-	collectLess()
+	CollectLess()
 	if percent := debug.SetGCPercent(77); percent != 77 {
 		t.Errorf("%d %%", percent)
 	}
