@@ -60,7 +60,7 @@ func checkpointAhead(m *member) error {
 }
 
 func TestACheckpointAheadLeavesTheFSMNothing(t *testing.T) {
-	m := soloWith(t, fastTiming)
+	m := soloWith(t, calmTiming)
 	f := m.engine.fsm
 	add(t, []*member{m}, "b")
 	if index := mainFileIndex(t, m); index >= m.engine.AppliedIndex() {
@@ -84,7 +84,7 @@ func TestACheckpointAheadLeavesTheFSMNothing(t *testing.T) {
 // A main file that a checkpoint has begun to change is the state at no index: it must
 // not be sent as the snapshot that it was.
 func TestAMainFileThatHasMovedOnIsNotSent(t *testing.T) {
-	m := soloWith(t, fastTiming)
+	m := soloWith(t, calmTiming)
 	store := &snapshotStore{e: m.engine}
 	send := func() error {
 		list, err := store.List()
@@ -116,7 +116,7 @@ func TestAMainFileThatHasMovedOnIsNotSent(t *testing.T) {
 }
 
 func TestOneCheckpointAtATime(t *testing.T) {
-	m := soloWith(t, fastTiming)
+	m := soloWith(t, calmTiming)
 	f := m.engine.fsm
 	add(t, []*member{m}, "b")
 	if err := f.holds.beginCheckpoint(); err != nil {
@@ -185,7 +185,7 @@ func rounds(t *testing.T, m *member, name string, n int) {
 }
 
 func TestTheWALIsWrittenFromItsStartAfterASnapshot(t *testing.T) {
-	m := soloWith(t, fastTiming)
+	m := soloWith(t, calmTiming)
 	rounds(t, m, "first", 1)
 	once := m.engine.fsm.state.walFileBytes()
 	rounds(t, m, "later", 8)
@@ -197,7 +197,7 @@ func TestTheWALIsWrittenFromItsStartAfterASnapshot(t *testing.T) {
 // A read that goes on keeps the WAL from being written from its start, which nobody has
 // to wait for; what it grew to meanwhile is given back.
 func TestAReadHoldsUpNoSnapshot(t *testing.T) {
-	timing := fastTiming
+	timing := calmTiming
 	timing.SnapshotInterval, timing.SnapshotWALBytes = time.Hour, 512<<10
 	m := soloWith(t, timing)
 	if err := addBytes(t, m, "first", 256<<10, testTimeout); err != nil {
@@ -224,7 +224,7 @@ func TestAReadHoldsUpNoSnapshot(t *testing.T) {
 }
 
 func TestAReadOfAnOlderStateFailsASnapshot(t *testing.T) {
-	m := soloWith(t, fastTiming)
+	m := soloWith(t, calmTiming)
 	defer reading(t, m)()
 	for i, want := range []string{"a read lasted for more than 100ms", "still going on"} { // with little to be moved, and with much
 		for j := range 1 + 3*i {
@@ -245,8 +245,8 @@ func TestAReadOfAnOlderStateFailsASnapshot(t *testing.T) {
 // TestSnapshotsComeByThemselves lets each threshold call for one, under writes.
 func TestSnapshotsComeByThemselves(t *testing.T) {
 	for name, timing := range map[string]Timing{
-		"many entries": {Heartbeat: fastTiming.Heartbeat, SnapshotInterval: 10 * time.Millisecond, SnapshotEntries: 20},
-		"a large WAL":  {Heartbeat: fastTiming.Heartbeat, SnapshotInterval: 10 * time.Millisecond, SnapshotEntries: 1 << 40, SnapshotWALBytes: 64 << 10},
+		"many entries": {Heartbeat: calmTiming.Heartbeat, SnapshotInterval: 10 * time.Millisecond, SnapshotEntries: 20},
+		"a large WAL":  {Heartbeat: calmTiming.Heartbeat, SnapshotInterval: 10 * time.Millisecond, SnapshotEntries: 1 << 40, SnapshotWALBytes: 64 << 10},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := soloWith(t, timing)
