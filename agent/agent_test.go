@@ -131,10 +131,10 @@ func TestTimeoutKillsDescendants(t *testing.T) {
 	f := newFIFO(t)
 	// One grandchild ignores SIGTERM, one has left the session and the group.
 	task := shell("t", 1, f, `trap '' TERM; sleep 1000 & setsid sleep 1000 & setsid sh -c 'sleep 1000 & wait' & echo up >&9; wait; sleep 1000`)
-	task.Timeout = durationpb.New(300 * time.Millisecond)
+	task.Timeout = durationpb.New(1500 * time.Millisecond) // long enough to say that it is up
 	p.give(task)
 	f.expect(t, "up")
-	if got := p.result(t); got.GetStatus() != failed || got.GetError() != "timed out after 300ms" || got.ExitCode != nil {
+	if got := p.result(t); got.GetStatus() != failed || got.GetError() != "timed out after 1.5s" || got.ExitCode != nil {
 		t.Errorf("got %v", got)
 	}
 	f.expectEnd(t)
@@ -160,7 +160,7 @@ func TestCancelIsGentleFirst(t *testing.T) {
 
 func TestNotYoursIsDropped(t *testing.T) {
 	p := newPlane(t)
-	p.lease = 600 * time.Millisecond
+	p.lease = 1500 * time.Millisecond
 	startAgent(t, p)
 	f := newFIFO(t)
 	p.give(shell("t", 1, f, `trap '' TERM; echo up >&9; while :; do sleep 0.05; done`))
@@ -217,7 +217,7 @@ func TestDeliveredAgainAfterItsEnd(t *testing.T) {
 
 func TestReportIsRetriedAndHeldMeanwhile(t *testing.T) {
 	p := newPlane(t)
-	p.lease = 600 * time.Millisecond
+	p.lease = 1500 * time.Millisecond
 	startAgent(t, p)
 	refuse := 3
 	p.report = func(*controlplanev1.TaskResult) (*controlplanev1.ReportOutcome, error) {

@@ -56,7 +56,7 @@ func TestRegistrationThatCannotWork(t *testing.T) {
 
 func TestLeaseLost(t *testing.T) {
 	p := newPlane(t)
-	p.lease = time.Second
+	p.lease = 2 * time.Second
 	startAgent(t, p)
 	f := newFIFO(t)
 	p.give(shell("t", 1, f, family))
@@ -81,7 +81,7 @@ func TestLeaseLost(t *testing.T) {
 
 func TestLeaseIsKeptByHeartbeats(t *testing.T) {
 	p := newPlane(t)
-	p.lease = 900 * time.Millisecond
+	p.lease = 2 * time.Second
 	startAgent(t, p)
 	f := newFIFO(t)
 	task := shell("t", 1, f, `echo up >&9; read x <"$FIFO.go"`)
@@ -111,7 +111,7 @@ func TestLeaseIsKeptByHeartbeats(t *testing.T) {
 
 func TestSessionReplaced(t *testing.T) {
 	p := newPlane(t)
-	p.lease = 600 * time.Millisecond
+	p.lease = 1500 * time.Millisecond
 	a := startAgent(t, p)
 	f := newFIFO(t)
 	p.give(shell("t", 1, f, family))
@@ -284,7 +284,7 @@ func TestKilledSupervisorIsAFailure(t *testing.T) {
 // group.
 func TestGroupOfKilledSupervisor(t *testing.T) {
 	p := newPlane(t)
-	p.lease = 600 * time.Millisecond
+	p.lease = 1500 * time.Millisecond
 	startAgent(t, p)
 	f := newFIFO(t)
 	p.give(shell("t", 1, f, `(trap '' TERM; exec sleep 1000) & trap 'echo $PPID >&9' TERM; echo up >&9; while :; do sleep 0.05; done`))

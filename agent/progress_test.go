@@ -17,7 +17,7 @@ import (
 // TestProgressOfAProcess has a process tell how far it is, and end once that was heard.
 func TestProgressOfAProcess(t *testing.T) {
 	p := newPlane(t)
-	p.lease = 300 * time.Millisecond // heartbeats follow each other soon
+	p.lease = 900 * time.Millisecond // heartbeats follow each other soon
 	work := t.TempDir()
 	a := startAgent(t, p, func(c *Config) { c.WorkDir = work })
 	gate := filepath.Join(t.TempDir(), "heard")
@@ -59,7 +59,7 @@ func TestProgressOfAProcess(t *testing.T) {
 // TestAStuckProcessIsStoppedAndFails follows an order of the control plane.
 func TestAStuckProcessIsStoppedAndFails(t *testing.T) {
 	p := newPlane(t)
-	p.lease = 300 * time.Millisecond
+	p.lease = 900 * time.Millisecond
 	startAgent(t, p, func(*Config) {})
 	p.set(func() { p.stops = []*controlplanev1.StopAttempt{{TaskId: "a", Attempt: 1, Reason: "no_progress"}} })
 	p.give(shell("a", 1, nil, `sleep 1000`))

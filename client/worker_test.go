@@ -193,7 +193,7 @@ func started(w *client.Worker, name string) (begun chan int32, ended chan error)
 }
 
 func TestCancelReachesTheFunction(t *testing.T) {
-	p := clienttest.New(t, clienttest.WithLease(time.Second)) // heartbeats tell of cancels
+	p := clienttest.New(t, clienttest.WithLease(3*time.Second)) // heartbeats tell of cancels
 	w := testWorker(p.Client, "w1")
 	begun, ended := started(w, "wait")
 	run(t, w)
@@ -236,7 +236,7 @@ func TestTimeoutEndsTheFunction(t *testing.T) {
 // worker, and is neither a failure nor a loss.
 func TestAWorkerThatStopsHandsBack(t *testing.T) {
 	p := clienttest.New(t)
-	w := testWorker(p.Client, "w1")
+	w := client.NewWorker(p.Client, client.WorkerOptions{Name: "w1", Concurrency: 4, Logger: slog.New(slog.DiscardHandler)}) // with time to return in
 	begun, _ := started(w, "wait")
 	finishing := make(chan struct{})
 	client.Register(w, "finish", func(ctx context.Context, _ struct{}) (string, error) {
