@@ -12,6 +12,7 @@ import (
 var (
 	sqlProgressPut           = query("progress_put")
 	sqlProgressGet           = query("progress_get")
+	sqlProgressGetOne        = query("progress_get_one")
 	sqlProgressOfIDs         = query("progress_of_ids")
 	sqlProgressPresent       = query("progress_present")
 	sqlProgressPrune         = query("progress_prune")
@@ -76,6 +77,9 @@ func (m *TaskManifest) Progress(c Conn, seqs []int64) ([]AttemptProgress, error)
 	if known, err := m.seeProgress(c); !known || len(seqs) == 0 {
 		return nil, err
 	}
+	if len(seqs) == 1 {
+		return collect(c, scanProgress, sqlProgressGetOne, Int(seqs[0]))
+	}
 	return collect(c, scanProgress, sqlProgressGet, seqArray(seqs))
 }
 
@@ -102,12 +106,18 @@ func scanProgress(r Cursor) (AttemptProgress, error) {
 
 // attachProgress gives tasks that were just read what is known of their progress.
 func (m *TaskManifest) attachProgress(c Conn, tasks []*controlplane.Task) error {
-	bySeq := make(map[int64]*controlplane.Task, len(tasks))
 	seqs := make([]int64, len(tasks))
 	for i, t := range tasks {
-		bySeq[t.Seq], seqs[i] = t, t.Seq
+		seqs[i] = t.Seq
 	}
 	all, err := m.Progress(c, seqs)
+	if len(all) == 0 { // as for most tasks
+		return err
+	}
+	bySeq := make(map[int64]*controlplane.Task, len(tasks))
+	for _, t := range tasks {
+		bySeq[t.Seq] = t
+	}
 	for _, a := range all {
 		t := bySeq[a.Seq]
 		t.NoProgressTimeout = a.Timeout

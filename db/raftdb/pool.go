@@ -31,19 +31,24 @@ func newPool(path string, size int, guarded bool) *pool {
 func (p *pool) get(ctx context.Context) (*reader, error) {
 	select {
 	case r := <-p.slots:
-		if r != nil {
-			return r, nil
-		}
-		r, err := p.open()
-		if err != nil {
-			p.slots <- nil
-		}
-		return r, err
+		return p.opened(r)
 	case <-p.closed:
 		return nil, errMemberStops
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+}
+
+// opened is what was taken from slots, opened if it is not yet.
+func (p *pool) opened(r *reader) (*reader, error) {
+	if r != nil {
+		return r, nil
+	}
+	r, err := p.open()
+	if err != nil {
+		p.slots <- nil
+	}
+	return r, err
 }
 
 // busy is the error of who waited for a connection in vain.

@@ -242,9 +242,9 @@ func (e *Engine) startRaft() (err error) {
 	}
 	e.peers = newPeers(e)
 	e.announcer = newAnnouncer(e)
-	e.confirm = newCoalescer(e.confirmLeadership)
-	e.index = newCoalescer(e.askReadIndex)
 	e.short = newShortReads(e)
+	e.confirm = newCoalescer(e.confirmLeadership, e.short.confirmed)
+	e.index = newCoalescer(e.askReadIndex, e.short.confirmed)
 	e.streams = newStreamLayer(e)
 	e.transport = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream: e.streams, MaxPool: 3, Timeout: 10 * time.Second, Logger: raftLogger(e.log), MsgpackUseNewTimeFormat: true,

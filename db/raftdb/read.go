@@ -23,11 +23,11 @@ const (
 
 // Read implements db.Engine.
 func (e *Engine) Read(ctx context.Context, opts db.ReadOptions, fn func(db.Conn) error) (uint64, error) {
+	if opts.Short && !opts.Guarded {
+		return e.readShort(ctx, opts, fn)
+	}
 	if err := e.freshen(ctx, opts); err != nil {
 		return 0, err
-	}
-	if opts.Short && !opts.Guarded {
-		return e.short.do(ctx, fn)
 	}
 	if ctx.Done() != nil || opts.MaxTime > 0 {
 		var cancel context.CancelFunc
@@ -125,7 +125,7 @@ func (e *Engine) readIndex(ctx context.Context) (uint64, error) {
 			return 0, e.failure
 		case <-ctx.Done():
 			if controlplane.CodeOf(err) == controlplane.CodeInternal {
-				err = controlplane.Errorf(controlplane.CodeUnavailable, "no leader could be asked how fresh the state is: try again, or read with consistency STALE")
+				err = errNoLeaderAsked
 			}
 			return 0, err
 		}
@@ -133,13 +133,23 @@ func (e *Engine) readIndex(ctx context.Context) (uint64, error) {
 }
 
 func (e *Engine) tryReadIndex(ctx context.Context) (uint64, error) {
+	if ask := e.asks(); ask != nil {
+		return ask.do(ctx)
+	}
+	return 0, controlplane.Errorf(controlplane.CodeUnavailable, "no leader is known: an election may be under way; try again")
+}
+
+var errNoLeaderAsked = controlplane.Errorf(controlplane.CodeUnavailable, "no leader could be asked how fresh the state is: try again, or read with consistency STALE")
+
+// asks is how this member learns how fresh the state must be now; nil if no leader is known.
+func (e *Engine) asks() *coalescer {
 	if e.leader.serving() != nil {
-		return e.confirm.do(ctx)
+		return e.confirm
 	}
-	if _, self, ok := e.Leader(); !ok || self {
-		return 0, controlplane.Errorf(controlplane.CodeUnavailable, "no leader is known: an election may be under way; try again")
+	if _, self, ok := e.Leader(); ok && !self {
+		return e.index
 	}
-	return e.index.do(ctx)
+	return nil
 }
 
 // confirmLeadership returns this leader's applied index, once it is certain that no

@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"runtime"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/raft-control-plane/control-plane"
 	"github.com/raft-control-plane/control-plane/db"
+	"github.com/raft-control-plane/control-plane/internal/gather"
 )
 
 // shortReads runs reads of a few rows by their keys on goroutines that stay. Each call has a
@@ -16,8 +19,12 @@ import (
 // that, a transaction, and what interrupts a long read cost more than such a read by itself.
 // Here those that wait share a transaction.
 type shortReads struct {
-	e     *Engine
-	queue chan *shortRead
+	e    *Engine
+	wake chan struct{} // a token for each goroutine: there is something to read
+
+	mu      sync.Mutex
+	waiting []*shortRead
+	stopped bool
 }
 
 // maxShared is how many reads share a transaction, in which none waits for long.
@@ -29,9 +36,11 @@ func shortReaders() int { return max(1, min(4, runtime.GOMAXPROCS(0)/4)) }
 
 // shortRead is a read that waits for its turn.
 type shortRead struct {
-	fn    func(db.Conn) error
-	taken atomic.Bool // it runs, or nobody waits for it any more
-	done  chan struct{}
+	fn       func(db.Conn) error
+	minIndex uint64      // that it must show
+	asking   atomic.Bool // it is not known yet how fresh the state must be
+	taken    atomic.Bool // it runs, or nobody waits for it any more
+	done     chan struct{}
 
 	index    uint64
 	err      error
@@ -39,58 +48,147 @@ type shortRead struct {
 }
 
 func newShortReads(e *Engine) *shortReads {
-	return &shortReads{e: e, queue: make(chan *shortRead, maxShared)}
+	return &shortReads{e: e, wake: make(chan struct{}, shortReaders())}
 }
 
-// do is Engine.Read for a state that is fresh enough.
-func (s *shortReads) do(ctx context.Context, fn func(db.Conn) error) (uint64, error) {
-	r := &shortRead{fn: fn, done: make(chan struct{})}
-	select {
-	case s.queue <- r:
-	case <-ctx.Done():
-		return 0, deadline(ctx, ctx.Err())
-	case <-s.e.closed:
-		return 0, errMemberStops
+var (
+	errMemberStops = controlplane.Errorf(controlplane.CodeUnavailable, "this member is stopping: ask another one")
+
+	// errNotConfirmed and errBehind end reads that their callers must ask for again: by then
+	// another member may lead, and this one have applied what the read is to show.
+	errNotConfirmed = errors.New("no leader says how fresh the state is")
+	errBehind       = errors.New("this member has not applied the read's index yet")
+)
+
+// readShort is Read for short reads. How fresh the state must be is asked once for all that
+// wait, which go on from there together: their callers wait for one thing, the rows.
+func (e *Engine) readShort(ctx context.Context, opts db.ReadOptions, fn func(db.Conn) error) (uint64, error) {
+	if ask := e.asks(); ask != nil && opts.Level == db.Linearizable && e.removal.err() == nil {
+		r := &shortRead{fn: fn, minIndex: opts.MinIndex, done: make(chan struct{})}
+		r.asking.Store(true)
+		ask.add(r)
+		index, err := r.await(ctx)
+		switch {
+		case errors.Is(err, errBehind):
+			opts = db.ReadOptions{Level: db.Stale, MinIndex: index}
+		case !errors.Is(err, errNotConfirmed):
+			return index, err
+		}
 	}
-	var err error
+	if err := e.freshen(ctx, opts); err != nil {
+		return 0, err
+	}
+	r := &shortRead{fn: fn, done: make(chan struct{})}
+	e.short.add(r)
+	return r.await(ctx)
+}
+
+// await waits for the answer. If ctx ends before the read is taken it is not run any more.
+func (r *shortRead) await(ctx context.Context) (uint64, error) {
 	select {
 	case <-r.done:
 	case <-ctx.Done():
-		err = deadline(ctx, ctx.Err())
-	case <-s.e.closed:
-		err = errMemberStops
+		if r.taken.CompareAndSwap(false, true) {
+			if r.asking.Load() {
+				return 0, errNoLeaderAsked
+			}
+			return 0, deadline(ctx, ctx.Err())
+		}
+		<-r.done // it runs: what it writes to is its caller's
 	}
-	if err != nil && r.taken.CompareAndSwap(false, true) {
-		return 0, err
-	}
-	<-r.done // if it runs: what it writes to is its caller's
 	if r.panicked != nil {
 		panic(r.panicked)
 	}
 	return r.index, r.err
 }
 
-var errMemberStops = controlplane.Errorf(controlplane.CodeUnavailable, "this member is stopping: ask another one")
+// end answers a read that is not run.
+func (r *shortRead) end(index uint64, err error) {
+	if r.taken.CompareAndSwap(false, true) {
+		r.index, r.err = index, err
+		close(r.done)
+	}
+}
+
+// confirmed goes on with reads that must show what was acknowledged up to an index.
+func (s *shortReads) confirmed(reads []*shortRead, index uint64, err error) {
+	applied := s.e.fsm.applied.load()
+	ready := reads[:0]
+	for _, r := range reads {
+		r.asking.Store(false)
+		switch needs := max(index, r.minIndex); {
+		case err != nil:
+			r.end(0, errNotConfirmed)
+		case needs > applied:
+			r.end(needs, errBehind)
+		default:
+			ready = append(ready, r)
+		}
+	}
+	s.add(ready...)
+}
+
+// add queues reads for which the state is fresh enough.
+func (s *shortReads) add(reads ...*shortRead) {
+	s.mu.Lock()
+	stopped := s.stopped
+	if !stopped {
+		s.waiting = append(s.waiting, reads...)
+	}
+	s.mu.Unlock()
+	if stopped {
+		for _, r := range reads {
+			r.end(0, errMemberStops)
+		}
+		return
+	}
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
 
 // run answers until ctx ends.
 func (s *shortReads) run(ctx context.Context) {
-	for {
-		var batch []*shortRead
+	defer s.stop()
+	var batch []*shortRead
+	for ctx.Err() == nil {
+		if batch = s.take(batch[:0]); len(batch) > 0 {
+			s.answer(ctx, batch)
+			continue
+		}
 		select {
-		case r := <-s.queue:
-			batch = append(batch, r)
+		case <-s.wake:
+			gather.Settle(s.len)
 		case <-ctx.Done():
-			return
 		}
-		for more := true; more && len(batch) < maxShared; {
-			select {
-			case r := <-s.queue:
-				batch = append(batch, r)
-			default:
-				more = false
-			}
-		}
-		s.answer(ctx, batch)
+	}
+}
+
+func (s *shortReads) len() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.waiting)
+}
+
+// take appends those that share the next transaction.
+func (s *shortReads) take(batch []*shortRead) []*shortRead {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := min(len(s.waiting), maxShared)
+	batch = append(batch, s.waiting[:n]...)
+	s.waiting = slices.Delete(s.waiting, 0, n)
+	return batch
+}
+
+// stop ends the reads that wait, and those that come.
+func (s *shortReads) stop() {
+	s.mu.Lock()
+	waiting := s.waiting
+	s.waiting, s.stopped = nil, true
+	s.mu.Unlock()
+	for _, r := range waiting {
+		r.end(0, errMemberStops)
 	}
 }
 
@@ -127,6 +225,11 @@ func (r *shortRead) run(conn *reader) {
 
 // getWithin is get that waits for so long, if it must.
 func (p *pool) getWithin(ctx context.Context, limit time.Duration) (*reader, error) {
+	select { // a timer costs more than the rest
+	case r := <-p.slots:
+		return p.opened(r)
+	default:
+	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	r, err := p.get(ctx)

@@ -130,3 +130,32 @@ func TestReadsOfAClosedMemberEnd(t *testing.T) {
 		}
 	}
 }
+
+// A read at a follower whose leader is gone waits for the next one, as other reads do.
+func TestShortReadsOutliveALeader(t *testing.T) {
+	members := newCluster(t, 3)
+	add(t, members, "a")
+	leader(t, members).close()
+	var all sync.WaitGroup
+	for _, m := range members {
+		if m.engine == nil {
+			continue
+		}
+		all.Go(func() {
+			_, err := m.engine.Read(testContext(t), short, func(c db.Conn) error {
+				r, err := c.Query("SELECT id FROM tasks")
+				if err != nil {
+					return err
+				}
+				if !r.Next() || r.Text(0) != "a" {
+					t.Errorf("%s does not read the task", m.cfg.Name)
+				}
+				return r.Close()
+			})
+			if err != nil {
+				t.Errorf("%s: %v", m.cfg.Name, err)
+			}
+		})
+	}
+	all.Wait()
+}
