@@ -265,7 +265,7 @@ func TestALongPollEndsWhenItsMemberStops(t *testing.T) {
 	if err := <-ended; err != nil && connect.CodeOf(err) != connect.CodeUnavailable {
 		t.Errorf("the poll ended with %v", err)
 	}
-	if took := time.Since(begun); took > 8*time.Second {
+	if took := time.Since(begun); took > 20*time.Second { // the poll would wait for 25 s
 		t.Errorf("stopping took %s", took)
 	}
 }
