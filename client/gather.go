@@ -65,16 +65,26 @@ func (c *Client) submitTogether(batch []*submitting) {
 	defer cancel()
 	res, err := c.sendTasks(withSpanOfOne(ctx, callers), req)
 	for i, s := range batch {
-		switch {
-		case connect.CodeOf(err) == connect.CodeInvalidArgument,
-			err == nil && (i >= len(res.GetOutcomes()) || res.GetOutcomes()[i].GetTask() == nil):
+		switch task := storedTask(res.GetOutcomes(), i); {
+		case connect.CodeOf(err) == connect.CodeInvalidArgument, err == nil && task == nil:
 			go func() { s.answer(c.submitAlone(s.ctx, s.req)) }()
 		case err != nil:
 			s.answer(nil, err)
 		default:
-			s.answer(&v1.SubmitTaskResponse{Task: res.GetOutcomes()[i].GetTask()}, nil)
+			s.answer(&v1.SubmitTaskResponse{Task: task}, nil)
 		}
 	}
+}
+
+// storedTask is the task of the outcome i as SubmitTask answers with it, nil if there is none.
+func storedTask(outcomes []*v1.SubmitTaskOutcome, i int) *v1.Task {
+	if i >= len(outcomes) {
+		return nil
+	}
+	if id := outcomes[i].GetTaskId(); id != "" {
+		return &v1.Task{Id: id}
+	}
+	return outcomes[i].GetTask()
 }
 
 func (s *submitting) answer(res *v1.SubmitTaskResponse, err error) {

@@ -52,6 +52,9 @@ func newGatherer(t *testing.T) *gatherer {
 				return nil, connect.NewError(connect.CodeInvalidArgument, errors.New("one of these"))
 			}
 			out := &v1.SubmitTaskOutcome{Outcome: &v1.SubmitTaskOutcome_Task{Task: g.store(one)}}
+			if one.GetIdOnly() {
+				out.Outcome = &v1.SubmitTaskOutcome_TaskId{TaskId: one.GetTask().GetId()}
+			}
 			if one.GetTask().GetId() == "taken" {
 				out.Outcome = &v1.SubmitTaskOutcome_Error{Error: &v1.ItemError{Code: "already_exists", Message: "taken"}}
 			}
@@ -79,7 +82,7 @@ func (g *gatherer) do(t *testing.T, ids ...string) map[string]error {
 	var mu sync.Mutex
 	errs := map[string]error{}
 	submit := func(id string) {
-		res, err := g.c.SubmitTask(testContext(t, 20*time.Second), &v1.SubmitTaskRequest{Task: &v1.Task{Id: id}})
+		res, err := g.c.SubmitTask(testContext(t, 20*time.Second), &v1.SubmitTaskRequest{Task: &v1.Task{Id: id}, IdOnly: len(id) == 2})
 		if err == nil && res.GetTask().GetId() != id {
 			err = fmt.Errorf("it is answered with task %s", res.GetTask().GetId())
 		}
@@ -178,6 +181,22 @@ func TestNothingWaitsForACallThatIsStuck(t *testing.T) {
 		}
 	}
 	close(g.release)
+}
+
+func TestJobsHaveTheIDsThatCameBack(t *testing.T) {
+	g := newGatherer(t)
+	for _, whole := range []bool{false, true} { // the second as by an option of the caller
+		option := func(r *v1.SubmitTaskRequest) { r.IdOnly = !whole }
+		jobs, err := client.SubmitAll[int, int](t.Context(), g.c, "f", []int{1, 2, 3}, option)
+		if err != nil || len(jobs) != 3 {
+			t.Fatalf("%d jobs, %v", len(jobs), err)
+		}
+		for _, j := range jobs {
+			if g.stored[j.ID()] != 1 {
+				t.Errorf("a job has the id %q, stored are %v", j.ID(), g.stored)
+			}
+		}
+	}
 }
 
 // BenchmarkSubmit submits one task a call by 64 callers, to a member in this process, over

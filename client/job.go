@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -69,7 +70,7 @@ func SubmitAll[Args, Result any](ctx context.Context, c *Client, function string
 			if o.GetError() != nil {
 				return jobs, fmt.Errorf("argument %d: %s: %s", len(jobs), o.GetError().GetCode(), o.GetError().GetMessage())
 			}
-			jobs = append(jobs, JobOf[Result](c, o.GetTask().GetId()))
+			jobs = append(jobs, JobOf[Result](c, cmp.Or(o.GetTaskId(), o.GetTask().GetId())))
 		}
 	}
 	return jobs, nil

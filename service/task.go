@@ -26,7 +26,10 @@ func (s *server) SubmitTask(ctx context.Context, req *connect.Request[v1.SubmitT
 			task := &controlplane.Task{}
 			taskFromProto(task, req.Msg)
 			t, err := s.Tasks.AddTask(ctx, task)
-			return &v1.SubmitTaskResponse{Task: stored(t, req.Msg)}, err
+			if err == nil && req.Msg.GetIdOnly() {
+				return &v1.SubmitTaskResponse{Task: &v1.Task{Id: t.ID}}, nil
+			}
+			return &v1.SubmitTaskResponse{Task: taskToProto(t)}, err
 		},
 		there: func(ctx context.Context, p *peer) (*connect.Response[v1.SubmitTaskResponse], error) {
 			return p.tasks.SubmitTask(ctx, connect.NewRequest(req.Msg))
@@ -88,19 +91,14 @@ func (s *server) addTasks(ctx context.Context, requests []*v1.SubmitTaskRequest)
 }
 
 func (s *server) submitOutcome(i int, o db.AddOutcome, req *v1.SubmitTaskRequest) *v1.SubmitTaskOutcome {
-	if o.Err == nil {
-		return &v1.SubmitTaskOutcome{Outcome: &v1.SubmitTaskOutcome_Task{Task: stored(o.Task, req)}}
+	switch {
+	case o.Err == nil && req.GetIdOnly():
+		return &v1.SubmitTaskOutcome{Outcome: &v1.SubmitTaskOutcome_TaskId{TaskId: o.Task.ID}}
+	case o.Err == nil:
+		return &v1.SubmitTaskOutcome{Outcome: &v1.SubmitTaskOutcome_Task{Task: taskToProto(o.Task)}}
 	}
 	item := s.itemError("SubmitTasks", within(fmt.Sprintf("requests[%d]", i), o.Err))
 	return &v1.SubmitTaskOutcome{Outcome: &v1.SubmitTaskOutcome_Error{Error: item}}
-}
-
-// stored is what a submission is answered with.
-func stored(t *controlplane.Task, req *v1.SubmitTaskRequest) *v1.Task {
-	if t != nil && req.GetIdOnly() {
-		return &v1.Task{Id: t.ID}
-	}
-	return taskToProto(t)
 }
 
 // CancelTask implements TaskService.

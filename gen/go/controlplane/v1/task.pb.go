@@ -1300,7 +1300,8 @@ type SubmitTaskRequest struct {
 	// --task-retention`). It may be left out when task.id is given.
 	RequestId string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Answer with the task's id alone: for callers that need nothing else of it, as the
-	// rest costs both sides as much as the submission itself.
+	// rest costs both sides as much as the submission itself. SubmitTask puts it into `task.id`
+	// of its answer, SubmitTasks into `task_id` of the outcome.
 	IdOnly        bool `protobuf:"varint,3,opt,name=id_only,json=idOnly,proto3" json:"id_only,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1498,12 +1499,13 @@ func (x *SubmitTasksResponse) GetOutcomes() []*SubmitTaskOutcome {
 // SubmitTaskOutcome is a stored task or the reason why it was not stored.
 type SubmitTaskOutcome struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// One of the two.
+	// One of these.
 	//
 	// Types that are valid to be assigned to Outcome:
 	//
 	//	*SubmitTaskOutcome_Task
 	//	*SubmitTaskOutcome_Error
+	//	*SubmitTaskOutcome_TaskId
 	Outcome       isSubmitTaskOutcome_Outcome `protobuf_oneof:"outcome"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1564,12 +1566,21 @@ func (x *SubmitTaskOutcome) GetError() *ItemError {
 	return nil
 }
 
+func (x *SubmitTaskOutcome) GetTaskId() string {
+	if x != nil {
+		if x, ok := x.Outcome.(*SubmitTaskOutcome_TaskId); ok {
+			return x.TaskId
+		}
+	}
+	return ""
+}
+
 type isSubmitTaskOutcome_Outcome interface {
 	isSubmitTaskOutcome_Outcome()
 }
 
 type SubmitTaskOutcome_Task struct {
-	// The task as stored; its id alone if its request says `id_only`.
+	// The task as stored.
 	Task *Task `protobuf:"bytes,1,opt,name=task,proto3,oneof"`
 }
 
@@ -1578,9 +1589,16 @@ type SubmitTaskOutcome_Error struct {
 	Error *ItemError `protobuf:"bytes,2,opt,name=error,proto3,oneof"`
 }
 
+type SubmitTaskOutcome_TaskId struct {
+	// The id of the task as stored, instead of the task, if its request says `id_only`.
+	TaskId string `protobuf:"bytes,3,opt,name=task_id,json=taskId,proto3,oneof"`
+}
+
 func (*SubmitTaskOutcome_Task) isSubmitTaskOutcome_Outcome() {}
 
 func (*SubmitTaskOutcome_Error) isSubmitTaskOutcome_Outcome() {}
+
+func (*SubmitTaskOutcome_TaskId) isSubmitTaskOutcome_Outcome() {}
 
 // ItemError is the failure of one item of a batch.
 type ItemError struct {
@@ -3057,10 +3075,11 @@ const file_controlplane_v1_task_proto_rawDesc = "" +
 	"\x12SubmitTasksRequest\x12K\n" +
 	"\brequests\x18\x01 \x03(\v2\".controlplane.v1.SubmitTaskRequestB\v\xbaH\b\x92\x01\x05\b\x01\x10\xe8\aR\brequests\"U\n" +
 	"\x13SubmitTasksResponse\x12>\n" +
-	"\boutcomes\x18\x01 \x03(\v2\".controlplane.v1.SubmitTaskOutcomeR\boutcomes\"\x7f\n" +
+	"\boutcomes\x18\x01 \x03(\v2\".controlplane.v1.SubmitTaskOutcomeR\boutcomes\"\x9a\x01\n" +
 	"\x11SubmitTaskOutcome\x12+\n" +
 	"\x04task\x18\x01 \x01(\v2\x15.controlplane.v1.TaskH\x00R\x04task\x122\n" +
-	"\x05error\x18\x02 \x01(\v2\x1a.controlplane.v1.ItemErrorH\x00R\x05errorB\t\n" +
+	"\x05error\x18\x02 \x01(\v2\x1a.controlplane.v1.ItemErrorH\x00R\x05error\x12\x19\n" +
+	"\atask_id\x18\x03 \x01(\tH\x00R\x06taskIdB\t\n" +
 	"\aoutcome\"9\n" +
 	"\tItemError\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x18\n" +
@@ -3358,6 +3377,7 @@ func file_controlplane_v1_task_proto_init() {
 	file_controlplane_v1_task_proto_msgTypes[12].OneofWrappers = []any{
 		(*SubmitTaskOutcome_Task)(nil),
 		(*SubmitTaskOutcome_Error)(nil),
+		(*SubmitTaskOutcome_TaskId)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{

@@ -1256,6 +1256,20 @@ func (m *SubmitTaskOutcome_Error) MarshalToSizedBufferVT(dAtA []byte) (int, erro
 	}
 	return len(dAtA) - i, nil
 }
+func (m *SubmitTaskOutcome_TaskId) MarshalToVT(dAtA []byte) (int, error) {
+	size := m.SizeVT()
+	return m.MarshalToSizedBufferVT(dAtA[:size])
+}
+
+func (m *SubmitTaskOutcome_TaskId) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	i -= len(m.TaskId)
+	copy(dAtA[i:], m.TaskId)
+	i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.TaskId)))
+	i--
+	dAtA[i] = 0x1a
+	return len(dAtA) - i, nil
+}
 func (m *ItemError) MarshalVT() (dAtA []byte, err error) {
 	if m == nil {
 		return nil, nil
@@ -2954,6 +2968,16 @@ func (m *SubmitTaskOutcome_Error) SizeVT() (n int) {
 	} else {
 		n += 2
 	}
+	return n
+}
+func (m *SubmitTaskOutcome_TaskId) SizeVT() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	l = len(m.TaskId)
+	n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
 	return n
 }
 func (m *ItemError) SizeVT() (n int) {

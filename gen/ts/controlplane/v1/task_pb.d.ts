@@ -700,7 +700,8 @@ export declare type SubmitTaskRequest = Message<"controlplane.v1.SubmitTaskReque
 
   /**
    * Answer with the task's id alone: for callers that need nothing else of it, as the
-   * rest costs both sides as much as the submission itself.
+   * rest costs both sides as much as the submission itself. SubmitTask puts it into `task.id`
+   * of its answer, SubmitTasks into `task_id` of the outcome.
    *
    * @generated from field: bool id_only = 3;
    */
@@ -780,13 +781,13 @@ export declare const SubmitTasksResponseSchema: GenMessage<SubmitTasksResponse>;
  */
 export declare type SubmitTaskOutcome = Message<"controlplane.v1.SubmitTaskOutcome"> & {
   /**
-   * One of the two.
+   * One of these.
    *
    * @generated from oneof controlplane.v1.SubmitTaskOutcome.outcome
    */
   outcome: {
     /**
-     * The task as stored; its id alone if its request says `id_only`.
+     * The task as stored.
      *
      * @generated from field: controlplane.v1.Task task = 1;
      */
@@ -800,6 +801,14 @@ export declare type SubmitTaskOutcome = Message<"controlplane.v1.SubmitTaskOutco
      */
     value: ItemError;
     case: "error";
+  } | {
+    /**
+     * The id of the task as stored, instead of the task, if its request says `id_only`.
+     *
+     * @generated from field: string task_id = 3;
+     */
+    value: string;
+    case: "taskId";
   } | { case: undefined; value?: undefined };
 };
 

@@ -204,6 +204,8 @@ def stored(outcome: SubmitTaskOutcome) -> Task:
     found = outcome.outcome
     if found is not None and found.field == "task":
         return found.value
+    if found is not None and found.field == "task_id":
+        return Task(id=found.value)
     if found is not None and found.field == "error":
         raise CallError(Code(found.value.code), found.value.message)
     raise CallError(Code.INTERNAL, "the control plane gave no outcome of the submission: submit again")
