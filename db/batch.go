@@ -43,6 +43,7 @@ type Group struct {
 	ops     []*Op
 	results []func(OpResult)
 	index   uint64
+	begun   time.Time
 }
 
 // Add appends an operation. result, if not nil, is called once the entry is
@@ -91,6 +92,7 @@ type batcher struct {
 	waiting waiting
 	leading bool
 	patient bool          // an item waits, and a kick will come
+	held    bool          // so do new tasks
 	wake    chan struct{} // one token: there is something to do
 	clock   func() time.Time
 	lastNow int64
@@ -125,7 +127,9 @@ func (b *batcher) submitNew(items []*simple) error {
 	if err := b.waiting.addAll(items, time.Now()); err != nil {
 		return err
 	}
-	b.kick()
+	if !b.held {
+		b.kick()
+	}
 	return nil
 }
 
@@ -182,11 +186,24 @@ func (b *batcher) take() []Item {
 	case <-b.wake:
 	default:
 	}
-	items := b.waiting.take()
-	if b.waiting.len() > 0 {
+	items, wait := b.waiting.take(time.Now())
+	switch {
+	case b.waiting.len() == 0:
+	case wait == 0:
 		b.kick()
+	case !b.held:
+		b.held = true
+		time.AfterFunc(wait, b.release)
 	}
 	return items
+}
+
+// release makes the batcher look for new tasks that were held back.
+func (b *batcher) release() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.held = false
+	b.kick()
 }
 
 // open lets items in at the beginning of a term, close turns them away and
@@ -246,7 +263,7 @@ func (b *batcher) cycle(ctx context.Context, term Term, items []Item) error {
 }
 
 func (b *batcher) begin() *Group {
-	return &Group{Now: b.nowMs()}
+	return &Group{Now: b.nowMs(), begun: time.Now()}
 }
 
 func (b *batcher) nowMs() int64 {
@@ -280,6 +297,7 @@ func (b *batcher) commit(ctx context.Context, term Term, g *Group) error {
 			g.results[i](r)
 		}
 	}
+	b.account(g, applied.Took, time.Since(g.begun))
 	return nil
 }
 

@@ -71,6 +71,8 @@ type Term struct {
 type Applied struct {
 	Index   uint64
 	Results []OpResult
+	// Took is how long each operation took on this member, but for the sync of the entry.
+	Took []time.Duration
 }
 
 // OpResult is the outcome of one operation of an entry.

@@ -60,17 +60,28 @@ func (m *TaskManifest) AddEach(ctx context.Context, n int, tasks iter.Seq[*contr
 		return m.repeats(ctx, subs, why)
 	}
 	var parts []*simple
-	for part := range slices.Chunk(subs, newWorkOps) {
-		size := 0
-		for _, s := range part {
-			size += weight(s.Task)
-		}
-		parts = append(parts, newSimple(len(part), size, func(g *Group) { m.enter(g, part) }))
+	for left := subs; len(left) > 0; {
+		n, size := together(left)
+		part := left[:n]
+		parts = append(parts, newSimple(n, size, func(g *Group) { m.enter(g, part) }))
+		left = left[n:]
 	}
 	if err := m.doNew(ctx, parts); err != nil {
 		return nil, err
 	}
 	return m.outcomes(ctx, subs), nil
+}
+
+// together is how many of the first submissions stay together, and their bytes.
+func together(subs []*Submission) (n, size int) {
+	for ; n < min(len(subs), newWorkOps); n++ {
+		more := subs[n].Bytes()
+		if n > 0 && size+more > newWorkBytes {
+			break
+		}
+		size += more
+	}
+	return n, size
 }
 
 // enter makes submissions part of an entry.

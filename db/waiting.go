@@ -11,10 +11,10 @@ const (
 	// maxGroupOps bounds the operations that items bring into an entry, unless one
 	// brings more by itself: more gains little and makes those who wait wait longer.
 	maxGroupOps = 1024
-	// newWorkOps is how many of those new tasks bring if work that goes on is in the entry as
-	// well and brings less: each step of a running task waits for an entry, which is to be
-	// short then. Submissions of more tasks are parted.
-	newWorkOps = 64
+	// newWorkOps and newWorkBytes are how many tasks of one submission stay together, unless one
+	// is larger by itself: an entry takes as many as its pace allows.
+	newWorkOps   = 16
+	newWorkBytes = 256 << 10
 	// maxGroupBytes bounds what is taken into one entry.
 	maxGroupBytes = 8 << 20
 	// maxQueueItems and maxQueueBytes bound what waits for an entry.
@@ -38,6 +38,7 @@ const (
 // lasts, and those that were lost to that would leave more to do.
 type waiting struct {
 	renewals, goingOn, newWork line
+	pace                       pace // of new work
 }
 
 // lines are all, in the order in which they are taken from.
@@ -118,8 +119,10 @@ func (w *waiting) bytes() (n int) {
 	return n
 }
 
-// take removes what fits into one entry: some of each line in which anything waits.
-func (w *waiting) take() (items []Item) {
+// take removes what fits into one entry: some of each line in which anything waits, but for
+// new work that is held back. wait says for how long that is, should nothing
+// else come; 0 if the next entry can be made at once.
+func (w *waiting) take(now time.Time) (items []Item, wait time.Duration) {
 	items = make([]Item, 0, min(w.len(), maxGroupOps))
 	ops, size := maxGroupOps, maxGroupBytes
 	if len(w.newWork.items) > 0 {
@@ -128,11 +131,15 @@ func (w *waiting) take() (items []Item) {
 	items, renewed, renewedBytes := w.renewals.take(items, maxGroupOps/2, size/2)
 	items, taken, bytes := w.goingOn.take(items, max(ops-renewed, maxGroupOps/4), size-renewedBytes)
 	ops, bytes = maxGroupOps-taken-renewed, bytes+renewedBytes
-	if taken > 0 { // renewals alone are in no hurry: with thousands of nodes each entry has some
-		ops = min(ops, max(newWorkOps, taken))
+	// Renewals alone are in no hurry: with thousands of nodes each entry has some.
+	tasks, wait := w.pace.begin(taken > 0, now)
+	if tasks > 0 {
+		items, _, _ = w.newWork.take(items, min(ops, tasks), maxGroupBytes-bytes)
 	}
-	items, _, _ = w.newWork.take(items, ops, maxGroupBytes-bytes)
-	return items
+	if len(w.renewals.items)+len(w.goingOn.items) > 0 {
+		wait = 0
+	}
+	return items, wait
 }
 
 // take removes what is within the limits from the beginning of the line, one item at least

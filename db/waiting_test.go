@@ -47,7 +47,8 @@ func (l *lineup) takes(entries ...string) {
 	l.t.Helper()
 	for i, want := range entries {
 		counts, firsts := map[string]int{}, ""
-		for _, it := range l.take() {
+		items, _ := l.take(time.Now())
+		for _, it := range items {
 			name := l.names[it]
 			if counts[name[:3]]++; counts[name[:3]] == 1 {
 				firsts += " " + name
@@ -66,8 +67,8 @@ func TestWorkThatGoesOnComesFirst(t *testing.T) {
 	l := newLineup(t)
 	l.new(2000, 1, 10)
 	l.goOn(3, 4, 10)
-	l.takes("3 old, 64 new: old0 new0", // an entry that running tasks wait for is short
-		"0 old, 1024 new: new64", "0 old, 912 new: new1088", "0 old, 0 new:")
+	l.takes("3 old, 200 new: old0 new0", // an entry that running tasks wait for is short
+		"0 old, 1024 new: new200", "0 old, 776 new: new1224", "0 old, 0 new:")
 }
 
 // renewal is an item that keeps a lease.
@@ -88,7 +89,7 @@ func TestRenewalsOvertakeResults(t *testing.T) {
 	}
 	for i, want := range []int{512, 88, 0} { // half of an entry at most: tasks end all the same
 		renewed := 0
-		items := w.take()
+		items, _ := w.take(time.Now())
 		for _, it := range items {
 			if _, ok := it.(renewal); ok {
 				renewed++
@@ -109,8 +110,8 @@ func TestNewWorkIsNotHeldUpByRenewals(t *testing.T) {
 	if err := l.add(renewal{&simple{ops: 1, bytes: 10}}, time.Time{}); err != nil {
 		t.Fatal(err)
 	}
-	if n := len(l.take()); n != maxGroupOps {
-		t.Errorf("an entry with a renewal takes %d", n)
+	if items, _ := l.take(time.Now()); len(items) != maxGroupOps {
+		t.Errorf("an entry with a renewal takes %d", len(items))
 	}
 }
 
@@ -118,7 +119,7 @@ func TestNewWorkIsNotStarved(t *testing.T) {
 	l := newLineup(t)
 	l.goOn(2000, 1, 10)
 	l.new(600, 1, 10)
-	l.takes("512 old, 512 new: old0 new0", "512 old, 88 new: old512 new512", "976 old, 0 new: old1024")
+	l.takes("512 old, 200 new: old0 new0", "512 old, 200 new: old512 new200", "512 old, 200 new: old1024 new400", "464 old, 0 new: old1536")
 }
 
 func TestOneThatIsTooLargeGoesAllTheSame(t *testing.T) {
@@ -164,7 +165,7 @@ func TestTooMuchNewWorkIsRefused(t *testing.T) {
 		if err := w.add(&simple{ops: 1, bytes: 1}, begun.Add(c.after)); err != nil {
 			t.Errorf("%s: work that goes on: %v", name, err)
 		}
-		w.take()
+		w.take(time.Now())
 		if err := w.addAll(one(), begun.Add(c.after)); err != nil {
 			t.Errorf("%s: when there is room again: %v", name, err)
 		}

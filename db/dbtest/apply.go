@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -36,6 +37,9 @@ func testResults(t *testing.T, r *rig) {
 		&db.Op{Steps: []db.Step{{SQL: "DELETE FROM pairs WHERE k = 9"}}},
 		&db.Op{Steps: []db.Step{{SQL: "INSERT INTO pairs VALUES (1, 5) ON CONFLICT DO NOTHING"}}})
 	equal(t, "results", a.Results, []db.OpResult{{Changed: 1}, {Changed: 1}, {Changed: 2}, {}, {}})
+	if len(a.Took) != len(a.Results) || slices.Min(a.Took) <= 0 {
+		t.Errorf("%d operations took %v", len(a.Results), a.Took)
+	}
 	equal(t, "pairs", r.pairs(t), "1=2 2=2")
 }
 

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"strconv"
 	"strings"
+	"time"
 	"unsafe"
 
 	"github.com/hashicorp/raft"
@@ -17,6 +18,7 @@ import (
 // outcome is what a log entry did: the FSM's response to Raft.
 type outcome struct {
 	results []db.OpResult
+	took    []time.Duration // by each operation
 	err     error
 }
 
@@ -120,8 +122,7 @@ func (d *database) applyLog(m *meta, l *raft.Log, savepoint bool) (outcome, erro
 	if savepoint {
 		return d.applyAlone(entry, l.Index, m.clockMs)
 	}
-	results, err := d.applyEntry(entry, l.Index, m.clockMs)
-	return outcome{results: results}, err
+	return d.applyEntry(entry, l.Index, m.clockMs)
 }
 
 // applyRemove notes that a server is taken out.
@@ -142,25 +143,28 @@ func (d *database) applyAlone(e *db.Entry, index uint64, stampMs int64) (outcome
 	if err := d.exec("SAVEPOINT entry"); err != nil {
 		return outcome{}, err
 	}
-	results, err := d.applyEntry(e, index, stampMs)
+	out, err := d.applyEntry(e, index, stampMs)
 	if errors.Is(err, errNotAtomic) {
 		return outcome{err: err}, errors.Join(d.exec("ROLLBACK TO entry"), d.exec("RELEASE entry"))
 	}
 	if err != nil {
 		return outcome{}, err
 	}
-	return outcome{results: results}, d.exec("RELEASE entry")
+	return out, d.exec("RELEASE entry")
 }
 
 // applyEntry runs the operations of an entry.
-func (d *database) applyEntry(e *db.Entry, index uint64, stampMs int64) ([]db.OpResult, error) {
-	results := make([]db.OpResult, len(e.Ops))
+func (d *database) applyEntry(e *db.Entry, index uint64, stampMs int64) (outcome, error) {
+	results, took := make([]db.OpResult, len(e.Ops)), make([]time.Duration, len(e.Ops))
+	begun, before := time.Now(), time.Duration(0) //nolint:forbidigo // told to the leader that asked, and not stored
 	journal := []byte{'['}
 	for i, op := range e.Ops {
 		var err error
 		if results[i], err = d.applyOp(op); err != nil {
-			return nil, err
+			return outcome{}, err
 		}
+		now := time.Since(begun) //nolint:forbidigo // as above
+		took[i], before = now-before, now
 		if r := &results[i]; r.Err == nil && r.Changed > 0 && len(op.Journal) > 0 {
 			if len(journal) > 1 {
 				journal = append(journal, ',')
@@ -168,12 +172,13 @@ func (d *database) applyEntry(e *db.Entry, index uint64, stampMs int64) ([]db.Op
 			journal = append(journal, op.Journal...)
 		}
 	}
+	out := outcome{results: results, took: took}
 	if e.JournalSQL == "" || len(journal) == 1 {
-		return results, nil
+		return out, nil
 	}
 	_, err := d.step(&db.Step{SQL: e.JournalSQL, Args: []db.Value{
 		db.Int(int64(index)), db.Int(stampMs), {Kind: db.Text, Bytes: append(journal, ']')}}})
-	return results, err
+	return out, err
 }
 
 // applyOp runs one operation: the guard, and the steps after it if it held.

@@ -185,7 +185,7 @@ func (e *Engine) Apply(ctx context.Context, term db.Term, entry []byte) (db.Appl
 	if errors.Is(out.err, errStaleTerm) {
 		return db.Applied{}, e.notLeading()
 	}
-	return db.Applied{Index: index, Results: out.results}, out.err
+	return db.Applied{Index: index, Results: out.results, Took: out.took}, out.err
 }
 
 func (e *Engine) notLeading() error {

@@ -80,7 +80,7 @@ func (r *run) flood(ctx context.Context) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	o := &offer{run: r, queue: r.queue, peak: before.PerSecond}
+	o := &offer{run: r, queue: r.queue, peak: before.PerSecond, answers: true}
 	o.done = o.accepted.Load
 	return o.measure(ctx, "flood")
 }
@@ -91,6 +91,9 @@ type offer struct {
 	queue string
 	peak  float64
 	done  func() int64
+	// answers says that done counts answers: those to calls that are under way in the end are
+	// waited for, and so is the time that they take.
+	answers bool
 
 	accepted atomic.Int64
 	offered  int64
@@ -110,11 +113,17 @@ func (o *offer) measure(ctx context.Context, phase string) (Result, error) {
 	}
 	m := newMeter(o.ServerCPU)
 	m.begin()
-	err := o.offerAll(ctx, m)
+	var calls sync.WaitGroup
+	err := o.offerAll(ctx, m, &calls)
+	if o.answers {
+		calls.Wait()
+	}
+	done := o.done()
 	m.end()
+	calls.Wait()
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	m.count = o.done()
+	m.count = done
 	res := m.result(phase, 0)
 	o.out.PeakPerSecond, o.out.OfferedPerSecond = o.peak, float64(o.offered)/res.Seconds
 	o.out.AcceptedTasks, o.out.DonePerSecond, o.out.Ratio = o.accepted.Load(), res.PerSecond, res.PerSecond/o.peak
@@ -126,8 +135,7 @@ func (o *offer) measure(ctx context.Context, phase string) (Result, error) {
 }
 
 // offerAll makes the calls that are due, by the clock.
-func (o *offer) offerAll(ctx context.Context, m *meter) error {
-	var calls sync.WaitGroup
+func (o *offer) offerAll(ctx context.Context, m *meter, calls *sync.WaitGroup) error {
 	begun := time.Now()
 	for at := begun; at.Sub(begun) < o.Duration; at = at.Add(offerTick) {
 		if err := sleepUntil(ctx, at); err != nil {
@@ -140,7 +148,6 @@ func (o *offer) offerAll(ctx context.Context, m *meter) error {
 			calls.Go(func() { o.call(ctx, m, int(n), at) })
 		}
 	}
-	calls.Wait() // what is under way still counts as what was taken
 	return nil
 }
 
