@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+
+	"github.com/raft-control-plane/control-plane/internal/testport"
 )
 
 // do runs a command line on the cluster and returns what it printed.
@@ -129,7 +131,7 @@ func TestADeadMemberIsReplaced(t *testing.T) {
 	}
 	c.do("cluster", "remove", second)
 	gone := c.forget(second)
-	c.takeIn("m4", freeAddress(t))
+	c.takeIn("m4", testport.Address(t))
 	c.submit("c", "true")
 	if out := c.do("cluster", "verify"); strings.Count(out, "equal") != 3 {
 		t.Errorf("verify:\n%s", out)
@@ -172,11 +174,11 @@ func TestADeadMemberIsReplaced(t *testing.T) {
 func TestAMemberThatWaitsIsTakenIn(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 3)
-	address := freeAddress(t)
+	address := testport.Address(t)
 	if _, errOut, code := c.command("cluster", "join", address); code != 1 || !strings.Contains(errOut, "raft-node serve --join") {
 		t.Errorf("nobody is there: exit %d, %s", code, errOut)
 	}
-	waits := c.member("m4", address, "--join", freeAddress(t)).start()
+	waits := c.member("m4", address, "--join", testport.Address(t)).start()
 	until(t, "it can be asked", func() bool {
 		resp, err := c.client.Get(c.scheme + "://" + address + "/livez")
 		if err != nil {
@@ -259,8 +261,8 @@ func TestOneSurvivorGoesOn(t *testing.T) {
 	if now := c.describe().Term; now != term {
 		t.Errorf("the term went from %s to %s", term, now)
 	}
-	c.takeIn("m4", freeAddress(t))
-	c.takeIn("m5", freeAddress(t))
+	c.takeIn("m4", testport.Address(t))
+	c.takeIn("m5", testport.Address(t))
 	c.submit("again", "true")
 	c.equal()
 }
@@ -377,7 +379,7 @@ func (c *cluster) restored(file, old string) {
 		t.Errorf("in flight, once more: %+v", got)
 	}
 	r.addAgent("n1", 2)
-	r.takeIn("m2", freeAddress(t))
+	r.takeIn("m2", testport.Address(t))
 	r.submit("new", "true")
 	if end := r.ends("new"); end.Status != completed {
 		t.Errorf("a new task: %+v", end)

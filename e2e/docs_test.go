@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	v1 "github.com/raft-control-plane/control-plane/gen/go/controlplane/v1"
+	"github.com/raft-control-plane/control-plane/internal/testport"
 )
 
 // docAddress is what the documentation calls a member.
@@ -95,7 +96,7 @@ func TestOperations(t *testing.T) {
 	ports := map[string]string{}
 	text := port.ReplaceAllStringFunc(script.String(), func(p string) string {
 		if ports[p] == "" {
-			_, ports[p], _ = strings.Cut(freeAddress(t), ":")
+			_, ports[p], _ = strings.Cut(testport.Address(t), ":")
 		}
 		return ports[p]
 	})

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -19,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/raft-control-plane/control-plane/internal/testport"
 )
 
 // patience bounds what a test waits for. It is long because machines are shared,
@@ -181,7 +182,7 @@ func prepare(t *testing.T, n int, extra ...string) *cluster {
 	for i := range n {
 		name := fmt.Sprintf("m%d", i+1)
 		c.names = append(c.names, name)
-		c.addresses[name] = freeAddress(t)
+		c.addresses[name] = testport.Address(t)
 		all = append(all, c.addresses[name])
 	}
 	for _, name := range c.names {
@@ -209,17 +210,6 @@ func (c *cluster) join() string {
 		all = append(all, c.addresses[name])
 	}
 	return strings.Join(all, ",")
-}
-
-// freeAddress returns an address that was free a moment ago.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 func (c *cluster) servers() string {

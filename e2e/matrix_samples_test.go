@@ -3,6 +3,8 @@ package e2e
 import (
 	"fmt"
 	"testing"
+
+	"github.com/raft-control-plane/control-plane/internal/testport"
 )
 
 // sample is a call of a method: the request in JSON, and what the answer must hold.
@@ -119,7 +121,7 @@ func submitFunction(c *cluster, member, id string) error {
 
 // joinAndDie leaves a dead member.
 func joinAndDie(c *cluster, member, id string) error {
-	p := c.member(id, freeAddress(c.t), "--join", c.join()).start()
+	p := c.member(id, testport.Address(c.t), "--join", c.join()).start()
 	defer p.kill()
 	until(c.t, "member "+id+" has joined", func() bool {
 		var a struct{ Members []struct{ Name string } }

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/raft-control-plane/control-plane/internal/testport"
 )
 
 // toolIn runs the binary to its end with some variables set, and returns what it said
@@ -131,13 +133,13 @@ func TestAJoinThatLeadsNowhere(t *testing.T) {
 	}
 	c := newCluster(t, 1)
 	for name, j := range map[string]struct{ address, want string }{
-		"nobody":  {freeAddress(t), "connection refused"},
+		"nobody":  {testport.Address(t), "connection refused"},
 		"site":    {site.Listener.Addr().String(), "HTTP 404: is it a member of this release?"},
 		"ssh":     {ssh.Addr().String(), "malformed HTTP"},
 		"itself":  {"", "none of the addresses in --join is a member of a running cluster"},
 		"secrets": {c.addresses["m1"], "the token is missing or another one"},
 	} {
-		address := freeAddress(t)
+		address := testport.Address(t)
 		if j.address == "" {
 			j.address = address
 		}

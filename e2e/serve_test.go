@@ -8,6 +8,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/raft-control-plane/control-plane/internal/testport"
 )
 
 // tool runs the binary to its end and returns what it printed.
@@ -57,7 +59,7 @@ func TestCommandLine(t *testing.T) {
 	if _, errOut, code := tool(t, "task", "get", "nowhere", "--server", c.servers()); code == 0 || !strings.Contains(errOut, "nowhere") {
 		t.Errorf("an unknown task: exit %d, %s", code, errOut)
 	}
-	if _, errOut, code := tool(t, "task", "list", "--server", "http://"+freeAddress(t), "--call-timeout", "1s"); code == 0 || !strings.Contains(errOut, "raft-node serve") {
+	if _, errOut, code := tool(t, "task", "list", "--server", "http://"+testport.Address(t), "--call-timeout", "1s"); code == 0 || !strings.Contains(errOut, "raft-node serve") {
 		t.Errorf("nobody listens: exit %d, %s", code, errOut)
 	}
 }
@@ -130,7 +132,7 @@ func TestStopsOnSIGTERM(t *testing.T) {
 }
 
 func TestPortVariable(t *testing.T) {
-	address := freeAddress(t)
+	address := testport.Address(t)
 	_, port, _ := net.SplitHostPort(address)
 	p := newProcess(t, "m1", "serve", "--name", "m1", "--data-dir", t.TempDir())
 	p.startWith(append(cleanEnv(), "PORT="+port))

@@ -27,6 +27,7 @@ import (
 
 	v1 "github.com/raft-control-plane/control-plane/gen/go/controlplane/v1"
 	"github.com/raft-control-plane/control-plane/gen/go/controlplane/v1/controlplanev1connect"
+	"github.com/raft-control-plane/control-plane/internal/testport"
 )
 
 const testToken = "0123456789abcdef0123456789abcdef"
@@ -145,17 +146,6 @@ type running struct {
 	ended   chan error
 }
 
-// freeAddress returns a loopback address that nothing listens on.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().String()
-}
-
 func run(t *testing.T, address string, args ...string) *running {
 	t.Helper()
 	cfg, err := configOf(t, append([]string{"--listen=" + address, "--data-dir=" + t.TempDir(), "--log-level=error"}, args...)...)
@@ -203,7 +193,7 @@ func certificate(t *testing.T) (certFile, keyFile string, pool *x509.CertPool) {
 func TestThreeMembersOverTLS(t *testing.T) {
 	t.Setenv("PORT", "")
 	cert, key, pool := certificate(t)
-	addresses := []string{freeAddress(t), freeAddress(t), freeAddress(t)}
+	addresses := []string{testport.Address(t), testport.Address(t), testport.Address(t)}
 	for i, a := range addresses {
 		run(t, a, fmt.Sprintf("--name=m%d", i), "--bootstrap-expect=3", "--join="+strings.Join(addresses, ","),
 			"--token-file="+tokenFile(t), "--tls-cert="+cert, "--tls-key="+key, "--tls-ca="+cert)
@@ -240,11 +230,11 @@ func submit(t *testing.T, h *http.Client, url, id string) {
 func TestServeSaysWhatIsInUse(t *testing.T) {
 	t.Setenv("PORT", "")
 	dir := t.TempDir()
-	r := run(t, freeAddress(t), "--data-dir="+dir)
+	r := run(t, testport.Address(t), "--data-dir="+dir)
 	submit(t, http.DefaultClient, "http://"+r.address, "a")
 	for name, c := range map[string]struct{ listen, want string }{
 		"port":      {r.address, "--listen " + r.address + ": the port is in use"},
-		"directory": {freeAddress(t), "--data-dir " + dir},
+		"directory": {testport.Address(t), "--data-dir " + dir},
 	} {
 		cfg, err := configOf(t, "--listen="+c.listen, "--data-dir="+dir)
 		if err != nil {
@@ -258,7 +248,7 @@ func TestServeSaysWhatIsInUse(t *testing.T) {
 
 func TestServeKeepsItsStateOverARestart(t *testing.T) {
 	t.Setenv("PORT", "")
-	dir, address := t.TempDir(), freeAddress(t)
+	dir, address := t.TempDir(), testport.Address(t)
 	cfg, err := configOf(t, "--listen="+address, "--data-dir="+dir)
 	if err != nil {
 		t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/raft-control-plane/control-plane"
 	"github.com/raft-control-plane/control-plane/db"
+	"github.com/raft-control-plane/control-plane/internal/testport"
 )
 
 // testTimeout bounds what a test waits for; nothing should come near it.
@@ -35,12 +36,7 @@ var calmTiming = Timing{Heartbeat: time.Second, SnapshotInterval: time.Hour}
 // newMember prepares a member with an address; start starts it.
 func newMember(t testing.TB, name string) *member {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return &member{t: t, cfg: Config{Dir: t.TempDir(), Name: name, Advertise: l.Addr().String(), Version: "test",
+	return &member{t: t, cfg: Config{Dir: t.TempDir(), Name: name, Advertise: testport.Address(t), Version: "test",
 		Logger: slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelWarn})), Timing: calmTiming}}
 }
 

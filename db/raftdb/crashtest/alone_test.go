@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/raft-control-plane/control-plane/internal/crashfs"
+	"github.com/raft-control-plane/control-plane/internal/testport"
 )
 
 // seed decides what is left of that which was not synced; RAFT_NODE_CRASH_SEED
@@ -40,7 +41,7 @@ func images(t *testing.T) int {
 // alone is the load of a cluster of one.
 func alone(t *testing.T) job {
 	t.Helper()
-	address, err := freeAddress()
+	address, err := testport.Free()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +65,7 @@ func survives(dir string, c *crashfs.Capture, left crashfs.Survival) error {
 	if err := c.Extract(dir, left); err != nil {
 		return err
 	}
-	address, err := freeAddress()
+	address, err := testport.Free()
 	if err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/raft-control-plane/control-plane"
 	"github.com/raft-control-plane/control-plane/db/raftdb"
 	"github.com/raft-control-plane/control-plane/internal/crashfs"
+	"github.com/raft-control-plane/control-plane/internal/testport"
 )
 
 // cluster is m1 and m2 in this process, on a disk that stays, and m3 in a process
@@ -31,7 +32,7 @@ func newCluster(t *testing.T) *cluster {
 	t.Helper()
 	c := &cluster{t: t, configs: map[string]raftdb.Config{}, running: map[string]*member{}, disk: crashfs.New(true)}
 	for _, name := range []string{"m1", "m2", "m3"} {
-		address, err := freeAddress()
+		address, err := testport.Free()
 		if err != nil {
 			t.Fatal(err)
 		}

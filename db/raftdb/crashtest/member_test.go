@@ -63,15 +63,6 @@ func config(dir, name, address string) raftdb.Config {
 	return raftdb.Config{Dir: dir, Name: name, Advertise: address, Version: "test", Timing: timing, Logger: slog.New(slog.DiscardHandler)}
 }
 
-// freeAddress returns an address that was free a moment ago.
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return l.Addr().String(), l.Close()
-}
-
 // add stores a task that is large enough for a few to fill a file of the log. Its entry is
 // packed, to somewhat more than the half in which nothing repeats.
 func (m *member) add(ctx context.Context, id string) error {

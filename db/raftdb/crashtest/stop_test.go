@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/raft-control-plane/control-plane/db"
+	"github.com/raft-control-plane/control-plane/internal/testport"
 )
 
 // stoppable is a member in a process of its own that can be stopped, and that
@@ -164,7 +165,7 @@ func TestAStoppedLeaderServesNothingOld(t *testing.T) {
 	}
 	var all []string
 	for range 3 {
-		address, err := freeAddress()
+		address, err := testport.Free()
 		if err != nil {
 			t.Fatal(err)
 		}

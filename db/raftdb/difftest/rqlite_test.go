@@ -17,6 +17,8 @@ import (
 	"github.com/rqlite/rqlite/v8/cluster/proto"
 	command "github.com/rqlite/rqlite/v8/command/proto"
 	pb "google.golang.org/protobuf/proto"
+
+	"github.com/raft-control-plane/control-plane/internal/testport"
 )
 
 // rqlite is one rqlited, spoken to as its other nodes would: in the protocol of its
@@ -36,7 +38,7 @@ func startRqlite(t *testing.T) *rqlite {
 		t.Skip("-short: no rqlited is built and started")
 	}
 	binary := buildRqlited(t)
-	web, cluster := freeAddress(t), freeAddress(t)
+	web, cluster := testport.Address(t), testport.Address(t)
 	log, err := os.Create(filepath.Join(t.TempDir(), "rqlited.log"))
 	if err != nil {
 		t.Fatal(err)
@@ -91,16 +93,6 @@ func buildRqlited(t *testing.T) string {
 		t.Fatalf("build rqlited: %v\n%s", err, stderr.String())
 	}
 	return strings.TrimSpace(string(out))
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
 }
 
 // awaitReady polls another process, which nothing here can wait on.
