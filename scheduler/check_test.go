@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"reflect"
 	"slices"
 
 	"github.com/raft-control-plane/control-plane"
@@ -226,6 +227,9 @@ func (st *state) idleProblems() (problems []string) {
 				complain("node %s keeps a poll that does not wait: %+v", n.id, p)
 			}
 		}
+	}
+	if now := st.addUp(); !reflect.DeepEqual(*st.fleet(), now) {
+		complain("the fleet is taken for %+v, and is %+v", *st.fleet(), now)
 	}
 	if len(st.answers) > 0 || len(st.gone) > 0 || len(st.replaced) > 0 || len(st.rewinds) > 0 {
 		complain("something of a group is kept: %+v", st.groupState)

@@ -132,7 +132,7 @@ func (st *state) renewing(g *db.Group, n *node) {
 	n.renewal++
 	if n.status != controlplane.NodeHealthy {
 		st.holdBack(g, n)
-		n.status = controlplane.NodeHealthy
+		n.status, st.total = controlplane.NodeHealthy, nil
 		st.touch(n)
 	}
 }
@@ -172,6 +172,7 @@ func (st *state) register(g *db.Group, n *node, b *beat) (*node, error) {
 		st.replaceDevices(g, n, b.Spec.GPUDevices)
 	}
 	n.setSpec(*b.Spec)
+	st.total = nil
 	if crashed {
 		st.lapse(n)
 		g.Add(db.LapseOp(n.id, n.lapses, n.lapseMs), st.checked("lapse", nil))

@@ -145,7 +145,7 @@ func (st *state) expire(g *db.Group, n *node) {
 	st.s.log.Warn("node not heard for its lease: its tasks go back", "node", n.id, "tasks", len(n.attempts), "lease", st.s.opts.Lease)
 	st.lapse(n)
 	g.Add(db.ExpireOp(n.id, n.renewal, n.lapses, n.lapseMs), st.checked("expire", nil))
-	n.status = controlplane.NodeUnhealthy
+	n.status, st.total = controlplane.NodeUnhealthy, nil
 	for _, p := range n.waiting {
 		st.refuse(p, nil)
 	}

@@ -24,7 +24,7 @@ func (st *state) place(g *db.Group) {
 	st.rank()
 	st.admit(g)
 	fleet := st.fleet()
-	queues := st.ready(&fleet)
+	queues := st.ready(fleet)
 	all := slices.Clone(queues)
 	ages := slices.ContainsFunc(all, func(q *queue) bool { return q.AgeingInterval > 0 })
 	for n := 0; len(queues) > 0; {

@@ -175,7 +175,17 @@ type fleet struct {
 	custom                                         map[string]int64
 }
 
-func (st *state) fleet() (f fleet) {
+// fleet is added up anew once a node has changed: each entry has a pass, and most passes
+// place little, so that going through thousands of nodes would be most of it.
+func (st *state) fleet() *fleet {
+	if st.total == nil {
+		f := st.addUp()
+		st.total = &f
+	}
+	return st.total
+}
+
+func (st *state) addUp() (f fleet) {
 	for _, n := range st.byNum {
 		if n.status == controlplane.NodeHealthy {
 			f.slots += int64(n.spec.Slots)

@@ -33,7 +33,8 @@ type state struct {
 	busy    map[*class]struct{}
 	touches touches
 	works   works
-	packing bool // a class may have BINPACK
+	packing bool   // a class may have BINPACK
+	total   *fleet // see fleet; nil once a node has changed
 
 	// watched are the nodes of which more than the lease may become due, see watchOver.
 	watched []*node
