@@ -379,6 +379,10 @@ func (d *decoder) step(s *Step, texts []string) {
 	d.values = d.values[:first+n]
 	s.Args = d.values[first : first+n : first+n]
 	for i := range s.Args {
+		if len(d.b) > 0 && d.b[0] == 0 { // NULL, as more than half of them are
+			d.b = d.b[1:]
+			continue
+		}
 		if err := decodeParameter(&s.Args[i], d.bytes()); err != nil {
 			d.err, d.b = err, nil
 			return
@@ -402,6 +406,11 @@ func (d *decoder) flags(known byte) byte {
 }
 
 func (d *decoder) uvarint() uint64 {
+	if len(d.b) > 0 && d.b[0] < 0x80 { // one byte, as nearly all of them are
+		v := d.b[0]
+		d.b = d.b[1:]
+		return uint64(v)
+	}
 	v, n := binary.Uvarint(d.b)
 	if n <= 0 {
 		d.fail("bad number")

@@ -197,6 +197,7 @@ func TestBadEntriesWithARightChecksumAreRefused(t *testing.T) {
 		"parameter of no known field": op(0, 0, 1, 0, 0, 1, 2, 9<<3, 0),
 		"parameter that ends early":   op(0, 0, 1, 0, 0, 1, 2, parameterString<<3|2, 5),
 		"parameter with a tail":       op(0, 0, 1, 0, 0, 1, 3, parameterInt<<3, 2, 0),
+		"text with a tail":            op(0, 0, 1, 0, 0, 1, 4, parameterString<<3|2, 1, 'x', 'y'),
 		"operation flag not known":    op(0x40, 0, 0),
 		"step flag not known":         op(0, 0, 1, 0x40, 0, 0),
 		"bytes left over":             append(body(sampleEntry()), 0),
