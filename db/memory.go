@@ -10,7 +10,8 @@ type memory struct {
 const (
 	// maxKeptOps bounds what is kept of the operations: what an entry of 1,024 needs.
 	maxKeptOps = 1024
-	// opSteps and opJournal are the steps and the bytes of a journal that most have at most.
+	// opSteps and opJournal are the steps and the bytes of a journal that most have at most; two
+	// events of a task fit into it.
 	opSteps, opJournal = 2, 64
 )
 

@@ -185,8 +185,8 @@ func kindOf(s controlplane.TaskStatus) byte {
 func event(b []byte, kind byte, seq int64, attempt int32, node, reason string) []byte {
 	if len(b) > 0 {
 		b = append(b, ',')
-	} else {
-		b = make([]byte, 0, 64) // most fit, also two
+	} else if b == nil {
+		b = make([]byte, 0, opJournal)
 	}
 	b = append(b, '[', '"', kind, '"', ',')
 	b = strconv.AppendInt(b, seq, 10)

@@ -51,7 +51,7 @@ func TestAllocationsOfACycle(t *testing.T) {
 
 // maxSubmissionBytes is a tenth more than the engine and the scheduler allocate for each of
 // 1,000 tasks that are submitted together.
-const maxSubmissionBytes = 1750
+const maxSubmissionBytes = 1670
 
 func TestAllocationsOfSubmissions(t *testing.T) {
 	r := newRig(t)
