@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"connectrpc.com/connect"
@@ -122,6 +123,7 @@ func TestASlowBodyIsCutOff(t *testing.T) {
 	if status == http.StatusOK || err != nil && !strings.Contains(err.Error(), "EOF") {
 		t.Errorf("half a body: %d %s, %v", status, text, err)
 	}
+	m.sendHalfABody(body[:10])
 	if _, _, tasks := m.post("TaskService/ListTasks", `{}`); len(tasks) != 0 {
 		t.Errorf("it is stored all the same: %v", tasks)
 	}
@@ -138,6 +140,66 @@ func TestASlowBodyIsCutOff(t *testing.T) {
 				t.Errorf("a poll by %s over %s: %v, %v, after %s", name, version, res, err, time.Since(begun))
 			}
 		}
+	}
+}
+
+// sendHalfABody begins a call by HTTP/2 that would go on for ever, and reads the refusal.
+func (m *member) sendHalfABody(beginning string) {
+	m.t.Helper()
+	rest, end := io.Pipe()
+	req, err := http.NewRequestWithContext(testContext(m.t), http.MethodPost, m.url()+"/controlplane.v1.TaskService/SubmitTask", io.MultiReader(strings.NewReader(beginning), rest))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	res, err := h2(m.t).Do(req)
+	_ = end.Close() // the transport waits for it
+	if err != nil {
+		m.t.Errorf("half a body by HTTP/2: %v", err)
+		return
+	}
+	defer res.Body.Close()
+	if text, err := io.ReadAll(res.Body); err != nil || !strings.Contains(string(text), "did not come within") {
+		m.t.Errorf("half a body by HTTP/2: %d %s, %v", res.StatusCode, text, err)
+	}
+}
+
+// deadlines is a response whose connection counts the deadlines that it is given.
+type deadlines struct {
+	http.ResponseWriter
+	set int
+}
+
+// SetReadDeadline implements what http.ResponseController looks for.
+func (d *deadlines) SetReadDeadline(time.Time) error { d.set++; return nil }
+
+// A connection is cut off once the time for a body is over, and left alone once the body has
+// come or its handler has returned.
+func TestTheLimitOfABodyIsLifted(t *testing.T) {
+	for name, c := range map[string]struct {
+		handle func(*http.Request)
+		cuts   int
+	}{
+		"it does not come":             {func(*http.Request) { time.Sleep(2 * bodyTimeout) }, 1},
+		"it has come":                  {func(r *http.Request) { _, _ = io.ReadAll(r.Body); time.Sleep(2 * bodyTimeout) }, 0},
+		"the handler does not want it": {func(*http.Request) {}, 0},
+		"the handler reads some of it": {func(r *http.Request) { _, _ = r.Body.Read(make([]byte, 1)) }, 0},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			w := &deadlines{}
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "/", strings.NewReader("body"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := &server{bodyTimeout: bodyTimeout}
+			lift := s.limitBody(w, r)
+			c.handle(r)
+			lift()
+			time.Sleep(2 * bodyTimeout)
+			if w.set != c.cuts {
+				t.Errorf("%s: the connection is cut off %d times, want %d", name, w.set, c.cuts)
+			}
+		})
 	}
 }
 

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -48,18 +47,9 @@ func (s *server) serveRPC(w http.ResponseWriter, r *http.Request, next http.Hand
 		return
 	}
 	spareNeighbour(r)
-	s.limitBody(w, r)
+	defer s.limitBody(w, r)()
 	watchBody(r, s.bodyTimeout)
 	next.ServeHTTP(w, r)
-}
-
-// limitBody bounds the time in which the body has to come, so that nobody can hold a
-// connection by sending a byte a minute. The server lifts the limit when the body has
-// come and it goes on to read, to notice when the caller goes away.
-func (s *server) limitBody(w http.ResponseWriter, r *http.Request) {
-	if r.ContentLength != 0 {
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.bodyTimeout)) // it fails where there is no connection
-	}
 }
 
 // refuseHTTP answers in the form of Connect's errors, with a status that they do not
