@@ -75,6 +75,7 @@ func (a *app) submitOrFollow(cmd *cobra.Command, follow bool, m many) error {
 		return err
 	}
 	if !follow {
+		m.idOnly = !a.forPrograms() // people are shown no more
 		tasks, err := a.submitMany(cmd.Context(), c, m)
 		return errors.Join(a.printTasks(tasks), err)
 	}
@@ -91,6 +92,7 @@ func (a *app) submitOrFollow(cmd *cobra.Command, follow bool, m many) error {
 func (a *app) followMany(ctx context.Context, c *client.Client, m many, show func(t *v1.Task) error) error {
 	ctx, stop := interruptible(ctx)
 	defer stop()
+	m.idOnly = true
 	f := &following{app: a, show: show, at: map[string][]int{}, bar: progressOf(a.err, nil)}
 	f.bar.text = f.text
 	w := newWaiter(c)

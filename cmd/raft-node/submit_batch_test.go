@@ -109,6 +109,30 @@ func TestManyTasksGoInBatches(t *testing.T) {
 	}
 }
 
+func TestManyTasksAreReadAsFarAsTheyAreShown(t *testing.T) {
+	for output, whole := range map[string]bool{"table": false, "json": true} {
+		m := (&member{submitMany: func(r *v1.SubmitTasksRequest) (*v1.SubmitTasksResponse, error) {
+			res := &v1.SubmitTasksResponse{}
+			for _, s := range r.GetRequests() {
+				if s.GetIdOnly() == whole {
+					t.Errorf("-o %s asks with id_only = %v", output, s.GetIdOnly())
+				}
+				o := &v1.SubmitTaskOutcome{Outcome: &v1.SubmitTaskOutcome_TaskId{TaskId: s.GetRequestId()}}
+				if !s.GetIdOnly() {
+					o.Outcome = &v1.SubmitTaskOutcome_Task{Task: &v1.Task{Id: s.GetRequestId(), Name: "whole"}}
+				}
+				res.Outcomes = append(res.Outcomes, o)
+			}
+			return res, nil
+		}}).start(t)
+		want := []string{"k/0\nk/1\n"}
+		if whole {
+			want = []string{`"k/1"`, `"whole"`}
+		}
+		m.at(t, "submit", "-o", output, "--array", "0-1", "--request-id", "k", "true").expect(t, 0, want, nil)
+	}
+}
+
 // sequenced is a member whose tasks end when the test says so.
 func sequenced(t *testing.T, inOrder ...string) (m *member, asked chan string) {
 	t.Helper()

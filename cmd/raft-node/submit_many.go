@@ -32,6 +32,8 @@ type many struct {
 	// label finds the tasks again; "" if none does.
 	label string
 	count int
+	// idOnly is for who needs no more of the stored tasks than their ids.
+	idOnly bool
 	// task makes the one at i, and says where it comes from.
 	task func(i int) (t *v1.Task, place string)
 }
@@ -49,7 +51,8 @@ func manyKey(given string) (string, error) {
 }
 
 // submitMany stores tasks, up to 1,000 in a call, and returns them in their order. Some
-// may be refused, which is an error, and not stop the others; those are nil.
+// may be refused, which is an error, and not stop the others; those are nil. With idOnly
+// nothing but their ids is set.
 func (a *app) submitMany(ctx context.Context, c *client.Client, m many) ([]*v1.Task, error) {
 	p := progressOf(a.err, func(done, total int64) string { return fmt.Sprintf("%d of %d tasks submitted", done, total) })
 	p.total = int64(m.count)
@@ -67,6 +70,10 @@ func (a *app) submitMany(ctx context.Context, c *client.Client, m many) ([]*v1.T
 		for i, o := range res.GetOutcomes() {
 			if e := o.GetError(); e != nil {
 				refused = append(refused, fmt.Errorf("%s: %s: %s", places[i], e.GetCode(), e.GetMessage()))
+			}
+			if id := o.GetTaskId(); id != "" {
+				tasks = append(tasks, &v1.Task{Id: id})
+				continue
 			}
 			tasks = append(tasks, o.GetTask())
 		}
@@ -89,7 +96,7 @@ func (m many) batch(from int) (*v1.SubmitTasksRequest, []string) {
 	var places []string
 	for i := from; i < m.count && i < from+submitBatch; i++ {
 		t, place := m.task(i)
-		req := &v1.SubmitTaskRequest{Task: t, RequestId: m.key + "/" + strconv.Itoa(i)}
+		req := &v1.SubmitTaskRequest{Task: t, RequestId: m.key + "/" + strconv.Itoa(i), IdOnly: m.idOnly}
 		if size += proto.Size(req) + 16; i > from && size > submitBatchBytes {
 			break
 		}
