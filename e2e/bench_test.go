@@ -51,10 +51,11 @@ func TestBench(t *testing.T) {
 func TestBenchOfTooMuch(t *testing.T) {
 	cmd := exec.Command(raftNode, "bench", "--duration", "1s", "--callers", "8", "--slots", "8", "--tasks", "2000",
 		"--phases", "overload,flood,memory,disk,backlog", "--dir", t.TempDir(), "-o", "json")
-	cmd.Env = cleanEnv()
+	var errOut strings.Builder
+	cmd.Env, cmd.Stderr = cleanEnv(), &errOut
 	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("%v\n%s", err, out)
+		t.Fatalf("%v\n%s%s", err, out, errOut.String())
 	}
 	var results []struct {
 		Phase    string

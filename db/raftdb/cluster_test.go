@@ -29,9 +29,9 @@ type member struct {
 	ran    chan error
 }
 
-// calmTiming leaves snapshots to the tests. Its elections take a second or two, so that a leader
+// calmTiming leaves snapshots to the tests. Its elections take some seconds, so that a leader
 // stays one on a busy machine; the first waits for nothing.
-var calmTiming = Timing{Heartbeat: time.Second, SnapshotInterval: time.Hour}
+var calmTiming = Timing{Heartbeat: 2 * time.Second, SnapshotInterval: time.Hour}
 
 // newMember prepares a member with an address; start starts it.
 func newMember(t testing.TB, name string) *member {
