@@ -72,6 +72,12 @@ type Planner interface {
 	Resign()
 }
 
+// Hungry is a Planner that says how many more tasks should wait to be placed, so that nodes
+// have some whenever they ask. It is asked after each group.
+type Hungry interface {
+	Wants() int
+}
+
 // Reader reads this member's state as it is now.
 type Reader func(ctx context.Context, fn func(Conn) error) error
 
@@ -255,6 +261,7 @@ func (b *batcher) cycle(ctx context.Context, term Term, items []Item) error {
 	err := b.commit(ctx, term, g)
 	if err == nil && b.planner != nil {
 		b.planner.Committed(g)
+		b.askWants()
 	}
 	for _, it := range items {
 		it.Finish(err)

@@ -50,15 +50,75 @@ func TestNewWorkTakesItsShareOfTheTime(t *testing.T) {
 		placed                bool
 		want                  int
 	}{
-		"a task for each that is placed and ends, and a few": {100 * 10 * us, 2 * ms, 10 * us, false, 50 + 6},
-		"less if storing them takes longer":                  {100 * 10 * us, 2 * ms, 28 * us, false, 20},
-		"next to none if they are huge":                      {100 * 10 * us, 2 * ms, 10 * ms, false, 0},
-		"what the disk leaves, if it is slow":                {2 * 10 * us, 20 * ms, 10 * us, false, 125},
-		"what somebody waits for is free":                    {100 * 10 * us, 2 * ms, 10 * us, true, 400},
+		"a task for some of those that are placed and end": {100 * 10 * us, 2 * ms, 10 * us, false, 22},
+		"less if storing them takes longer":                {100 * 10 * us, 2 * ms, 28 * us, false, 8},
+		"next to none if they are huge":                    {100 * 10 * us, 2 * ms, 10 * ms, false, 0},
+		"what the disk leaves, if it is slow":              {2 * 10 * us, 20 * ms, 10 * us, false, 125},
+		"what somebody waits for is free":                  {100 * 10 * us, 2 * ms, 10 * us, true, 400},
 	} {
 		if got := newPaced().average(c.goingOn, c.all, c.perTask, c.placed); got != c.want {
 			t.Errorf("%s: %d tasks an entry; want %d", name, got, c.want)
 		}
+	}
+}
+
+// TestNewWorkHasWhatIsIdle has entries with next to nothing come every 2 ms.
+func TestNewWorkHasWhatIsIdle(t *testing.T) {
+	const us, ms = time.Microsecond, time.Millisecond
+	p := newPaced()
+	tasks := 0
+	const entries = 1000
+	for i := range 2 * entries { // what it had before is soon spent
+		n := p.entry(0, 0, 10*us, false)
+		p.now = p.now.Add(2 * ms)
+		if i >= entries {
+			tasks += n
+		}
+	}
+	if want := int(2 * ms / idleShare / (10 * us)); tasks/entries != want {
+		t.Errorf("%d tasks an entry; want %d", tasks/entries, want)
+	}
+}
+
+// TestWhatIsWantedIsLetIn has no credit, and then no debt.
+func TestWhatIsWantedIsLetIn(t *testing.T) {
+	p := newPaced()
+	p.begin(true, p.now)
+	p.end(spent{all: time.Millisecond, later: maxDebt + maxCredit}, p.now)
+	for _, c := range []struct {
+		wants  int
+		beside bool
+		tasks  int
+	}{
+		{0, true, 0},
+		{7, true, 7},
+		{10_000, true, maxWanted},
+		{7, false, 7},
+		{10_000, false, maxGroupOps},
+	} {
+		p.wants = c.wants
+		if n, _ := p.begin(c.beside, p.now); n != c.tasks {
+			t.Errorf("%d are wanted, work that goes on: %v: %d are let in, want %d", c.wants, c.beside, n, c.tasks)
+		}
+	}
+	p.debt, p.wants = 0, 7
+	if n, _ := p.begin(true, p.now); n < 100 {
+		t.Errorf("%d are let in: what has credit is not bound by what is wanted", n)
+	}
+}
+
+// hungryPlanner wants 42 tasks.
+type hungryPlanner struct{ Planner }
+
+func (hungryPlanner) Plan(*Group)      {}
+func (hungryPlanner) Committed(*Group) {}
+func (hungryPlanner) Wants() int       { return 42 }
+
+func TestThePlannerIsAskedWhatItWants(t *testing.T) {
+	b := newPacedBatcher()
+	b.planner = hungryPlanner{}
+	if err := b.cycle(t.Context(), Term{}, nil); err != nil || b.waiting.pace.wants != 42 {
+		t.Errorf("%d tasks, %v", b.waiting.pace.wants, err)
 	}
 }
 
@@ -90,7 +150,7 @@ func TestNewWorkAloneWaitsUntilItIsQuiet(t *testing.T) {
 	if n := p.entry(200*us, 200*us, 10*us, false); n != 0 {
 		t.Errorf("beside work that goes on %d tasks are let in, and the credit is spent", n)
 	}
-	if n := p.entry(0, 0, 10*us, false); n != 10 {
+	if n := p.entry(0, 0, 10*us, false); n != 3 {
 		t.Errorf("then %d; want what was earned, and no debt of what was taken when it was quiet", n)
 	}
 }

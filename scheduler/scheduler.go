@@ -145,6 +145,13 @@ func (s *Scheduler) Committed(g *db.Group) {
 	}
 }
 
+// Wants implements db.Hungry.
+func (s *Scheduler) Wants() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.st.wants()
+}
+
 // Disturbed implements db.Planner: the copy is read anew once the group that
 // changed the state past it is committed.
 func (s *Scheduler) Disturbed() {
