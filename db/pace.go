@@ -51,7 +51,7 @@ type pace struct {
 	beside bool          // the present entry has work that goes on
 	took   time.Duration // how long the last such entry took
 	since  time.Time     // when it was done
-	idle   time.Time     // since when no entry is under way
+	idle   time.Time     // since when no entry is under way, or that was last credited
 }
 
 // spent is where the time of an entry went.
@@ -82,6 +82,7 @@ func (p *pace) byCredit(beside bool, now time.Time) (tasks int, wait time.Durati
 	p.beside = beside
 	if beside && !p.idle.IsZero() {
 		p.debt = max(0, p.debt-now.Sub(p.idle)/idleShare)
+		p.idle = now // the items may add nothing, and then there is no entry
 	}
 	credit := maxCredit - p.debt
 	if quiet, enough := now.Sub(p.since), min(quietTimes*p.took, maxQuiet); !beside {

@@ -80,6 +80,20 @@ func TestNewWorkHasWhatIsIdle(t *testing.T) {
 	}
 }
 
+// TestIdleTimeIsCreditedOnce has items that add nothing come, after which there is no entry.
+func TestIdleTimeIsCreditedOnce(t *testing.T) {
+	p := newPaced()
+	p.begin(true, p.now)
+	p.end(spent{all: time.Millisecond, later: maxDebt}, p.now)
+	for range 3 {
+		p.now = p.now.Add(time.Millisecond)
+		p.begin(true, p.now)
+	}
+	if want := maxDebt - 3*time.Millisecond/idleShare - time.Millisecond/otherShare; p.debt != want {
+		t.Errorf("debt %v after 3 ms without an entry; want %v", p.debt, want)
+	}
+}
+
 // TestWhatIsWantedIsLetIn has no credit, and then no debt.
 func TestWhatIsWantedIsLetIn(t *testing.T) {
 	p := newPaced()
