@@ -4,7 +4,9 @@
 package burst
 
 import (
+	"errors"
 	"net"
+	"os"
 	"runtime"
 	"sync"
 	"time"
@@ -15,8 +17,9 @@ const (
 	maxWaiting = 64 << 10
 	// maxKept is the largest buffer that is used again.
 	maxKept = 16 << 10
-	// closeTimeout is how long what was written before Close may take to be sent.
-	closeTimeout = time.Second
+	// lateTimeout is how long what was written before Close, or before a deadline, may take to
+	// be sent.
+	lateTimeout = time.Second
 )
 
 // Conn is a connection of which Write only takes what it is given: a goroutine sends all that
@@ -31,7 +34,8 @@ type Conn struct {
 	sending bool      // a goroutine sends, or is about to
 	direct  bool
 	closed  bool
-	err     error // of what was sent
+	until   time.Time // deadline of Write
+	err     error     // of what was sent
 }
 
 var buffers = sync.Pool{New: func() any { return new([]byte) }}
@@ -56,6 +60,9 @@ func (c *Conn) Write(p []byte) (int, error) {
 	case c.direct:
 		c.mu.Unlock()
 		return c.Conn.Write(p)
+	case !c.until.IsZero() && !time.Now().Before(c.until):
+		defer c.mu.Unlock()
+		return 0, os.ErrDeadlineExceeded
 	}
 	defer c.mu.Unlock()
 	if c.waiting == nil {
@@ -131,6 +138,26 @@ func (c *Conn) CloseWrite() error {
 	return nil
 }
 
+// SetWriteDeadline implements net.Conn. It is for what is written after it: crypto/tls closes a
+// connection by its last record and a deadline of now, which must not cut off what has not been
+// sent yet. That has a second.
+func (c *Conn) SetWriteDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.until = t
+	if c.sending && !t.IsZero() {
+		if least := time.Now().Add(lateTimeout); t.Before(least) {
+			t = least
+		}
+	}
+	return c.Conn.SetWriteDeadline(t)
+}
+
+// SetDeadline implements net.Conn.
+func (c *Conn) SetDeadline(t time.Time) error {
+	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
+}
+
 // Close implements net.Conn. It does not wait: what was written before has a second to be
 // sent.
 func (c *Conn) Close() error {
@@ -142,7 +169,7 @@ func (c *Conn) Close() error {
 	c.closed = true
 	c.sent.Broadcast()
 	if c.sending {
-		return c.SetDeadline(time.Now().Add(closeTimeout))
+		return c.Conn.SetDeadline(time.Now().Add(lateTimeout))
 	}
 	return c.Conn.Close()
 }

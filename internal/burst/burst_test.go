@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,10 +16,11 @@ import (
 // gate is a connection of which each write waits to be let through.
 type gate struct {
 	net.Conn
-	entered chan []byte
-	let     chan error
-	closed  chan struct{}
-	conn    *Conn // of which it is the connection
+	entered  chan []byte
+	let      chan error
+	closed   chan struct{}
+	conn     *Conn // of which it is the connection
+	deadline atomic.Pointer[time.Time]
 }
 
 func newGate() *gate {
@@ -26,6 +28,10 @@ func newGate() *gate {
 }
 
 func (g *gate) Write(p []byte) (int, error) {
+	if end := g.deadline.Load(); end != nil && !time.Now().Before(*end) {
+		g.entered <- []byte("too late")
+		return 0, os.ErrDeadlineExceeded
+	}
 	g.entered <- bytes.Clone(p)
 	err := <-g.let
 	if err != nil {
@@ -36,6 +42,11 @@ func (g *gate) Write(p []byte) (int, error) {
 
 func (g *gate) Close() error                { close(g.closed); return nil }
 func (g *gate) SetDeadline(time.Time) error { return nil }
+
+func (g *gate) SetWriteDeadline(t time.Time) error {
+	g.deadline.Store(&t)
+	return nil
+}
 
 func write(t *testing.T, c net.Conn, text string) {
 	t.Helper()
@@ -87,6 +98,28 @@ func TestAnErrorEndsTheConnection(t *testing.T) {
 	if _, err := c.Write([]byte("more")); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("the next write: %v", err)
 	}
+}
+
+// TestADeadlineOfNow is what crypto/tls sets once it has written its last record.
+func TestADeadlineOfNow(t *testing.T) {
+	g := newGate()
+	c := New(g)
+	write(t, c, "first")
+	g.expect(t, "first")
+	write(t, c, "the answer")
+	if err := c.SetWriteDeadline(time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	g.let <- nil
+	g.expect(t, "the answer")
+	if _, err := c.Write([]byte("late")); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("a write after the deadline: %v", err)
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	g.let <- nil
+	<-g.closed
 }
 
 func TestWriteWaitsForASlowPeer(t *testing.T) {
