@@ -14,12 +14,14 @@ import (
 
 const (
 	// maxWaiting is how many bytes wait for a peer that reads slowly, before Write waits too.
+	// What is larger by itself is sent before its Write returns: to join it saves nothing.
 	maxWaiting = 64 << 10
 	// maxKept is the largest buffer that is used again.
 	maxKept = 16 << 10
-	// lateTimeout is how long what was written before Close, or before a deadline, may take to
-	// be sent.
-	lateTimeout = time.Second
+	// lateTimeout is how long what was written before Close, or before a deadline that is over,
+	// may take to be sent: with a peer that reads slowly what stands in the kernel's buffer
+	// goes first, of megabytes.
+	lateTimeout = 30 * time.Second
 )
 
 // Conn is a connection of which Write only takes what it is given: a goroutine sends all that
@@ -31,7 +33,8 @@ type Conn struct {
 	mu      sync.Mutex
 	sent    sync.Cond // something was sent
 	waiting *[]byte   // to be sent; nil if there is nothing
-	sending bool      // a goroutine sends, or is about to
+	sending bool      // a goroutine sends what waited, or is about to
+	busy    bool      // a Write sends by itself; nothing waits then
 	direct  bool
 	closed  bool
 	until   time.Time // deadline of Write
@@ -50,21 +53,18 @@ func New(conn net.Conn) *Conn {
 // Write implements net.Conn.
 func (c *Conn) Write(p []byte) (int, error) {
 	c.mu.Lock()
-	for c.err == nil && !c.closed && c.waiting != nil && len(*c.waiting) > maxWaiting {
+	defer c.mu.Unlock()
+	for c.failure() == nil && !c.hasRoom(len(p)) {
 		c.sent.Wait()
 	}
-	switch {
-	case c.err != nil || c.closed:
-		defer c.mu.Unlock()
-		return 0, c.failure()
-	case c.direct:
-		c.mu.Unlock()
-		return c.Conn.Write(p)
+	switch err := c.failure(); {
+	case err != nil:
+		return 0, err
+	case c.direct || len(p) > maxWaiting:
+		return c.writeThrough(p)
 	case !c.until.IsZero() && !time.Now().Before(c.until):
-		defer c.mu.Unlock()
 		return 0, os.ErrDeadlineExceeded
 	}
-	defer c.mu.Unlock()
 	if c.waiting == nil {
 		c.waiting = buffers.Get().(*[]byte)
 	}
@@ -76,11 +76,34 @@ func (c *Conn) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (c *Conn) failure() error {
-	if c.err != nil {
-		return c.err
+// hasRoom reports whether so many bytes can be taken, or sent if they are too many for that.
+func (c *Conn) hasRoom(n int) bool {
+	switch {
+	case c.busy || n > maxWaiting && c.sending:
+		return false
+	case c.waiting == nil:
+		return true
 	}
-	return net.ErrClosed
+	return len(*c.waiting)+n <= maxWaiting
+}
+
+// writeThrough sends by itself, when all before it is sent. To close the connection ends it.
+func (c *Conn) writeThrough(p []byte) (int, error) {
+	c.busy = true
+	c.mu.Unlock()
+	n, err := c.Conn.Write(p)
+	c.mu.Lock()
+	c.busy = false
+	c.sent.Broadcast()
+	return n, err
+}
+
+// failure is why nothing more can be written, nil if it can.
+func (c *Conn) failure() error {
+	if c.err == nil && c.closed {
+		return net.ErrClosed
+	}
+	return c.err
 }
 
 // send writes until nothing is left.
@@ -113,7 +136,7 @@ func (c *Conn) send() {
 
 // flush waits until all is sent. mu is held.
 func (c *Conn) flush() {
-	for c.sending {
+	for c.sending || c.busy {
 		c.sent.Wait()
 	}
 }
@@ -138,17 +161,18 @@ func (c *Conn) CloseWrite() error {
 	return nil
 }
 
-// SetWriteDeadline implements net.Conn. It is for what is written after it: crypto/tls closes a
-// connection by its last record and a deadline of now, which must not cut off what has not been
-// sent yet. That has a second.
+// SetWriteDeadline implements net.Conn. A deadline of now is for what is written after it:
+// crypto/tls closes a connection by its last record and such a deadline, which must not cut off
+// what has not been sent yet. That has half a minute.
 func (c *Conn) SetWriteDeadline(t time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.closed {
+		return net.ErrClosed
+	}
 	c.until = t
-	if c.sending && !t.IsZero() {
-		if least := time.Now().Add(lateTimeout); t.Before(least) {
-			t = least
-		}
+	if now := time.Now(); c.sending && !t.IsZero() && !t.After(now) {
+		t = now.Add(lateTimeout)
 	}
 	return c.Conn.SetWriteDeadline(t)
 }
@@ -158,8 +182,8 @@ func (c *Conn) SetDeadline(t time.Time) error {
 	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
 }
 
-// Close implements net.Conn. It does not wait: what was written before has a second to be
-// sent.
+// Close implements net.Conn. It does not wait: what was written before has half a minute to be
+// sent. Read, and a Write that has not returned, end at once.
 func (c *Conn) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -169,7 +193,7 @@ func (c *Conn) Close() error {
 	c.closed = true
 	c.sent.Broadcast()
 	if c.sending {
-		return c.Conn.SetDeadline(time.Now().Add(lateTimeout))
+		return errors.Join(c.Conn.SetReadDeadline(time.Unix(1, 0)), c.Conn.SetWriteDeadline(time.Now().Add(lateTimeout)))
 	}
 	return c.Conn.Close()
 }

@@ -21,6 +21,7 @@ type gate struct {
 	closed   chan struct{}
 	conn     *Conn // of which it is the connection
 	deadline atomic.Pointer[time.Time]
+	reading  atomic.Pointer[time.Time] // deadline of Read
 }
 
 func newGate() *gate {
@@ -40,8 +41,12 @@ func (g *gate) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (g *gate) Close() error                { close(g.closed); return nil }
-func (g *gate) SetDeadline(time.Time) error { return nil }
+func (g *gate) Close() error { close(g.closed); return nil }
+
+func (g *gate) SetReadDeadline(t time.Time) error {
+	g.reading.Store(&t)
+	return nil
+}
 
 func (g *gate) SetWriteDeadline(t time.Time) error {
 	g.deadline.Store(&t)
@@ -122,6 +127,96 @@ func TestADeadlineOfNow(t *testing.T) {
 	<-g.closed
 }
 
+// TestCloseLeavesTimeToSend is of a peer that reads slowly: the end of an answer is not cut off.
+func TestCloseLeavesTimeToSend(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate()
+		c := New(g)
+		write(t, c, "first")
+		g.expect(t, "first")
+		write(t, c, "the end")
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if left := time.Until(*g.deadline.Load()); left != lateTimeout {
+			t.Errorf("there are %s left to send", left)
+		}
+		if time.Until(*g.reading.Load()) > 0 {
+			t.Error("who reads goes on")
+		}
+		if err := c.SetWriteDeadline(time.Time{}); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("a deadline after Close: %v", err)
+		}
+		g.let <- nil
+		g.expect(t, "the end")
+		g.let <- nil
+		<-g.closed
+	})
+}
+
+// TestWhatIsLargeIsSentByItself, so that no more waits than may, and that a caller who closes the
+// connection after it has had it sent.
+func TestWhatIsLargeIsSentByItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate()
+		c := New(g)
+		write(t, c, "before")
+		g.expect(t, "before")
+		large := make(chan error, 1)
+		go func() {
+			n, err := c.Write(make([]byte, maxWaiting+1))
+			if err == nil && n != maxWaiting+1 {
+				t.Errorf("%d bytes were written", n)
+			}
+			large <- err
+		}()
+		g.let <- nil
+		if got := <-g.entered; len(got) != maxWaiting+1 {
+			t.Fatalf("sent %d bytes", len(got))
+		}
+		after := make(chan struct{})
+		go func() {
+			write(t, c, "after")
+			close(after)
+		}()
+		synctest.Wait()
+		select {
+		case <-after:
+			t.Error("something else was taken meanwhile")
+		case <-large:
+			t.Error("it was taken, not sent")
+		default:
+		}
+		g.let <- nil
+		if err := <-large; err != nil {
+			t.Error(err)
+		}
+		<-after
+		g.expect(t, "after")
+		g.let <- nil
+	})
+}
+
+// TestCloseEndsWhatIsSentByItself: nobody was told that it is on its way.
+func TestCloseEndsWhatIsSentByItself(t *testing.T) {
+	g := newGate()
+	c := New(g)
+	large := make(chan error)
+	go func() {
+		_, err := c.Write(make([]byte, maxWaiting+1))
+		large <- err
+	}()
+	<-g.entered
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	<-g.closed
+	g.let <- net.ErrClosed
+	if err := <-large; !errors.Is(err, net.ErrClosed) {
+		t.Error(err)
+	}
+}
+
 func TestWriteWaitsForASlowPeer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, big, third := slow(t)
@@ -158,7 +253,7 @@ func slow(t *testing.T) (_ *gate, big int, third <-chan error) {
 	g.conn = New(g)
 	write(t, g.conn, "a")
 	<-g.entered
-	big = maxWaiting + 1
+	big = maxWaiting
 	write(t, g.conn, string(make([]byte, big)))
 	waits := make(chan error, 1)
 	go func() {
