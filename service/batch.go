@@ -31,8 +31,12 @@ func (s *server) batch(calls http.Handler) http.Handler {
 		for i, req := range requests {
 			all.Go(func() {
 				res := &recorder{header: http.Header{}}
+				defer func() {
+					if !s.panicked(req, recover()) { // else the sender learns that this one's outcome is not known
+						out.write(i, res)
+					}
+				}()
 				calls.ServeHTTP(res, req.WithContext(r.Context()))
-				out.write(i, res)
 			})
 		}
 		all.Wait()

@@ -3,9 +3,32 @@ package service
 import (
 	"context"
 	"net/http"
+	"runtime/debug"
 	"strconv"
 	"time"
 )
+
+// notePanics logs what a handler panics with outside of Connect, and ends the connection, with
+// HTTP/2 the stream. So does net/http, but its words go to the same log as those about
+// callers who hang up: see newHTTPServer.
+func (s *server) notePanics(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			if s.panicked(r, recover()) {
+				panic(http.ErrAbortHandler)
+			}
+		}()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// panicked reports whether a handler has panicked, by what recover has returned, and logs it.
+func (s *server) panicked(r *http.Request, what any) bool {
+	if what != nil && what != http.ErrAbortHandler {
+		s.log.Error("a handler panicked", "path", cut(r.URL.Path, 200), "panic", what, "stack", string(debug.Stack()))
+	}
+	return what != nil
+}
 
 // writerKey is where a request's context holds its http.ResponseWriter: handlers of
 // the contract see only messages, and what follows needs the connection.

@@ -173,7 +173,7 @@ func (s *server) handler() http.Handler {
 	mux.Handle("/metrics", s.metrics.handler())
 	mux.HandleFunc("/", s.root)
 	mux.Handle(batchPath, s.batch(s.withWriter(mux)))
-	return s.checkHost(s.withCORS(s.authenticate(s.withWriter(s.withRqliteVersion(mux)))))
+	return s.notePanics(s.checkHost(s.withCORS(s.authenticate(s.withWriter(s.withRqliteVersion(mux))))))
 }
 
 func (s *server) mountServices(mux *http.ServeMux) {
