@@ -162,6 +162,74 @@ func TestWhoLeavesIsNotSubmitted(t *testing.T) {
 	}
 }
 
+// TestWhoLeavesMayUseItsMessageAgain, also while the task is under way with others, and sent again.
+func TestWhoLeavesMayUseItsMessageAgain(t *testing.T) {
+	req := &v1.SubmitTaskRequest{Task: &v1.Task{Id: "left", Name: "left"}}
+	args := []byte("left")
+	for what, c := range map[string]struct {
+		submit func(ctx context.Context, c *client.Client) error
+		change func()
+	}{
+		"the message": {
+			func(ctx context.Context, c *client.Client) error { _, err := c.SubmitTask(ctx, req); return err },
+			func() { req.Task.Name = "mine" },
+		},
+		"the argument": {
+			func(ctx context.Context, c *client.Client) error {
+				_, err := client.Submit[[]byte, []byte](ctx, c, "f", args)
+				return err
+			},
+			func() { copy(args, "mine") },
+		},
+	} {
+		t.Run(what, func(t *testing.T) { leaveAndChange(t, c.submit, c.change) })
+	}
+}
+
+func leaveAndChange(t *testing.T, submit func(ctx context.Context, c *client.Client) error, change func()) {
+	g := newGatherer(t)
+	client.Patient(g.c)
+	sent, answer := make(chan struct{}), make(chan struct{})
+	var tasks []string
+	g.submits = func(r *v1.SubmitTasksRequest) (*v1.SubmitTasksResponse, error) {
+		res := &v1.SubmitTasksResponse{}
+		for _, one := range r.GetRequests() {
+			tasks = append(tasks, one.GetTask().GetName()+string(one.GetTask().GetFunction().GetPayload()))
+			res.Outcomes = append(res.Outcomes, &v1.SubmitTaskOutcome{Outcome: &v1.SubmitTaskOutcome_Task{Task: one.GetTask()}})
+		}
+		if len(tasks) == 2 {
+			close(sent)
+			<-answer
+			return nil, connect.NewError(connect.CodeUnavailable, errors.New("again"))
+		}
+		return res, nil
+	}
+	g.holdUp(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	left, stayed := make(chan error), make(chan error)
+	go func() { left <- submit(ctx, g.c) }()
+	client.AwaitWaiting(g.c, 1)
+	go func() {
+		_, err := g.c.SubmitTask(testContext(t, 20*time.Second), &v1.SubmitTaskRequest{Task: &v1.Task{Id: "stays", Name: "stays"}})
+		stayed <- err
+	}()
+	client.AwaitWaiting(g.c, 2)
+	close(g.release)
+	<-sent
+	cancel()
+	if err := <-left; connect.CodeOf(err) != connect.CodeCanceled {
+		t.Errorf("who left gets %v", err)
+	}
+	change()
+	close(answer)
+	if err := <-stayed; err != nil {
+		t.Error(err)
+	}
+	if want := []string{"left", "stays", "left", "stays"}; !slices.Equal(tasks, want) {
+		t.Errorf("sent: %q, want %q", tasks, want)
+	}
+}
+
 // holdUp submits the first task, which is held up.
 func (g *gatherer) holdUp(t *testing.T) {
 	t.Helper()

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -37,11 +38,14 @@ func Submit[Args, Result any](ctx context.Context, c *Client, function string, a
 	if err != nil {
 		return nil, err
 	}
+	if f := req.GetTask().GetFunction(); ctx.Done() != nil && !isEncoded(args) {
+		f.Payload = bytes.Clone(f.Payload) // see SubmitTask; the rest of the message is nobody else's
+	}
 	tracing.Fill(ctx, req.GetTask()) // here it need not be copied
 	if err := giveKey(req); err != nil {
 		return nil, err
 	}
-	res, err := c.SubmitTask(ctx, req)
+	res, err := c.submit(ctx, req)
 	if err != nil {
 		return nil, err
 	}
@@ -219,6 +223,15 @@ func (e *TaskError) Error() string {
 		return fmt.Sprintf("task %s failed at attempt %d", t.GetId(), t.GetAttempt())
 	}
 	return fmt.Sprintf("task %s failed at attempt %d: %s", t.GetId(), t.GetAttempt(), t.GetError())
+}
+
+// isEncoded reports whether encode makes a payload of its own of a value.
+func isEncoded(v any) bool {
+	switch v.(type) {
+	case []byte, json.RawMessage:
+		return false
+	}
+	return true
 }
 
 // encode makes a payload of a value.

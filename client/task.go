@@ -18,11 +18,14 @@ import (
 // span of ctx if it names none; the caller's message is not changed. Calls that are
 // made at the same time go to the control plane together.
 func (c *Client) SubmitTask(ctx context.Context, req *v1.SubmitTaskRequest) (*v1.SubmitTaskResponse, error) {
-	req, err := withKey(withSpan(ctx, req))
+	own, err := withKey(withSpan(ctx, req))
 	if err != nil {
 		return nil, err
 	}
-	return c.submit(ctx, req)
+	if own == req && ctx.Done() != nil {
+		own = proto.CloneOf(req) // it may be under way yet, with others, when a caller who has left uses it again
+	}
+	return c.submit(ctx, own)
 }
 
 // SubmitTasks stores up to 1,000 tasks, each as SubmitTask does. Each has its
