@@ -13,6 +13,7 @@ var queryFiles embed.FS
 
 var (
 	sqlTaskInsert          = query("task_insert")
+	sqlTaskInsertWaiting   = query("task_insert_waiting")
 	sqlTaskInputInsert     = query("task_input_insert")
 	sqlTaskInputTraced     = query("task_input_insert_traced")
 	sqlTaskClassInsert     = query("task_class_insert")
