@@ -286,10 +286,10 @@ func (b *batcher) commit(ctx context.Context, term Term, g *Group) error {
 		return nil
 	}
 	entry := Entry{StampMs: g.Now, JournalSQL: sqlEventInsert, Ops: g.ops}
-	b.encoded = entry.Encode(b.encoded[:0])
+	encoded := entry.Encoded(b.encoded[:0])
+	applied, err := b.engine.Apply(ctx, term, encoded)
 	b.memory.reset()
-	applied, err := b.engine.Apply(ctx, term, b.encoded)
-	if cap(b.encoded) > maxEncoded {
+	if b.encoded = encoded.Bytes; cap(b.encoded) > maxEncoded {
 		b.encoded = nil
 	}
 	if err != nil {

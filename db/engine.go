@@ -19,10 +19,10 @@ type Engine interface {
 	AwaitLeadership(ctx context.Context) (Term, error)
 
 	// Apply replicates one encoded Entry and returns once it is applied here, with
-	// one result per operation. It does not keep the bytes. It works on the leader only, and only for the term
+	// one result per operation. It keeps neither the bytes nor the entry. It works on the leader only, and only for the term
 	// given: CodeUnavailable if the entry was certainly not logged,
 	// CodeUnknownOutcome if it may have been. One caller at a time.
-	Apply(ctx context.Context, term Term, entry []byte) (Applied, error)
+	Apply(ctx context.Context, term Term, entry Encoded) (Applied, error)
 
 	// Read calls fn with a read-only connection that shows one state of the
 	// database, at least as fresh as asked. fn must not keep the connection; it

@@ -106,6 +106,20 @@ func (e *Entry) Encode(b []byte) []byte {
 	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b[start:], castagnoli))
 }
 
+// Encoded is an entry as it is logged, and what it was made of if that is still there: whoever
+// runs it need not read what has just been written. To read is the inverse of to write, which
+// tests hold.
+type Encoded struct {
+	Bytes []byte
+	entry *Entry
+}
+
+// Encoded appends the entry to b, and keeps it. Neither may be changed while it is used.
+func (e *Entry) Encoded(b []byte) Encoded { return Encoded{Bytes: e.Encode(b), entry: e} }
+
+// Entry is what the bytes were made of, nil if they came from elsewhere.
+func (e Encoded) Entry() *Entry { return e.entry }
+
 func (e *Entry) texts() ([]string, map[string]int) {
 	index := make(map[string]int, 16)
 	var texts []string

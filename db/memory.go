@@ -1,7 +1,7 @@
 package db
 
 // memory is what the operations of submissions are made in, from one entry to the next: they
-// are many, and alive until their entry is encoded.
+// are many, and alive until their entry is applied.
 type memory struct {
 	values []Value
 	ops    []Op

@@ -131,7 +131,7 @@ func (m *TaskManifest) applyMigration(ctx context.Context, term Term, mig migrat
 
 func (m *TaskManifest) applyOne(ctx context.Context, term Term, op *Op) error {
 	entry := Entry{StampMs: time.Now().UnixMilli(), Ops: []*Op{op}}
-	applied, err := m.engine.Apply(ctx, term, entry.Encode(nil))
+	applied, err := m.engine.Apply(ctx, term, entry.Encoded(nil))
 	if err != nil {
 		return err
 	}

@@ -189,8 +189,8 @@ func TestNewWorkIsNotHeldBackForLong(t *testing.T) {
 // pacedEngine is an engine that commits everything, and says that each operation took 1 ms.
 type pacedEngine struct{ Engine }
 
-func (pacedEngine) Apply(_ context.Context, _ Term, entry []byte) (Applied, error) {
-	e, err := DecodeEntry(entry)
+func (pacedEngine) Apply(_ context.Context, _ Term, entry Encoded) (Applied, error) {
+	e, err := DecodeEntry(entry.Bytes)
 	if err != nil {
 		return Applied{}, err
 	}

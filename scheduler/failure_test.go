@@ -35,7 +35,7 @@ func (e *tampered) Read(ctx context.Context, opts db.ReadOptions, fn func(db.Con
 }
 
 // Apply implements db.Engine.
-func (e *tampered) Apply(ctx context.Context, term db.Term, entry []byte) (db.Applied, error) {
+func (e *tampered) Apply(ctx context.Context, term db.Term, entry db.Encoded) (db.Applied, error) {
 	if e.failApply.Load() == 0 {
 		return e.Engine.Apply(ctx, term, entry)
 	}

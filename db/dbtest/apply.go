@@ -155,7 +155,7 @@ func testNoJournal(t *testing.T, r *rig) {
 	r.apply(t, &db.Op{Steps: []db.Step{change(7, "x")}, Journal: []byte(`"nothing"`)}, put(1, db.Str("bad")))
 	r.apply(t, &db.Op{Steps: []db.Step{{SQL: "INSERT INTO pairs VALUES (4, 4)"}}})
 	entry := db.Entry{StampMs: stamp, Ops: []*db.Op{put(5, db.Int(5))}} // no statement for it
-	if _, err := r.engine.Apply(await(t), r.term, entry.Encode(nil)); err != nil {
+	if _, err := r.engine.Apply(await(t), r.term, entry.Encoded(nil)); err != nil {
 		t.Fatal(err)
 	}
 	equal(t, "journal", rows(t, r.engine, "SELECT * FROM journal"), "[]")

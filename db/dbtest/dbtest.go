@@ -22,9 +22,10 @@ import (
 // patience bounds what a test waits for; nothing should come near it.
 const patience = 60 * time.Second
 
-// Run tests an engine. open returns one whose state is empty and which will lead
+// Run tests an engine. engine returns one whose state is empty and which will lead
 // without further help; it closes it by t.Cleanup.
-func Run(t *testing.T, open func(t *testing.T) db.Engine) {
+func Run(t *testing.T, engine func(t *testing.T) db.Engine) {
+	open := func(t *testing.T) db.Engine { return checked{engine(t), t} }
 	groups := []struct {
 		name  string
 		tests map[string]func(*testing.T, *rig)
@@ -94,7 +95,7 @@ const stamp = 1_900_000_000_000
 
 func (r *rig) try(t *testing.T, ops ...*db.Op) (db.Applied, error) {
 	entry := db.Entry{StampMs: stamp, JournalSQL: sqlJournal, Ops: ops}
-	return r.engine.Apply(await(t), r.term, entry.Encode(nil))
+	return r.engine.Apply(await(t), r.term, entry.Encoded(nil))
 }
 
 // put is an operation of one step that inserts and says so in the journal.

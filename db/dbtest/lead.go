@@ -47,7 +47,7 @@ func testLeads(t *testing.T, r *rig) {
 func testOtherTerm(t *testing.T, r *rig) {
 	entry := db.Entry{Ops: []*db.Op{put(1, db.Int(1))}}
 	for _, number := range []uint64{r.term.Number - 1, r.term.Number + 1} {
-		_, err := r.engine.Apply(await(t), db.Term{Number: number, Done: r.term.Done}, entry.Encode(nil))
+		_, err := r.engine.Apply(await(t), db.Term{Number: number, Done: r.term.Done}, entry.Encoded(nil))
 		wantCode(t, "apply for another term", err, controlplane.CodeUnavailable)
 	}
 	equal(t, "pairs", r.pairs(t), "")

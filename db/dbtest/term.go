@@ -80,7 +80,7 @@ func (f *faulty) fail(before, after error) {
 	f.before, f.after = before, after
 }
 
-func (f *faulty) Apply(ctx context.Context, term db.Term, entry []byte) (db.Applied, error) {
+func (f *faulty) Apply(ctx context.Context, term db.Term, entry db.Encoded) (db.Applied, error) {
 	f.mu.Lock()
 	before, after := f.before, f.after
 	f.before, f.after = nil, nil

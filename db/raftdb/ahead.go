@@ -4,6 +4,8 @@ import (
 	"bytes"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/raft-control-plane/control-plane/db"
 )
 
 // ahead is an entry that the leader has run before it is committed, in a transaction that
@@ -27,8 +29,9 @@ func (a *ahead) is(l *raft.Log) bool {
 }
 
 // runAhead runs the data of the log entry that is to come next, if everything before it is
-// applied. What fails is left to its apply.
-func (d *database) runAhead(index, term uint64, data []byte) {
+// applied. entry is what the data says, nil if that is to be read from it. What fails is left to
+// its apply.
+func (d *database) runAhead(index, term uint64, data []byte, entry *db.Entry) {
 	if !d.writing.TryLock() { // the FSM is at work
 		return
 	}
@@ -38,7 +41,12 @@ func (d *database) runAhead(index, term uint64, data []byte) {
 	}
 	a := &ahead{index: index, term: term, data: data, next: d.meta}
 	var err error
-	if a.out, err = d.applyLog(&a.next, &raft.Log{Index: index, Term: term, Type: raft.LogCommand, Data: data}, false); err != nil {
+	if entry != nil {
+		a.out, err = d.applyDecoded(&a.next, entry, index, false)
+	} else {
+		a.out, err = d.applyLog(&a.next, &raft.Log{Index: index, Term: term, Type: raft.LogCommand, Data: data}, false)
+	}
+	if err != nil {
 		_ = d.exec("ROLLBACK")
 		return
 	}
@@ -71,14 +79,14 @@ func (d *database) undoAhead() error {
 }
 
 // runAhead runs an entry that Raft is committing, if it is the next one.
-func (f *fsm) runAhead(term uint64, data []byte) {
+func (f *fsm) runAhead(term uint64, data []byte, entry *db.Entry) {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	index := f.applied.load() + 1
 	if f.e.raft.LastIndex() > index {
 		return // others are on their way
 	}
-	f.state.runAhead(index, term, data)
+	f.state.runAhead(index, term, data, entry)
 }
 
 // forgetAhead takes back what was run ahead and will not be committed soon.

@@ -33,8 +33,8 @@ func newAheadRig(t *testing.T) *aheadRig {
 	return &aheadRig{t: t, m: m, d: d, at: d.meta.appliedIndex}
 }
 
-// entry sets marks, one after the other in one operation; "" is refused.
-func (r *aheadRig) entry(after uint64, marks ...string) *raft.Log {
+// made sets marks, one after the other in one operation; "" is refused.
+func (r *aheadRig) made(marks ...string) *db.Entry {
 	op := &db.Op{}
 	for _, m := range marks {
 		v := db.Str(m)
@@ -43,12 +43,17 @@ func (r *aheadRig) entry(after uint64, marks ...string) *raft.Log {
 		}
 		op.Steps = append(op.Steps, db.Step{SQL: "INSERT INTO marks VALUES (?1)", Args: []db.Value{v}})
 	}
-	entry := db.Entry{StampMs: 1, Ops: []*db.Op{op}}
-	return &raft.Log{Index: r.at + after, Term: aheadTerm, Type: raft.LogCommand,
-		Data: envelope{kind: kindEntry, term: aheadTerm, body: entry.Encode(nil)}.seal()}
+	return &db.Entry{StampMs: 1, Ops: []*db.Op{op}}
 }
 
-func (r *aheadRig) run(l *raft.Log) { r.d.runAhead(l.Index, l.Term, l.Data) }
+// entry is the log entry of what sets marks.
+func (r *aheadRig) entry(after uint64, marks ...string) *raft.Log {
+	return &raft.Log{Index: r.at + after, Term: aheadTerm, Type: raft.LogCommand,
+		Data: envelope{kind: kindEntry, term: aheadTerm, body: r.made(marks...).Encode(nil)}.seal()}
+}
+
+// run runs an entry ahead, and reads it from its bytes.
+func (r *aheadRig) run(l *raft.Log) { r.d.runAhead(l.Index, l.Term, l.Data, nil) }
 
 func (r *aheadRig) apply(logs ...*raft.Log) []outcome {
 	r.t.Helper()
@@ -90,6 +95,19 @@ func TestAnEntryThatIsRunAhead(t *testing.T) {
 		if r.d.meta.appliedIndex != r.at+2 {
 			t.Errorf("applied index %d, want %d", r.d.meta.appliedIndex, r.at+2)
 		}
+	})
+	t.Run("is not read again by whoever has made it", func(t *testing.T) {
+		r := newAheadRig(t)
+		l := r.entry(1, "bytes")
+		r.d.runAhead(l.Index, l.Term, l.Data, r.made("made"))
+		r.apply(l)
+		r.expect("made")
+	})
+	t.Run("is read from its bytes if it comes otherwise", func(t *testing.T) {
+		r := newAheadRig(t)
+		r.d.runAhead(r.at+1, aheadTerm-1, r.entry(1, "bytes").Data, r.made("made"))
+		r.apply(r.entry(1, "bytes"))
+		r.expect("bytes")
 	})
 	t.Run("is undone if another comes", func(t *testing.T) {
 		r := newAheadRig(t)

@@ -115,14 +115,18 @@ func (d *database) applyLog(m *meta, l *raft.Log, savepoint bool) (outcome, erro
 	if err != nil {
 		return outcome{}, err
 	}
+	return d.applyDecoded(m, entry, l.Index, savepoint)
+}
+
+func (d *database) applyDecoded(m *meta, entry *db.Entry, index uint64, savepoint bool) (outcome, error) {
 	if version := entry.Migration(); version > d.schema {
 		return outcome{}, fmt.Errorf("the schema changes to version %d: %w", version, d.upgrade())
 	}
 	m.clockMs = max(m.clockMs, entry.StampMs)
 	if savepoint {
-		return d.applyAlone(entry, l.Index, m.clockMs)
+		return d.applyAlone(entry, index, m.clockMs)
 	}
-	return d.applyEntry(entry, l.Index, m.clockMs)
+	return d.applyEntry(entry, index, m.clockMs)
 }
 
 // applyRemove notes that a server is taken out.

@@ -171,14 +171,14 @@ func (e *Engine) clockMs() (ms int64) {
 }
 
 // Apply implements db.Engine.
-func (e *Engine) Apply(ctx context.Context, term db.Term, entry []byte) (db.Applied, error) {
+func (e *Engine) Apply(ctx context.Context, term db.Term, entry db.Encoded) (db.Applied, error) {
 	if s := e.leader.serving(); s == nil || s.term != term.Number {
 		return db.Applied{}, e.notLeading()
 	}
-	env, release := pack(term.Number, entry)
+	env, release := pack(term.Number, entry.Bytes)
 	data := env.seal()
 	release()
-	out, index, err := e.commitData(ctx, term.Number, data, true)
+	out, index, err := e.commitData(ctx, term.Number, data, &entry)
 	if err != nil {
 		return db.Applied{}, err
 	}
@@ -197,15 +197,15 @@ func (e *Engine) notLeading() error {
 const enqueueTimeout = 5 * time.Second
 
 func (e *Engine) commit(ctx context.Context, env envelope) (outcome, uint64, error) {
-	return e.commitData(ctx, env.term, env.seal(), false)
+	return e.commitData(ctx, env.term, env.seal(), nil)
 }
 
-// commitData has an envelope committed, and run ahead of that if it is an entry's.
-func (e *Engine) commitData(ctx context.Context, term uint64, data []byte, entry bool) (out outcome, index uint64, err error) {
+// commitData has an envelope committed, and the entry in it, if there is one, run ahead of that.
+func (e *Engine) commitData(ctx context.Context, term uint64, data []byte, entry *db.Encoded) (out outcome, index uint64, err error) {
 	e.announcer.writing()
 	future := e.raft.Apply(data, enqueueTimeout)
-	if entry {
-		e.fsm.runAhead(term, data)
+	if entry != nil {
+		e.fsm.runAhead(term, data, entry.Entry())
 		defer func() {
 			if err != nil {
 				e.fsm.forgetAhead()

@@ -70,7 +70,7 @@ func TestRandomStatements(t *testing.T) {
 // both applies an entry to both.
 func (m *mirror) both(solo *member, e *db.Entry) {
 	m.t.Helper()
-	applied, err := solo.engine.Apply(within(m.t), solo.term, encode(m.t, e))
+	applied, err := solo.engine.Apply(within(m.t), solo.term, db.Encoded{Bytes: encode(m.t, e)})
 	if err != nil {
 		m.t.Fatalf("apply: %v", err)
 	}
@@ -83,7 +83,7 @@ func (m *mirror) byHalves(solo *member, g *generator, i int) {
 	m.t.Helper()
 	e := g.entry(i)
 	e.Ops = append(e.Ops, g.halves())
-	if _, err := solo.engine.Apply(within(m.t), solo.term, encode(m.t, e)); err == nil {
+	if _, err := solo.engine.Apply(within(m.t), solo.term, db.Encoded{Bytes: encode(m.t, e)}); err == nil {
 		m.t.Fatal("an operation that was done by halves is no error")
 	}
 }

@@ -24,11 +24,11 @@ type recorded struct {
 	applied db.Applied
 }
 
-func (r *recorder) Apply(ctx context.Context, term db.Term, entry []byte) (db.Applied, error) {
+func (r *recorder) Apply(ctx context.Context, term db.Term, entry db.Encoded) (db.Applied, error) {
 	applied, err := r.Engine.Apply(ctx, term, entry)
 	if err == nil {
 		r.mu.Lock()
-		r.entries = append(r.entries, recorded{slices.Clone(entry), applied})
+		r.entries = append(r.entries, recorded{slices.Clone(entry.Bytes), applied})
 		r.mu.Unlock()
 	}
 	return applied, err
