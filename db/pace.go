@@ -26,8 +26,6 @@ const (
 	// quietShare bounds an entry of new work alone then, by one part in so many of the time for
 	// which it has been quiet: what comes next finds a short entry under way, if it comes soon.
 	quietShare = 4
-	// maxWanted is how many tasks that are wanted an entry takes beside work that goes on.
-	maxWanted = 128
 	// firstPerTask is taken to be what storing a task takes until it is known.
 	firstPerTask = 20 * time.Microsecond
 	// paceTasks is about how many tasks the average of that is over.
@@ -49,6 +47,7 @@ type pace struct {
 	wants int // more tasks should wait, says the planner
 
 	beside bool          // the present entry has work that goes on
+	free   bool          // it takes time that nothing else wants
 	took   time.Duration // how long the last such entry took
 	since  time.Time     // when it was done
 	idle   time.Time     // since when no entry is under way, or that was last credited
@@ -68,18 +67,14 @@ type spent struct {
 // asked for with the next entry anyway.
 func (p *pace) begin(beside bool, now time.Time) (tasks int, wait time.Duration) {
 	tasks, wait = p.byCredit(beside, now)
-	most := maxGroupOps
-	if beside {
-		most = maxWanted
-	}
-	if wanted := min(p.wants, most); wanted > tasks {
-		return wanted, 0
+	if p.wants > tasks {
+		return min(p.wants, maxGroupOps), 0
 	}
 	return tasks, wait
 }
 
 func (p *pace) byCredit(beside bool, now time.Time) (tasks int, wait time.Duration) {
-	p.beside = beside
+	p.beside, p.free = beside, false
 	if beside && !p.idle.IsZero() {
 		p.debt = max(0, p.debt-now.Sub(p.idle)/idleShare)
 		p.idle = now // the items may add nothing, and then there is no entry
@@ -87,7 +82,7 @@ func (p *pace) byCredit(beside bool, now time.Time) (tasks int, wait time.Durati
 	credit := maxCredit - p.debt
 	if quiet, enough := now.Sub(p.since), min(quietTimes*p.took, maxQuiet); !beside {
 		if quiet >= enough {
-			credit = max(credit, quiet/quietShare)
+			p.free, credit = true, max(credit, quiet/quietShare)
 		} else {
 			wait = enough - quiet
 		}
@@ -108,12 +103,12 @@ func (p *pace) end(s spent, now time.Time) {
 		p.perTask += (s.newTasks/time.Duration(s.tasks) - p.perTask) / time.Duration(max(1, paceTasks/s.tasks))
 		p.perTask = max(1, p.perTask)
 	}
-	p.debt += s.later
+	if !p.free {
+		p.debt += s.later
+	}
 	if p.beside {
 		p.debt -= s.goingOn/goingOnShare + max(0, s.all-s.goingOn-s.newTasks)/otherShare
 		p.took, p.since = s.all, now
-	} else {
-		p.debt = min(p.debt, maxCredit) // it took time that nothing else wanted
 	}
 	p.debt = min(max(p.debt, 0), maxDebt)
 	p.idle = now

@@ -106,7 +106,7 @@ func TestWhatIsWantedIsLetIn(t *testing.T) {
 	}{
 		{0, true, 0},
 		{7, true, 7},
-		{10_000, true, maxWanted},
+		{10_000, true, maxGroupOps},
 		{7, false, 7},
 		{10_000, false, maxGroupOps},
 	} {
@@ -136,15 +136,12 @@ func TestThePlannerIsAskedWhatItWants(t *testing.T) {
 	}
 }
 
-// TestNewWorkAloneWaitsUntilItIsQuiet spends the credit, and then asks alone.
+// TestNewWorkAloneWaitsUntilItIsQuiet has no credit left, and asks alone.
 func TestNewWorkAloneWaitsUntilItIsQuiet(t *testing.T) {
 	const us, ms = time.Microsecond, time.Millisecond
 	p := newPaced()
-	p.entry(0, 2*ms, 10*us, false)
-	p.entry(0, 0, 10*us, false)
-	p.begin(true, p.now)
-	p.end(spent{all: 2 * ms, later: maxCredit}, p.now)
 	ended := p.now
+	p.pace = pace{debt: maxCredit, perTask: 10 * us, took: 2 * ms, since: ended}
 	for _, c := range []struct {
 		quiet, wait time.Duration
 		tasks       int
@@ -156,16 +153,41 @@ func TestNewWorkAloneWaitsUntilItIsQuiet(t *testing.T) {
 		{time.Second, 0, maxGroupOps},
 	} {
 		p.now = ended.Add(c.quiet)
-		if n, wait := p.begin(false, p.now); n != c.tasks || wait != c.wait {
+		n, wait := p.begin(false, p.now)
+		if n != c.tasks || wait != c.wait {
 			t.Errorf("after %v: %d tasks, or else %v; want %d, %v", c.quiet, n, wait, c.tasks, c.wait)
 		}
-		p.end(spent{all: ms, newTasks: ms, later: ms, tasks: 100}, p.now)
+		if n > 0 {
+			p.end(spent{all: ms, newTasks: ms, later: ms, tasks: 100}, p.now)
+		}
 	}
 	if n := p.entry(200*us, 200*us, 10*us, false); n != 0 {
 		t.Errorf("beside work that goes on %d tasks are let in, and the credit is spent", n)
 	}
 	if n := p.entry(0, 0, 10*us, false); n != 3 {
 		t.Errorf("then %d; want what was earned, and no debt of what was taken when it was quiet", n)
+	}
+	if p.debt < maxCredit-10*us {
+		t.Errorf("debt %v: those are paid for again", p.debt)
+	}
+}
+
+// TestNewWorkAlonePaysUnlessItIsQuiet has entries of new tasks alone between those of workers
+// that come back soon: each such entry makes them wait.
+func TestNewWorkAlonePaysUnlessItIsQuiet(t *testing.T) {
+	const ms = time.Millisecond
+	p := newPaced()
+	p.perTask = 10 * time.Microsecond
+	p.begin(true, p.now)
+	p.end(spent{all: ms}, p.now)
+	for i := range 3 {
+		if n, _ := p.begin(false, p.now); (n > 0) != (i < 2) {
+			t.Errorf("entry %d takes %d tasks", i, n)
+		}
+		p.end(spent{all: 3 * ms, newTasks: 3 * ms, later: 3 * ms, tasks: 300}, p.now)
+	}
+	if p.debt != 9*ms {
+		t.Errorf("debt %v; want all that was taken", p.debt)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/raft-control-plane/control-plane"
 )
@@ -97,7 +98,9 @@ func (c *class) cost(n *node) int64 {
 
 // idle is why a node is given no tasks, "" if it is. One that heartbeats but would
 // not fetch a task soon gets none.
-func (st *state) idle(n *node) string {
+func (st *state) idle(n *node) string { return st.idleAt(n, st.at) }
+
+func (st *state) idleAt(n *node, now time.Time) string {
 	switch {
 	case n.status != controlplane.NodeHealthy:
 		return "unhealthy"
@@ -109,7 +112,7 @@ func (st *state) idle(n *node) string {
 		return "terminating"
 	case n.probationMs > 0:
 		return "probation"
-	case len(n.waiting) == 0 && st.at.Sub(n.polled) >= st.s.opts.PollGrace:
+	case len(n.waiting) == 0 && now.Sub(n.polled) >= st.s.opts.PollGrace:
 		return "not_polling"
 	}
 	return ""

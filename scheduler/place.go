@@ -139,6 +139,7 @@ func (st *state) ready(f *fleet) (queues queueHeap) {
 // ASSIGNED until it polls.
 func (st *state) give(g *db.Group, s *stream, n *node) {
 	st.use(s)
+	s.moved = st.at
 	sub, head := s.pop(g)
 	p := n.poll()
 	status := controlplane.TaskAssigned

@@ -35,6 +35,7 @@ type state struct {
 	works   works
 	packing bool   // a class may have BINPACK
 	total   *fleet // see fleet; nil once a node has changed
+	asked   asked  // see slotsAsked
 
 	// watched are the nodes of which more than the lease may become due, see watchOver.
 	watched []*node

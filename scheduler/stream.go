@@ -42,6 +42,8 @@ type stream struct {
 	fresh   []*db.Submission
 	freshMs int64 // when those enter
 	isUsed  bool
+	// moved is when a task of it was last placed, or it began.
+	moved time.Time
 }
 
 // place is where a task stands in the order of placement.
@@ -75,7 +77,7 @@ func (st *state) stream(k db.Stream) *stream {
 	if s == nil {
 		q := st.queue(k.Queue)
 		c := st.class(k.ClassID, q.Placement)
-		s = &stream{key: k, queue: q, class: c, eof: true}
+		s = &stream{key: k, queue: q, class: c, eof: true, moved: st.now()}
 		s.queue.streams++
 		st.streams[k] = s
 		c.streams[s], c.awake[s] = struct{}{}, struct{}{}
