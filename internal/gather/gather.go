@@ -22,15 +22,20 @@ type Queue[T comparable] struct {
 	// Send makes a request of items, two or more or one, and lets their callers know.
 	Send func([]T)
 
-	mu      sync.Mutex
-	begun   time.Time // of the request under way; zero if there is none
-	waiting []T
+	mu       sync.Mutex
+	underWay bool
+	begun    time.Time     // when the request under way did
+	late     bool          // the request under way has taken longer than Patience
+	stuck    chan struct{} // closed when one has, and made anew for those who come then
+	alarm    *time.Timer   // runs while a request is under way
+	waiting  []T
 }
 
 // Do makes sure that an item is sent: in a call of its own, alone, or by Send with others,
 // which must then make done receive or be closed. It returns false if ctx ends before.
 func (q *Queue[T]) Do(ctx context.Context, item T, done <-chan struct{}, alone func()) bool {
-	switch q.enter(item) {
+	how, stuck := q.enter(item)
+	switch how {
 	case first:
 		defer q.next()
 		alone()
@@ -39,15 +44,13 @@ func (q *Queue[T]) Do(ctx context.Context, item T, done <-chan struct{}, alone f
 		alone()
 		return true
 	}
-	stuck := time.NewTimer(q.Patience)
-	defer stuck.Stop()
 	select {
 	case <-done:
 		return true
 	case <-ctx.Done():
 		q.leave(item)
 		return false
-	case <-stuck.C:
+	case <-stuck:
 		if q.leave(item) {
 			alone()
 			return true
@@ -70,19 +73,44 @@ const (
 	passes             // by itself, beside a request that takes long
 )
 
-func (q *Queue[T]) enter(item T) turn {
+// enter lets an item in. If it waits, stuck is closed once a request has taken too long: one
+// channel, and one timer, for all who wait, as a timer for each took a twentieth of their CPU.
+func (q *Queue[T]) enter(item T) (how turn, stuck <-chan struct{}) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	now := time.Now()
 	switch {
-	case q.begun.IsZero():
-		q.begun = now
-		return first
-	case now.Sub(q.begun) > q.Patience:
-		return passes
+	case !q.underWay:
+		q.begin()
+		return first, nil
+	case q.late:
+		return passes, nil
 	}
 	q.waiting = append(q.waiting, item)
-	return waits
+	return waits, q.stuck
+}
+
+// begin notes that a request begins. mu is held.
+func (q *Queue[T]) begin() {
+	q.underWay, q.late, q.begun = true, false, time.Now()
+	if q.stuck == nil {
+		q.stuck = make(chan struct{})
+	}
+	if q.alarm == nil {
+		q.alarm = time.AfterFunc(q.Patience, q.ring)
+	} else {
+		q.alarm.Reset(q.Patience)
+	}
+}
+
+// ring lets all who wait go by themselves, and those who come until the request has ended.
+func (q *Queue[T]) ring() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.underWay && !q.late && time.Since(q.begun) >= q.Patience { // else it rang for one that has just ended
+		q.late = true
+		close(q.stuck)
+		q.stuck = make(chan struct{})
+	}
 }
 
 // leave takes an item back, and reports whether it had not been sent.
@@ -99,11 +127,17 @@ func (q *Queue[T]) leave(item T) bool {
 // next sends what has gathered, when a request has ended.
 func (q *Queue[T]) next() {
 	if batch := q.take(); len(batch) > 0 {
-		go func() {
-			q.Send(batch)
-			Settle(q.len)
-			q.next()
-		}()
+		go q.send(batch)
+	}
+}
+
+// send makes one request after the other while any wait, on one goroutine: its stack has grown
+// to what a request needs.
+func (q *Queue[T]) send(batch []T) {
+	for len(batch) > 0 {
+		q.Send(batch)
+		Settle(q.len)
+		batch = q.take()
 	}
 }
 
@@ -119,9 +153,9 @@ func (q *Queue[T]) take() []T {
 	}
 	batch := slices.Clone(q.waiting[:n])
 	q.waiting = slices.Delete(q.waiting, 0, n)
-	q.begun = time.Time{}
-	if n > 0 {
-		q.begun = time.Now()
+	q.alarm.Stop()
+	if q.underWay = false; n > 0 {
+		q.begin()
 	}
 	return batch
 }
@@ -136,7 +170,7 @@ func (q *Queue[T]) len() int {
 func (q *Queue[T]) Waiting() (items int, underWay bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return len(q.waiting), !q.begun.IsZero()
+	return len(q.waiting), q.underWay
 }
 
 // Latest is a context that lasts until the last of a batch gives up; without one, if one of
