@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -96,6 +97,24 @@ func (m *member) close() {
 		m.t.Errorf("close %s: %v", m.cfg.Name, err)
 	}
 	m.engine = nil
+}
+
+// startOnCopy starts a member that failed, in whose place a process would have ended,
+// on a copy of its files.
+func (m *member) startOnCopy() {
+	m.t.Helper()
+	m.stop()
+	<-m.ran
+	_ = m.server.Close()
+	_ = m.engine.Close()
+	dir := m.t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(m.cfg.Dir)); err != nil {
+		m.t.Fatal(err)
+	}
+	m.cfg.Dir = dir
+	if err := m.tryStart(); err != nil {
+		m.t.Fatal(err)
+	}
 }
 
 // newCluster starts n members that form a cluster together.

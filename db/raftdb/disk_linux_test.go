@@ -314,21 +314,3 @@ func TestALogThatRanOutOfRoomStartsAgain(t *testing.T) {
 	}
 	whole(t, m, append(acknowledged, "after"))
 }
-
-// startOnCopy starts a member that failed, in whose place a process would have ended,
-// on a copy of its files.
-func (m *member) startOnCopy() {
-	m.t.Helper()
-	m.stop()
-	<-m.ran
-	_ = m.server.Close()
-	_ = m.engine.Close()
-	dir := m.t.TempDir()
-	if err := os.CopyFS(dir, os.DirFS(m.cfg.Dir)); err != nil {
-		m.t.Fatal(err)
-	}
-	m.cfg.Dir = dir
-	if err := m.tryStart(); err != nil {
-		m.t.Fatal(err)
-	}
-}

@@ -1,6 +1,7 @@
 package raftdb
 
 import (
+	"fmt"
 	"sync"
 
 	"github.com/hashicorp/raft"
@@ -66,13 +67,32 @@ func (s *logStore) DeleteRange(first, last uint64) error {
 	return s.WAL.DeleteRange(first, last)
 }
 
-// use takes note of a state that was received, before Raft removes the log.
+// use takes note of a state that was received, before Raft removes the log. If that ends where
+// the state does, with another entry, Raft would compare that entry with the leader's for as long
+// as it runs, and refuse everything: the member ends, and Raft learns at its next start where it
+// stands.
 func (s *logStore) use(index, term uint64) error {
 	last, err := s.LastIndex()
-	if err == nil {
-		s.received.use(index, term, last)
+	if err != nil {
+		return err
 	}
-	return err
+	s.received.use(index, term, last)
+	if other, err := endsOtherwise(s.WAL, index, term); err != nil || !other {
+		return err
+	}
+	s.fail(fmt.Errorf("the log ended at index %d with another entry than the state that was received, which Raft does not take in while it runs: start this member again", index))
+	return nil
+}
+
+// endsOtherwise reports whether the last entry of a log is that of an index and has another term.
+func endsOtherwise(log raft.LogStore, index, term uint64) (bool, error) {
+	last, err := log.LastIndex()
+	if err != nil || last == 0 || last != index {
+		return false, err
+	}
+	var l raft.Log
+	err = log.GetLog(last, &l)
+	return err == nil && l.Term != term, err
 }
 
 // recall is use for a member that starts: nothing is removed.

@@ -2,6 +2,10 @@ package raftdb
 
 import (
 	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -33,7 +37,11 @@ func TestTheLogBesideAReceivedState(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if err := s.use(c.state, 5); err != nil {
+			term := uint64(5)
+			if c.state == c.last {
+				term = 1 // else the member ends
+			}
+			if err := s.use(c.state, term); err != nil {
 				t.Fatal(err)
 			}
 			remove := func() {
@@ -139,4 +147,75 @@ func sendState(lead *member, id raft.ServerID, address raft.ServerAddress) error
 		return errors.New("the state was not taken")
 	}
 	return nil
+}
+
+// TestALogThatEndsOtherwiseWhereAStateDoes: Raft cannot go on from there while it runs, so the
+// member says so and ends, and goes on when it is started again.
+func TestALogThatEndsOtherwiseWhereAStateDoes(t *testing.T) {
+	members := newCluster(t, 3)
+	add(t, members, "first")
+	lead := leader(t, members)
+	late := members[slices.IndexFunc(members, func(m *member) bool { return m != lead })]
+	late.close()
+	for i := range 10 {
+		add(t, members, fmt.Sprintf("t%d", i))
+	}
+	lead = leader(t, members)
+	for _, m := range members {
+		if m != late {
+			compact(t, m, lead.engine.AppliedIndex())
+		}
+	}
+	state := lead.engine.fsm.state.meta
+	logUpTo(t, late, state.appliedIndex, state.appliedTerm-1)
+	if err := late.tryStart(); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-late.engine.Failed():
+	case <-testContext(t).Done():
+		t.Fatal("it goes on")
+	}
+	if err := late.engine.Err(); !strings.Contains(err.Error(), "start this member again") {
+		t.Error(err)
+	}
+	if err := late.engine.raft.Shutdown().Error(); err != nil { // it is taking the state into use
+		t.Fatal(err)
+	}
+	late.engine.logFiles.deleting.Wait()
+	late.startOnCopy()
+	add(t, members, "last")
+	sameContent(t, members)
+}
+
+// compact has a member take a snapshot of the state at an index, and keep one entry of the log.
+func compact(t *testing.T, m *member, index uint64) {
+	t.Helper()
+	if err := m.engine.AwaitApplied(testContext(t), index); err != nil {
+		t.Fatal(err)
+	}
+	c := m.engine.raft.ReloadableConfig()
+	c.TrailingLogs = 1
+	if err := m.engine.raft.ReloadConfig(c); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.engine.raft.Snapshot().Error(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// logUpTo appends entries of a term to the log of a member that does not run.
+func logUpTo(t *testing.T, m *member, index, term uint64) {
+	t.Helper()
+	wal, err := raftwal.Open(filepath.Join(m.cfg.Dir, "log"), raftwal.WithMetaStore(new(logMeta)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	last, err := wal.LastIndex()
+	for last++; err == nil && last <= index; last++ {
+		err = wal.StoreLog(&raft.Log{Index: last, Term: term, Type: raft.LogNoop})
+	}
+	if err := errors.Join(err, wal.Close()); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -21,7 +21,7 @@ func (e *Engine) reconcile(d *database) error {
 	if r != nil {
 		e.fsm.installed = r.InstalledIndex
 	}
-	if err := e.checkLog(applied); err != nil {
+	if err := e.checkLog(applied, d.meta.appliedTerm); err != nil {
 		return err
 	}
 	if applied == 0 {
@@ -57,7 +57,7 @@ func (e *Engine) undoBootstrap() error {
 // checkLog refuses a log that lacks what the database has applied: what followed
 // may have been acknowledged with this member's vote and is lost here, so it must
 // not vote again under its identity.
-func (e *Engine) checkLog(applied uint64) error {
+func (e *Engine) checkLog(applied, appliedTerm uint64) error {
 	first, err := e.wal.FirstIndex()
 	if err != nil {
 		return err
@@ -70,9 +70,16 @@ func (e *Engine) checkLog(applied uint64) error {
 	if err != nil {
 		return err
 	}
+	other := false
+	if applied == e.fsm.installed {
+		if other, err = endsOtherwise(e.wal, applied, appliedTerm); err != nil {
+			return err
+		}
+	}
 	switch {
-	case last > 0 && last < e.fsm.installed:
-		// Stopped between taking a state into use and dropping the older log.
+	case other, last > 0 && last < e.fsm.installed:
+		// Stopped between taking a state into use and dropping the older log, or because that
+		// ended with another entry: see use.
 		return e.wal.DeleteRange(first, last)
 	case last > 0 && last < applied, term == 0 && applied > 0:
 		return fmt.Errorf("the log ends at %d and the database is at %d: log was lost here, and with it perhaps acknowledged writes; remove the data directory %s and start with --join, so that this member joins anew", last, applied, e.cfg.Dir)
