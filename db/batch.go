@@ -93,6 +93,7 @@ type batcher struct {
 	read    Reader
 	encoded []byte // memory for entries, one after the other
 	memory  memory
+	endsSQL string // notes the ends of an entry's tasks; "" while a trigger does
 
 	mu      sync.Mutex
 	waiting waiting
@@ -285,7 +286,7 @@ func (b *batcher) commit(ctx context.Context, term Term, g *Group) error {
 	if len(g.ops) == 0 {
 		return nil
 	}
-	entry := Entry{StampMs: g.Now, JournalSQL: sqlEventInsert, Ops: g.ops}
+	entry := Entry{StampMs: g.Now, JournalSQL: sqlEventInsert, EndsSQL: b.endsSQL, Ops: g.ops}
 	encoded := entry.Encoded(b.encoded[:0])
 	applied, err := b.engine.Apply(ctx, term, encoded)
 	b.memory.reset()

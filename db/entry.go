@@ -17,13 +17,14 @@ import (
 //
 // The bytes are
 //
-//	version (1 byte) | stamp_ms | texts | journal | operations | CRC-32C (4 bytes)
+//	version (1 byte) | stamp_ms | texts | journal | [ends] | operations | CRC-32C (4 bytes)
 //
 // with unsigned varints for counts and lengths. The text of each statement
 // stands in the entry once, so that a member runs what the leader logged even if
 // its own release has other texts. A parameter is encoded as rqlite's Parameter
 // message (command.proto), so that both engines speak one language. The checksum
-// is there because raft-wal verifies nothing when it reads an entry back.
+// is there because raft-wal verifies nothing when it reads an entry back. Entries with
+// EndsSQL are of version 2, others of version 1, which older releases read, too.
 type Entry struct {
 	// StampMs is the leader's clock, Unix milliseconds. Replicas never read a clock.
 	StampMs int64
@@ -31,7 +32,12 @@ type Entry struct {
 	// StampMs, journal), where journal is the JSON array of the Journal elements of
 	// those operations that took effect. It is left out if there are none.
 	JournalSQL string
-	Ops        []*Op
+	// EndsSQL, if set, notes what ended: it is run after the operations, before JournalSQL,
+	// with the parameters (how many, tasks), where tasks is a JSON array of the Ends of those
+	// operations that took effect, in order, at most EndsAtOnce of them; it is run again for
+	// the next. A row for many tasks costs a fraction of one for each.
+	EndsSQL string
+	Ops     []*Op
 }
 
 // Op is one operation: steps that take effect together or not at all.
@@ -43,6 +49,9 @@ type Op struct {
 	// Journal are JSON values to be added to the entry's journal if the guard held,
 	// separated by commas.
 	Journal []byte
+	// Ends is the task, by its seq, that has ended if the guard held; 0 for none. It needs an
+	// entry with EndsSQL, and is left out otherwise.
+	Ends int64
 	// Savepoint undoes the steps before when a later step fails on a constraint. An
 	// operation of several steps whose later steps can fail must set it.
 	Savepoint bool
@@ -72,10 +81,16 @@ func (e *Entry) Migration() (version int) {
 	return version
 }
 
+// EndsAtOnce bounds the tasks that EndsSQL is given at once. It is part of the format: all
+// replicas cut alike.
+const EndsAtOnce = 32
+
 const (
-	entryVersion = 1
+	entryVersion     = 1
+	entryVersionEnds = 2
 
 	opSavepoint = 1
+	opEnds      = 2
 
 	stepAlways = 1
 	stepScript = 2
@@ -92,16 +107,23 @@ var ErrCorruptEntry = errors.New("log entry is corrupt")
 func (e *Entry) Encode(b []byte) []byte {
 	start := len(b)
 	texts, index := e.texts()
-	b = append(b, entryVersion)
+	version := byte(entryVersion)
+	if e.EndsSQL != "" {
+		version = entryVersionEnds
+	}
+	b = append(b, version)
 	b = binary.AppendVarint(b, e.StampMs)
 	b = binary.AppendUvarint(b, uint64(len(texts)))
 	for _, t := range texts {
 		b = appendText(b, t)
 	}
 	b = appendText(b, e.JournalSQL)
+	if version == entryVersionEnds {
+		b = appendText(b, e.EndsSQL)
+	}
 	b = binary.AppendUvarint(b, uint64(len(e.Ops)))
 	for _, op := range e.Ops {
-		b = op.encode(b, index)
+		b = op.encode(b, index, version)
 	}
 	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b[start:], castagnoli))
 }
@@ -135,12 +157,18 @@ func (e *Entry) texts() ([]string, map[string]int) {
 	return texts, index
 }
 
-func (op *Op) encode(b []byte, index map[string]int) []byte {
+func (op *Op) encode(b []byte, index map[string]int, version byte) []byte {
 	flags := byte(0)
 	if op.Savepoint {
 		flags |= opSavepoint
 	}
+	if op.Ends != 0 && version == entryVersionEnds {
+		flags |= opEnds
+	}
 	b = append(b, flags)
+	if flags&opEnds != 0 {
+		b = binary.AppendVarint(b, op.Ends)
+	}
 	b = binary.AppendUvarint(b, uint64(len(op.Journal)))
 	b = append(b, op.Journal...)
 	b = binary.AppendUvarint(b, uint64(len(op.Steps)))
@@ -291,11 +319,11 @@ func (r *Decoder) Decode(b []byte) (*Entry, error) {
 	if crc32.Checksum(body, castagnoli) != sum {
 		return nil, corrupt("checksum differs")
 	}
-	if body[0] != entryVersion {
-		return nil, fmt.Errorf("log entry of format %d, this release knows %d: upgrade this member", body[0], entryVersion)
+	if body[0] != entryVersion && body[0] != entryVersionEnds {
+		return nil, fmt.Errorf("log entry of format %d, this release knows up to %d: upgrade this member", body[0], entryVersionEnds)
 	}
 	r.reset()
-	d := decoder{b: body[1:], Decoder: r}
+	d := decoder{b: body[1:], version: body[0], Decoder: r}
 	e := d.entry()
 	if d.err == nil && len(d.b) != 0 {
 		d.fail("%d bytes left over", len(d.b))
@@ -334,8 +362,9 @@ func (r *Decoder) text(b []byte) string {
 // decoder is the decoding of one entry.
 type decoder struct {
 	*Decoder
-	b   []byte
-	err error
+	b       []byte
+	version byte
+	err     error
 }
 
 func (d *decoder) fail(format string, args ...any) {
@@ -353,6 +382,9 @@ func (d *decoder) entry() *Entry {
 		texts[i] = d.text(d.bytes())
 	}
 	e.JournalSQL = d.text(d.bytes())
+	if d.version == entryVersionEnds {
+		e.EndsSQL = d.text(d.bytes())
+	}
 	n := d.count()
 	d.ops = slices.Grow(d.ops[:0], n)[:n]
 	e.Ops = slices.Grow(e.Ops, n)
@@ -364,7 +396,11 @@ func (d *decoder) entry() *Entry {
 }
 
 func (d *decoder) op(op *Op, texts []string) {
-	op.Savepoint = d.flags(opSavepoint)&opSavepoint != 0
+	flags := d.flags(opSavepoint | opEnds)
+	op.Savepoint, op.Ends = flags&opSavepoint != 0, 0
+	if flags&opEnds != 0 {
+		op.Ends = d.varint()
+	}
 	op.Journal = d.bytes()
 	// What was read before stays where it is when the memory for steps, or below for
 	// parameters, has to grow: in what it was before.

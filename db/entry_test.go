@@ -20,10 +20,12 @@ func sampleEntry() *Entry {
 	return &Entry{
 		StampMs:    1_750_000_000_123,
 		JournalSQL: "INSERT INTO event_log VALUES (?1, ?2, ?3)",
+		EndsSQL:    "INSERT INTO ends VALUES (?1, ?2)",
 		Ops: []*Op{
 			{
 				Savepoint: true,
 				Journal:   []byte(`["S",1]`),
+				Ends:      1 << 40,
 				Steps: []Step{
 					{SQL: "UPDATE a SET b = ?1", Args: []Value{Int(-5), Float(2.5), Str("née"), Bytes([]byte{0, 255}), {}}},
 					{SQL: "DELETE FROM a", Args: []Value{}, Always: true},
@@ -61,8 +63,14 @@ func TestDecoderIsUsedAgain(t *testing.T) {
 	var d Decoder
 	for i := range 200 {
 		e := &Entry{StampMs: int64(i), JournalSQL: "j", Ops: []*Op{}}
+		if rng.IntN(2) == 0 {
+			e.EndsSQL = "e"
+		}
 		for range rng.IntN(40) {
 			op := &Op{Savepoint: rng.IntN(2) == 0, Journal: []byte{}, Steps: []Step{}}
+			if e.EndsSQL != "" {
+				op.Ends = rng.Int64N(3)
+			}
 			for range rng.IntN(5) {
 				s := Step{SQL: strings.Repeat("x", rng.IntN(20)), Args: []Value{}, Always: rng.IntN(2) == 0}
 				for range rng.IntN(1 + i) {

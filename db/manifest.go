@@ -97,6 +97,9 @@ func (m *TaskManifest) lead(ctx context.Context, term Term) error {
 		return err
 	}
 	m.batch.lastNow = max(m.batch.lastNow, term.ClockMs)
+	if m.batch.endsSQL = ""; m.groupsEnds() {
+		m.batch.endsSQL = sqlTaskEndInsert
+	}
 	if err := m.load(ctx); err != nil {
 		return err
 	}

@@ -41,7 +41,7 @@ func EndOp(h Held, status controlplane.TaskStatus, res *controlplane.Result, rea
 	if status == controlplane.TaskFailed {
 		failed = Int(1)
 	}
-	op := &Op{Journal: event(nil, kindOf(status), h.Seq, h.Attempt, h.NodeID, reason)}
+	op := &Op{Journal: event(nil, kindOf(status), h.Seq, h.Attempt, h.NodeID, reason), Ends: h.Seq}
 	op.Steps = append(make([]Step, 0, 2), Step{SQL: sqlTaskEnd, Args: []Value{
 		Int(h.Seq), Int(int64(h.Attempt)), Str(h.NodeID), Str(string(status)), Int(nowMs), optInt32(res.ExitCode), failed, OptStr(res.Error)}})
 	if len(res.Result) > 0 || res.LogTail != "" {
@@ -86,7 +86,7 @@ func LoseOp(h Held, status controlplane.TaskStatus, r Requeue, nowMs int64) *Op 
 	op := archive(h, r, nowMs)
 	op.Steps = append(op.Steps, Step{SQL: sqlTaskEndArchived, Args: []Value{
 		Int(h.Seq), Int(int64(h.Attempt)), Str(string(status)), Int(nowMs), Bool(r.Attempt == AttemptLost), OptStr(r.Result.Error)}})
-	op.Journal = event(nil, kindOf(status), h.Seq, h.Attempt, h.NodeID, r.Reason)
+	op.Journal, op.Ends = event(nil, kindOf(status), h.Seq, h.Attempt, h.NodeID, r.Reason), h.Seq
 	op.freeGPUs(h)
 	return op
 }
@@ -108,6 +108,7 @@ func QueueTimeoutOp(o Overdue, deadlineMs, nowMs int64) *Op {
 	return &Op{
 		Steps:   []Step{{SQL: sqlTaskQueueTimeout, Args: []Value{Int(o.Seq), Int(nowMs), Int(deadlineMs), Str(why)}}},
 		Journal: event(nil, 'F', o.Seq, o.Attempt, "", "queue_timeout"),
+		Ends:    o.Seq,
 	}
 }
 
@@ -117,6 +118,7 @@ func CancelWaitingOp(h Held, nowMs int64) *Op {
 	op := &Op{
 		Steps:   []Step{{SQL: sqlTaskCancelWaiting, Args: []Value{Str(h.TaskID), Int(nowMs), Int(int64(h.Attempt))}}},
 		Journal: event(nil, 'X', h.Seq, h.Attempt, h.NodeID, ""),
+		Ends:    h.Seq,
 	}
 	op.freeGPUs(h)
 	return op

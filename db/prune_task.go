@@ -6,16 +6,39 @@ import (
 )
 
 const (
-	// pruneTasks and pruneTaskBytes bound what one operation deletes: others wait for
-	// its entry, and SQLite reads what it frees.
+	// pruneTasks and pruneTaskBytes bound what one operation deletes, up to the tasks that ended
+	// together with the last: others wait for its entry, and SQLite reads what it frees.
 	pruneTasks     = 100
 	pruneTaskBytes = 4 << 20
 )
 
+// endGroupsVersion is the migration from which on the ends of an entry's tasks share a row,
+// which the entry writes; before, a trigger writes one for each.
+const endGroupsVersion = 6
+
+// endsBefore are statements on ends as they were before that.
+var endsBefore = map[string]string{
+	sqlTaskEndPrune:  "DELETE FROM task_ends WHERE number <= ?1",
+	sqlTaskEndDelete: "DELETE FROM task_ends WHERE number = ?1 AND seq = ?2",
+}
+
+// groupsEnds reports whether the state has the table of endGroupsVersion. It is known on a
+// member that leads or has led.
+func (m *TaskManifest) groupsEnds() bool { return m.schema.Load() >= endGroupsVersion }
+
+// ends returns the form of a statement that the state's schema knows.
+func (m *TaskManifest) ends(sql string) string {
+	if m.groupsEnds() {
+		return sql
+	}
+	return endsBefore[sql]
+}
+
 // TaskRetention says which tasks are kept once they have ended; those beyond either
 // bound are deleted with all that they left. No bound if 0.
 type TaskRetention struct {
-	// Tasks keeps this many of those that ended last.
+	// Tasks keeps this many of those that ended last, and up to 31 that ended together with the
+	// first of them.
 	Tasks int64
 	// Age keeps those that ended not longer ago.
 	Age time.Duration
@@ -76,15 +99,15 @@ func (m *TaskManifest) prunableTasks(ctx context.Context, number, timeMs int64) 
 	ended := false
 	err = m.readNow(ctx, func(c Conn) error {
 		return each(c, sqlTaskPrunable, func(r Cursor) {
-			bytes, prunable := r.Int(1), r.Int(2) != 0
+			count, bytes, prunable := r.Int(1), r.Int(2), r.Int(3) != 0
 			full := tasks > 0 && size+bytes > pruneTaskBytes
 			more, ended = more || !ended && prunable && full, ended || !prunable || full
 			if !ended {
-				upTo, tasks, size = r.Int(0), tasks+1, size+bytes
+				upTo, tasks, size = r.Int(0), tasks+count, size+bytes
 			}
 		}, Int(number), Int(timeMs), Int(pruneTasks))
 	})
-	return upTo, tasks, more || tasks == pruneTasks, err
+	return upTo, tasks, more || tasks >= pruneTasks, err
 }
 
 // pruneTasksOp deletes the tasks that ended with a number of at most upTo.
@@ -97,7 +120,7 @@ func (m *TaskManifest) pruneTasksOp(upTo int64) *Op {
 	if m.keepsLogStarts() {
 		steps = append(steps, sqlLogStartPrune)
 	}
-	for _, sql := range append(steps, sqlTaskEndPrune) { // which the others go by: last
+	for _, sql := range append(steps, m.ends(sqlTaskEndPrune)) { // which the others go by: last
 		op.Steps = append(op.Steps, Step{SQL: sql, Args: []Value{Int(upTo)}})
 	}
 	return op

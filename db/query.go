@@ -50,6 +50,7 @@ var (
 	sqlTaskCancelled       = query("task_cancelled")
 	sqlTaskOutputDelete    = query("task_output_delete")
 	sqlTaskEndDelete       = query("task_end_delete")
+	sqlTaskEndInsert       = query("task_end_insert")
 	sqlAttemptArchiveEnded = query("attempt_archive_ended")
 	sqlTaskMaxSeq          = query("task_max_seq")
 	sqlTaskLastEnd         = query("task_last_end")

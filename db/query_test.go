@@ -162,7 +162,9 @@ var uniqueKeys = map[string]string{
 	"migration_list":           "version",
 	"node_get":                 "device_index", // of one node
 	"restore_attempts":         "seq",
-	"task_retry_facts":         "e.number",
+	"task_retry_facts":         "e.number", // of tasks that ended together any will do
+	"task_end_insert":          "number DESC",
+	"task_last_end":            "number DESC",
 	"node_gpus_insert":         "2", // index: one row for each by the primary key
 	"node_list":                "n.id",
 	"node_select_least_loaded": "node_id",

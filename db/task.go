@@ -456,6 +456,7 @@ func completeOp(t *controlplane.Task, result []byte, nowMs int64) *Op {
 			{SQL: sqlTaskOutputPutByID, Args: []Value{Str(t.ID), Bytes(result)}},
 		},
 		Journal: event(nil, 'C', t.Seq, t.Attempt, t.NodeID, ""),
+		Ends:    t.Seq,
 	}
 	op.freeGPUs(Held{Seq: t.Seq, NodeID: t.NodeID, GPUs: t.GPUDevices})
 	return op

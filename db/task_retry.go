@@ -35,7 +35,7 @@ func (m *TaskManifest) RetryTask(ctx context.Context, id string) (*controlplane.
 		if r, ok := m.batch.planner.(Requeuer); ok {
 			r.Requeued(t)
 		}
-		g.Add(retryOp(t, number, archived, g.Now), nil) // 0 rows: another call has done so meanwhile
+		g.Add(m.retryOp(t, number, archived, g.Now), nil) // 0 rows: another call has done so meanwhile
 	})
 	if err != nil {
 		return nil, err
@@ -54,7 +54,7 @@ func (m *TaskManifest) retryFacts(ctx context.Context, t *controlplane.Task) (nu
 
 // retryOp is guarded by the attempt and a status that is final: what was read of the
 // task holds if the guard does.
-func retryOp(t *controlplane.Task, number int64, archived bool, nowMs int64) *Op {
+func (m *TaskManifest) retryOp(t *controlplane.Task, number int64, archived bool, nowMs int64) *Op {
 	op := &Op{Journal: event(nil, 'Q', t.Seq, t.Attempt, t.NodeID, "retry_requested")}
 	key := []Value{Int(t.Seq), Int(int64(t.Attempt))}
 	if !archived {
@@ -63,6 +63,6 @@ func retryOp(t *controlplane.Task, number int64, archived bool, nowMs int64) *Op
 	op.Steps = append(op.Steps,
 		Step{SQL: sqlTaskRetry, Args: append(key, Int(nowMs))},
 		Step{SQL: sqlTaskOutputDelete, Args: key[:1]},
-		Step{SQL: sqlTaskEndDelete, Args: []Value{Int(number), Int(t.Seq)}})
+		Step{SQL: m.ends(sqlTaskEndDelete), Args: []Value{Int(number), Int(t.Seq)}})
 	return op
 }

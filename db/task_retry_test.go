@@ -27,7 +27,7 @@ func TestRetryFacts(t *testing.T) {
 			}
 			ends[seq], ms[seq] = number, now
 			execute(t, conn, fmt.Sprintf(`INSERT INTO tasks (seq, id, queue, priority, class_id, max_attempts, max_lost_attempts, status, attempt, create_time_ms, end_time_ms)
-				VALUES (%d, 't%d', 'q', 0, 1, 1, 1, 'FAILED', 1, 1, %d); INSERT INTO task_ends VALUES (%d, %d)`, seq, seq, now, number, seq))
+				VALUES (%d, 't%d', 'q', 0, 1, 1, 1, 'FAILED', 1, 1, %d); INSERT INTO task_end_groups VALUES (%d, json_array(%d))`, seq, seq, now, number, seq))
 		}
 		for seq, want := range ends {
 			got := int64(0)

@@ -37,6 +37,8 @@ func (s *session) check() {
 
 // forbidden are queries that must find nothing.
 var forbidden = map[string]string{
+	"an end that is not noted once": `SELECT t.id, t.status, e.n FROM tasks t LEFT JOIN (SELECT seq, count(*) AS n FROM task_ends GROUP BY seq) e ON e.seq = t.seq
+		WHERE coalesce(e.n, 0) <> (t.end_time_ms IS NOT NULL) AND t.end_time_ms IS NOT 1 -- by which transcripts end some past the manifest`,
 	"over capacity": `SELECT node_id, running_tasks, slots, reserved_cpu_millis, cpu_millis, reserved_memory_bytes, memory_bytes, reserved_gpus, gpus
 		FROM v_node_load
 		WHERE (running_tasks > slots OR reserved_cpu_millis > cpu_millis OR reserved_memory_bytes > memory_bytes

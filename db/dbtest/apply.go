@@ -22,6 +22,7 @@ var applyTests = map[string]func(*testing.T, *rig){
 	"nothing is done by halves":                    testAtomic,
 	"the journal holds what took effect":           testJournal,
 	"no journal when nothing took effect":          testNoJournal,
+	"what ended is noted together":                 testEnds,
 	"operations see those before them":             testOrder,
 	"a script runs all its statements":             testScript,
 	"a script that fails is undone":                testScriptUndone,
@@ -160,6 +161,40 @@ func testNoJournal(t *testing.T, r *rig) {
 	}
 	equal(t, "journal", rows(t, r.engine, "SELECT * FROM journal"), "[]")
 	equal(t, "pairs", r.pairs(t), "4=4 5=5")
+}
+
+func testEnds(t *testing.T, r *rig) {
+	r.apply(t, &db.Op{Savepoint: true, Steps: []db.Step{{Script: true,
+		SQL: "DROP TABLE IF EXISTS ended; CREATE TABLE ended (id INTEGER PRIMARY KEY, many INTEGER, tasks TEXT)"}}})
+	ops := []*db.Op{put(1, db.Int(1)), put(2, db.Str("bad")), {Steps: []db.Step{change(7, "x")}}, put(3, db.Int(3)), put(4, db.Int(4))}
+	for i, op := range ops[:4] {
+		op.Ends = int64(i + 1) // the second fails, the third changes nothing, the fifth ends nothing
+	}
+	apply := func(sql string, ops ...*db.Op) {
+		t.Helper()
+		entry := db.Entry{StampMs: stamp, EndsSQL: sql, Ops: ops}
+		if _, err := r.engine.Apply(await(t), r.term, entry.Encoded(nil)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const note = "INSERT INTO ended (many, tasks) VALUES (?1, ?2)"
+	apply(note, ops...)
+	apply(note, put(5, db.Int(5)), put(6, db.Str("bad")))
+	last := put(7, db.Int(7))
+	last.Ends = 7
+	apply("", last) // no statement for it
+	equal(t, "ends", rows(t, r.engine, "SELECT many, tasks FROM ended"), "[2|[1,4]]")
+	for _, n := range []int{db.EndsAtOnce, 2*db.EndsAtOnce + 1} {
+		var many []*db.Op
+		for k := range int64(n) {
+			op := put(1000*int64(n)+k, db.Value{})
+			op.Ends = k + 1
+			many = append(many, op)
+		}
+		apply(note, many...)
+	}
+	equal(t, "how many at once", rows(t, r.engine, "SELECT many FROM ended WHERE id > 1 ORDER BY id"), "[32 32 32 1]")
+	equal(t, "their order", rows(t, r.engine, "SELECT count(*), sum(value = key + 32 * (e.id - 3) + 1) FROM ended e, json_each(tasks) WHERE e.id > 2"), "[65|65]")
 }
 
 func testOrder(t *testing.T, r *rig) {

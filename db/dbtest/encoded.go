@@ -33,8 +33,9 @@ func (c checked) Apply(ctx context.Context, term db.Term, encoded db.Encoded) (d
 
 // sameEntry reports whether two entries do the same. What is empty may be nil.
 func sameEntry(a, b *db.Entry) bool {
-	return a.StampMs == b.StampMs && a.JournalSQL == b.JournalSQL && slices.EqualFunc(a.Ops, b.Ops, func(a, b *db.Op) bool {
-		return a.Savepoint == b.Savepoint && bytes.Equal(a.Journal, b.Journal) && slices.EqualFunc(a.Steps, b.Steps, sameStep)
+	noted := a.EndsSQL != ""
+	return a.StampMs == b.StampMs && a.JournalSQL == b.JournalSQL && a.EndsSQL == b.EndsSQL && slices.EqualFunc(a.Ops, b.Ops, func(a, b *db.Op) bool {
+		return a.Savepoint == b.Savepoint && (a.Ends == b.Ends || !noted) && bytes.Equal(a.Journal, b.Journal) && slices.EqualFunc(a.Steps, b.Steps, sameStep)
 	})
 }
 

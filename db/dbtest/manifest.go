@@ -36,6 +36,9 @@ func runManifest(t *testing.T, open func(t *testing.T) db.Engine) {
 			for name, test := range g.tests {
 				t.Run(name, func(t *testing.T) { test(t, m) })
 			}
+			// However a task has ended, that is noted, once.
+			equal(t, "ends that are not noted once", rows(t, m.Engine(), `SELECT t.id, t.status, count(e.seq) AS n
+				FROM tasks t LEFT JOIN task_ends e ON e.seq = t.seq GROUP BY t.seq HAVING n <> (t.end_time_ms IS NOT NULL)`), "[]")
 		})
 	}
 	for name, test := range termTests {

@@ -1,2 +1,2 @@
 -- Forgets that the task ?2 has ended: it was tried again. Primary key.
-DELETE FROM task_ends WHERE number = ?1 AND seq = ?2
+UPDATE task_end_groups SET seqs = (SELECT json_group_array(value) FROM json_each(seqs) WHERE value <> ?2) WHERE number = ?1

@@ -1,2 +1,2 @@
 -- Forgets that the tasks ended that were just deleted. Primary key.
-DELETE FROM task_ends WHERE number <= ?1
+DELETE FROM task_end_groups WHERE number <= ?1

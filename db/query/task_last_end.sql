@@ -1,2 +1,2 @@
 -- The number of the task that ended last.
-SELECT coalesce(max(number), 0) FROM task_ends
+SELECT coalesce((SELECT number FROM task_ends ORDER BY number DESC LIMIT 1), 0)

@@ -177,12 +177,37 @@ func (d *database) applyEntry(e *db.Entry, index uint64, stampMs int64) (outcome
 		}
 	}
 	out := outcome{results: results, took: took}
+	if err := d.noteEnds(e, results); err != nil {
+		return outcome{}, err
+	}
 	if e.JournalSQL == "" || len(journal) == 1 {
 		return out, nil
 	}
 	_, err := d.step(&db.Step{SQL: e.JournalSQL, Args: []db.Value{
 		db.Int(int64(index)), db.Int(stampMs), {Kind: db.Text, Bytes: append(journal, ']')}}})
 	return out, err
+}
+
+// noteEnds notes the tasks that the entry has ended.
+func (d *database) noteEnds(e *db.Entry, results []db.OpResult) error {
+	if e.EndsSQL == "" {
+		return nil
+	}
+	count, tasks := int64(0), []byte{'['}
+	for i, op := range e.Ops {
+		if r := &results[i]; op.Ends != 0 && r.Err == nil && r.Changed > 0 {
+			count, tasks = count+1, append(strconv.AppendInt(tasks, op.Ends, 10), ',')
+		}
+		if count == 0 || count < db.EndsAtOnce && i < len(e.Ops)-1 {
+			continue
+		}
+		tasks[len(tasks)-1] = ']'
+		if _, err := d.step(&db.Step{SQL: e.EndsSQL, Args: []db.Value{db.Int(count), {Kind: db.Text, Bytes: tasks}}}); err != nil {
+			return err
+		}
+		count, tasks = 0, append(tasks[:0], '[')
+	}
+	return nil
 }
 
 // applyOp runs one operation: the guard, and the steps after it if it held.

@@ -90,7 +90,7 @@ func benchDatabase(b *testing.B) *database {
 // benchEntry is the nth entry.
 func benchEntry(b *testing.B, n int64) *db.Entry {
 	now := 1_700_000_000_000 + n
-	e := &db.Entry{StampMs: now, JournalSQL: statement(b, "event_insert")}
+	e := &db.Entry{StampMs: now, JournalSQL: statement(b, "event_insert"), EndsSQL: statement(b, "task_end_insert")}
 	for i := range int64(benchCycles) {
 		e.Ops = append(e.Ops, benchStore(b, n*benchCycles+i, now))
 	}

@@ -58,6 +58,22 @@ func TestABackupBecomesANewCluster(t *testing.T) {
 	if err := lead.tasks.AssignTask(testContext(t), "ran", "n1"); err != nil {
 		t.Fatal(err)
 	}
+	add(t, members, "stopped") // which a node holds, and is asked to stop
+	if err := lead.tasks.AssignTask(testContext(t), "stopped", "n1"); err != nil {
+		t.Fatal(err)
+	}
+	stopped, err := lead.tasks.GetTask(testContext(t), "stopped")
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = lead.tasks.Do(testContext(t), 0, func(g *db.Group) {
+		h := db.Held{Seq: stopped.Seq, TaskID: stopped.ID, NodeID: "n1", Attempt: stopped.Attempt}
+		g.Add(db.DeliverOp(h, g.Now), nil)
+		g.Add(db.CancelRunningOp(h), nil)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	add(t, members, "waits")
 	path, index := backup(t, follower(t, members))
 	add(t, members, "later")
@@ -86,9 +102,10 @@ func TestABackupBecomesANewCluster(t *testing.T) {
 	for _, task := range tasks {
 		got += fmt.Sprintf("%s %s %d; ", task.ID, task.Status, task.Attempt)
 	}
-	if want := "new PENDING 0; waits PENDING 0; ran PENDING 1; "; got != want {
+	if want := "new PENDING 0; waits PENDING 0; stopped CANCELLED 1; ran PENDING 1; "; got != want {
 		t.Errorf("tasks %q, want %q", got, want)
 	}
+	wantEnds(t, m, "[stopped]")
 	node, err := m.tasks.GetNode(testContext(t), "n1")
 	if err != nil || node.Status != controlplane.NodeUnknown {
 		t.Errorf("node: %+v, %v", node, err)

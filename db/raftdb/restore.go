@@ -51,7 +51,10 @@ func Restore(cfg Config, backup string) (index uint64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	err = d.begin(cfg, self, db.RestoreSteps(time.Now().UnixMilli()))
+	version, err := schemaOf(d.conn)
+	if err == nil {
+		err = d.begin(cfg, self, db.RestoreSteps(version, time.Now().UnixMilli()))
+	}
 	err = errors.Join(err, d.close())
 	if err == nil {
 		err = vote(cfg.Dir, d.meta.appliedTerm)

@@ -23,15 +23,26 @@ func encode(t *testing.T, e *db.Entry) []byte {
 			}
 		}
 	}
-	b := binary.AppendVarint([]byte{1}, e.StampMs)
+	version := byte(1)
+	if e.EndsSQL != "" {
+		version = 2
+	}
+	b := binary.AppendVarint([]byte{version}, e.StampMs)
 	b = binary.AppendUvarint(b, uint64(len(texts)))
 	for _, text := range texts {
 		b = appendBytes(b, []byte(text))
 	}
 	b = appendBytes(b, []byte(e.JournalSQL))
+	if version == 2 {
+		b = appendBytes(b, []byte(e.EndsSQL))
+	}
 	b = binary.AppendUvarint(b, uint64(len(e.Ops)))
 	for _, op := range e.Ops {
-		b = appendBytes(append(b, flags(op.Savepoint, false)), op.Journal)
+		ends := version == 2 && op.Ends != 0
+		if b = append(b, flags(op.Savepoint, ends)); ends {
+			b = binary.AppendVarint(b, op.Ends)
+		}
+		b = appendBytes(b, op.Journal)
 		b = binary.AppendUvarint(b, uint64(len(op.Steps)))
 		for _, s := range op.Steps {
 			b = append(b, flags(s.Always, s.Script))

@@ -30,7 +30,10 @@ CREATE VIEW both AS SELECT k AS id, t AS text, 'strict' AS origin FROM strict UN
 CREATE TRIGGER loose_gone AFTER DELETE ON loose BEGIN INSERT INTO notes (note) VALUES ('gone ' || old.id); END;
 CREATE TRIGGER pairs_refused BEFORE UPDATE ON pairs WHEN new.z > 1e6 BEGIN SELECT RAISE(ABORT, 'z is too large'); END;`
 
-const sqlJournal = "INSERT INTO journal (stamp_ms, body) SELECT ?2, ?3 WHERE ?1 > 0"
+const (
+	sqlJournal = "INSERT INTO journal (stamp_ms, body) SELECT ?2, ?3 WHERE ?1 > 0"
+	sqlEnds    = "INSERT INTO journal (stamp_ms, body) VALUES (?1, ?2)"
+)
 
 // generator makes random entries: the same ones of the same seed.
 type generator struct{ rand *rand.Rand }
@@ -156,8 +159,13 @@ func (g *generator) entry(i int) *db.Entry {
 	if !g.oneIn(4) {
 		e.JournalSQL = sqlJournal
 	}
+	if g.oneIn(2) {
+		e.EndsSQL = sqlEnds
+	}
 	for range 1 + g.rand.IntN(20) {
-		e.Ops = append(e.Ops, g.op(len(e.Ops)))
+		op := g.op(len(e.Ops))
+		op.Ends = int64(g.rand.IntN(3))
+		e.Ops = append(e.Ops, op)
 	}
 	return e
 }

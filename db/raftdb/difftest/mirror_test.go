@@ -2,8 +2,10 @@ package difftest
 
 import (
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -27,7 +29,7 @@ type mirror struct {
 // apply repeats an entry.
 func (m *mirror) apply(e *db.Entry, applied db.Applied) {
 	m.t.Helper()
-	journal := []string{}
+	journal, ended := []string{}, []int64{}
 	for i := 0; i < len(e.Ops); {
 		n := alone(e.Ops[i:])
 		if n == 0 {
@@ -37,17 +39,41 @@ func (m *mirror) apply(e *db.Entry, applied db.Applied) {
 			m.each(e.Ops[i:i+n], applied.Results[i:i+n])
 		}
 		for ; n > 0; n-- {
-			if r := applied.Results[i]; r.Err == nil && r.Changed > 0 && len(e.Ops[i].Journal) > 0 {
-				journal = append(journal, string(e.Ops[i].Journal))
+			if r := applied.Results[i]; r.Err == nil && r.Changed > 0 {
+				if len(e.Ops[i].Journal) > 0 {
+					journal = append(journal, string(e.Ops[i].Journal))
+				}
+				if e.Ops[i].Ends != 0 {
+					ended = append(ended, e.Ops[i].Ends)
+				}
 			}
 			i++
 		}
 	}
+	m.ends(e.EndsSQL, ended)
 	if e.JournalSQL != "" && len(journal) > 0 {
 		res := m.rqlite.execute(true, statement(e.JournalSQL, []db.Value{
 			db.Int(int64(applied.Index)), db.Int(e.StampMs), db.Str("[" + strings.Join(journal, ",") + "]")}))
 		if err := errorOf(res); err != "" {
 			m.t.Fatalf("the journal: %s", err)
+		}
+	}
+}
+
+// ends repeats what notes the tasks that an entry has ended.
+func (m *mirror) ends(sql string, ended []int64) {
+	m.t.Helper()
+	if sql == "" {
+		return
+	}
+	for tasks := range slices.Chunk(ended, db.EndsAtOnce) {
+		list, err := json.Marshal(tasks)
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		res := m.rqlite.execute(true, statement(sql, []db.Value{db.Int(int64(len(tasks))), db.Str(string(list))}))
+		if err := errorOf(res); err != "" {
+			m.t.Fatalf("the ends: %s", err)
 		}
 	}
 }
