@@ -34,6 +34,7 @@ var (
 	sqlTaskCancelWaiting   = query("task_cancel_waiting")
 	sqlTaskCancelRunning   = query("task_cancel_running")
 	sqlTaskGet             = query("task_get")
+	sqlTaskGetBefore       = query("task_get_before")
 	sqlTaskGetByRequest    = query("task_get_by_request")
 	sqlTaskGetForWork      = query("task_get_for_work")
 	sqlTaskList            = query("task_list")

@@ -11,6 +11,22 @@ import (
 // scanTask reads the columns that the task_*.sql queries select, in their order.
 func scanTask(r Cursor) (*controlplane.Task, error) {
 	s := scanner{r: r}
+	t := s.task()
+	return t, s.err
+}
+
+// scanTaskWhole is scanTask for those that also select what is known of the progress.
+func scanTaskWhole(r Cursor) (*controlplane.Task, error) {
+	s := scanner{r: r}
+	t := s.task()
+	t.NoProgressTimeout = time.Duration(s.int()) * time.Millisecond
+	if t.ProgressTime = s.time(); !t.ProgressTime.IsZero() {
+		t.Progress = &controlplane.Progress{Done: s.int(), Total: s.int(), Message: s.text()}
+	}
+	return t, s.err
+}
+
+func (s *scanner) task() *controlplane.Task {
 	t := &controlplane.Task{
 		Seq: s.int(), ID: s.text(), RequestID: s.text(), Name: s.text(), Queue: s.text(), Priority: int32(s.int()),
 	}
@@ -33,7 +49,7 @@ func scanTask(r Cursor) (*controlplane.Task, error) {
 	s.work(t, s.text())
 	t.Result, t.LogTail = s.bytes(), s.text()
 	t.Trace = controlplane.TraceContext{Parent: s.text(), State: s.text()}
-	return t, s.err
+	return t
 }
 
 // scanner reads columns from left to right.
@@ -149,6 +165,22 @@ func optMs(t time.Time) int64 {
 		return 0
 	}
 	return t.UnixMilli()
+}
+
+// first reads the row of a query that has one at most, or returns the zero value. It does not
+// ask for a second one, which SQLite would look for.
+func first[T any](c Conn, scan func(Cursor) (T, error), sql string, args ...Value) (v T, err error) {
+	r, err := c.Query(sql, args...)
+	if err != nil {
+		return v, err
+	}
+	if r.Next() {
+		if v, err = scan(r); err != nil {
+			r.Close()
+			return v, err
+		}
+	}
+	return v, r.Close()
 }
 
 // collect reads all rows of a query with scan.

@@ -129,7 +129,7 @@ func (m *TaskManifest) repeats(ctx context.Context, subs []*Submission, why erro
 // there is none.
 func (m *TaskManifest) submitted(ctx context.Context, t *controlplane.Task) (stored *controlplane.Task, err error) {
 	err = m.readShort(ctx, func(c Conn) (err error) {
-		if stored, err = m.one(c, sqlTaskGet, t.ID); err != nil || stored != nil || t.RequestID == "" {
+		if stored, err = m.byID(c, t.ID); err != nil || stored != nil || t.RequestID == "" {
 			return err
 		}
 		stored, err = m.one(c, sqlTaskGetByRequest, t.RequestID)
@@ -262,7 +262,7 @@ func (m *TaskManifest) GetTask(ctx context.Context, id string, opts ...ReadOptio
 	}
 	o.Short = true
 	_, err = m.engine.Read(ctx, o, func(c Conn) (err error) {
-		t, err = m.one(c, sqlTaskGet, id)
+		t, err = m.byID(c, id)
 		return err
 	})
 	if err == nil && t == nil {
@@ -274,6 +274,17 @@ func (m *TaskManifest) GetTask(ctx context.Context, id string, opts ...ReadOptio
 func taskNotFound(id string) error {
 	return &controlplane.Error{Code: controlplane.CodeNotFound, Field: "id",
 		Message: "there is no task " + id + ": check the id, or list the tasks"}
+}
+
+// byID reads a task, nil if there is none.
+func (m *TaskManifest) byID(c Conn, id string) (*controlplane.Task, error) {
+	if known, err := m.seeProgress(c); !known {
+		if err != nil {
+			return nil, err
+		}
+		return m.one(c, sqlTaskGetBefore, id)
+	}
+	return first(c, scanTaskWhole, sqlTaskGet, Str(id))
 }
 
 func (m *TaskManifest) one(c Conn, sql, key string) (*controlplane.Task, error) {

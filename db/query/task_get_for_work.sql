@@ -1,5 +1,5 @@
 -- The tasks of a JSON array of seqs, with what they do and without outputs. Primary key.
--- The trace context is as in task_get.
+-- The trace context is as in task_get_before.
 SELECT t.seq, t.id, t.request_id, t.name, t.queue, t.priority, t.labels, t.class_id, t.timeout_ms, t.max_attempts, t.max_lost_attempts,
        t.status, t.node_id, t.attempt, t.failed_attempts, t.lost_attempts, t.cancel_requested, t.gpu_devices,
        t.create_time_ms, t.assign_time_ms, t.start_time_ms, t.end_time_ms, t.retry_time_ms, t.exit_code, t.error,
