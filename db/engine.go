@@ -27,7 +27,7 @@ type Engine interface {
 	// Read calls fn with a read-only connection that shows one state of the
 	// database, at least as fresh as asked. fn must not keep the connection; it
 	// should end within a second, since a long read holds up checkpoints. It is
-	// interrupted when ctx ends. Read returns the index of the state shown.
+	// interrupted when ctx ends, or at opts.Until. Read returns the index of the state shown.
 	Read(ctx context.Context, opts ReadOptions, fn func(Conn) error) (index uint64, err error)
 
 	// Leader returns the present leader's address as dialled by other members.
@@ -103,6 +103,9 @@ type ReadOptions struct {
 	// MaxStaleness makes a Stale read fail with CodeUnavailable if this member has
 	// not heard from a leader for longer; no bound if 0.
 	MaxStaleness time.Duration
+	// Until is when the read is given up, if it is set: like the deadline of a context, which
+	// costs more to make than to read a few rows.
+	Until time.Time
 	// Short says that fn reads a few rows by their keys. Such reads share transactions with
 	// others, and are not interrupted. fn is called by another goroutine, before Read returns.
 	Short bool

@@ -123,11 +123,14 @@ func (s *server) read(ctx context.Context, h http.Header, r reader, fn func(ctx 
 func (s *server) readAs(ctx context.Context, opts db.ReadOptions, fn func(ctx context.Context, opts db.ReadOptions) error) error {
 	w := newWait(ctx)
 	defer w.end()
-	if err := s.awaitSchema(w.context()); err != nil {
-		return err
+	if !s.schema.Load() {
+		if err := s.awaitSchema(w.context()); err != nil {
+			return err
+		}
 	}
+	opts.Until = w.until
 	for {
-		err := fn(w.context(), opts)
+		err := fn(ctx, opts)
 		if opts.Level == db.Stale || controlplane.CodeOf(err) != controlplane.CodeUnavailable {
 			return s.explain(w, opts, err)
 		}

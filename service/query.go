@@ -51,9 +51,7 @@ func (s *server) Query(ctx context.Context, req *connect.Request[v1.QueryRequest
 func (s *server) queryAll(ctx context.Context, stmts []db.Statement, opts db.ReadOptions) (results []db.QueryResult, err error) {
 	var late error
 	err = s.readAs(ctx, opts, func(ctx context.Context, opts db.ReadOptions) (err error) {
-		if end, ok := ctx.Deadline(); ok {
-			opts.MaxTime = min(opts.MaxTime, time.Until(end))
-		}
+		opts.MaxTime = min(opts.MaxTime, time.Until(opts.Until))
 		results, err = s.Tasks.QueryAll(ctx, stmts, db.QueryLimits{Rows: queryMaxRows, Bytes: maxMessageBytes}, opts)
 		if errors.Is(err, db.ErrTooLong) {
 			late = controlplane.Errorf(controlplane.CodeDeadline,

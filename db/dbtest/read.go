@@ -21,6 +21,7 @@ var readTests = map[string]func(*testing.T, *rig){
 	"reads cannot write":                     testReadOnly,
 	"two statements at a time":               testTwoCursors,
 	"a long read ends with its context":      testLongRead,
+	"a read ends when it is given up":        testUntil,
 	"reads go on at once":                    testManyReads,
 }
 
@@ -156,6 +157,32 @@ func testLongRead(t *testing.T, r *rig) {
 		}
 		if _, err := r.engine.Read(await(t), opts, func(c db.Conn) error { _, err := collect(c, "SELECT 1"); return err }); err != nil {
 			t.Errorf("%+v after long ones: %v", opts, err)
+		}
+	}
+}
+
+func testUntil(t *testing.T, r *rig) {
+	for _, opts := range []db.ReadOptions{{Level: db.Stale}, {}, {Level: db.Stale, Guarded: true}} {
+		opts.Until = time.Now().Add(30 * time.Millisecond)
+		_, err := r.engine.Read(await(t), opts, func(c db.Conn) error {
+			_, err := collect(c, endless)
+			return err
+		})
+		wantCode(t, fmt.Sprintf("endless read %+v", opts), err, controlplane.CodeDeadline)
+	}
+	for _, opts := range []db.ReadOptions{{Level: db.Stale}, {}, {Level: db.Stale, Short: true}, {Short: true}} {
+		opts.MinIndex = r.engine.AppliedIndex() + 1000
+		opts.Until = time.Now().Add(30 * time.Millisecond)
+		_, err := r.engine.Read(await(t), opts, func(db.Conn) error {
+			t.Errorf("%+v: the function was called", opts)
+			return nil
+		})
+		wantCode(t, fmt.Sprintf("%+v", opts), err, controlplane.CodeDeadline)
+	}
+	for _, short := range []bool{false, true} {
+		_, err := r.engine.Read(await(t), db.ReadOptions{Short: short, Until: time.Now().Add(time.Hour)}, func(db.Conn) error { return nil })
+		if err != nil {
+			t.Errorf("in time: %v", err)
 		}
 	}
 }

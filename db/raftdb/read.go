@@ -26,6 +26,8 @@ func (e *Engine) Read(ctx context.Context, opts db.ReadOptions, fn func(db.Conn)
 	if opts.Short && !opts.Guarded {
 		return e.readShort(ctx, opts, fn)
 	}
+	ctx, done := withUntil(ctx, opts)
+	defer done()
 	if err := e.freshen(ctx, opts); err != nil {
 		return 0, err
 	}
@@ -59,15 +61,28 @@ func (e *Engine) Read(ctx context.Context, opts db.ReadOptions, fn func(db.Conn)
 	return index, deadline(ctx, fn(r))
 }
 
+// withUntil is a context that ends when the read is given up.
+func withUntil(ctx context.Context, opts db.ReadOptions) (context.Context, context.CancelFunc) {
+	if opts.Until.IsZero() {
+		return ctx, func() {}
+	}
+	return context.WithDeadline(ctx, opts.Until)
+}
+
 // deadline makes an error that follows from the end of ctx one that says so.
 func deadline(ctx context.Context, err error) error {
 	if err == nil || ctx.Err() == nil {
 		return err
 	}
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+	return ended(ctx.Err())
+}
+
+// ended is the error of a read whose context ended by this one.
+func ended(err error) error {
+	if errors.Is(err, context.DeadlineExceeded) {
 		return controlplane.Errorf(controlplane.CodeDeadline, "the read did not end in the time allowed: narrow it, or allow more time")
 	}
-	return ctx.Err()
+	return err
 }
 
 // freshen waits until this member's state is as fresh as the read asks.
@@ -152,6 +167,14 @@ func (e *Engine) asks() *coalescer {
 	return nil
 }
 
+// leadsAlone returns this leader's applied index, and whether it is certain without asking
+// anybody that no other member led when the call began: it is the only voter.
+func (e *Engine) leadsAlone(s *span) (index uint64, certain bool) {
+	index = e.fsm.applied.load()
+	voters := e.voters()
+	return index, s != nil && len(voters) == 1 && voters[0].ID == e.self.serverID() && e.leader.serving() == s
+}
+
 // confirmLeadership returns this leader's applied index, once it is certain that no
 // other member led when the call began: a majority says, to requests sent
 // since, that it knows of no later term. Raft's own VerifyLeader also counts
@@ -162,7 +185,10 @@ func (e *Engine) confirmLeadership() (uint64, error) {
 	if s == nil {
 		return 0, e.notLeading()
 	}
-	index := e.fsm.applied.load()
+	index, alone := e.leadsAlone(s)
+	if e.short.alone.Store(alone); alone {
+		return index, nil
+	}
 	voters := e.voters()
 	ctx, cancel := context.WithTimeout(context.Background(), e.cfg.Timing.Heartbeat)
 	defer cancel()

@@ -21,6 +21,8 @@ import (
 type shortReads struct {
 	e    *Engine
 	wake chan struct{} // a token for each goroutine: there is something to read
+	// alone says that this member was the only voter when that was last looked at.
+	alone atomic.Bool
 
 	mu      sync.Mutex
 	waiting []*shortRead
@@ -39,6 +41,7 @@ type shortRead struct {
 	fn       func(db.Conn) error
 	minIndex uint64      // that it must show
 	asking   atomic.Bool // it is not known yet how fresh the state must be
+	ifAlone  bool        // it goes on if this member still leads and is the only voter
 	taken    atomic.Bool // it runs, or nobody waits for it any more
 	done     chan struct{}
 
@@ -61,38 +64,71 @@ var (
 )
 
 // readShort is Read for short reads. How fresh the state must be is asked once for all that
-// wait, which go on from there together: their callers wait for one thing, the rows.
+// wait, which go on from there together: their callers wait for one thing, the rows. The only
+// voter has nobody to ask, and sees that it leads when it takes them.
 func (e *Engine) readShort(ctx context.Context, opts db.ReadOptions, fn func(db.Conn) error) (uint64, error) {
 	if ask := e.asks(); ask != nil && opts.Level == db.Linearizable && e.removal.err() == nil {
 		r := &shortRead{fn: fn, minIndex: opts.MinIndex, done: make(chan struct{})}
-		r.asking.Store(true)
-		ask.add(r)
-		index, err := r.await(ctx)
+		if r.ifAlone = ask == e.confirm && e.short.alone.Load(); r.ifAlone {
+			e.short.add(r)
+		} else {
+			r.asking.Store(true)
+			ask.add(r)
+		}
+		index, err := r.await(ctx, opts.Until)
 		switch {
 		case errors.Is(err, errBehind):
-			opts = db.ReadOptions{Level: db.Stale, MinIndex: index}
+			opts.Level, opts.MaxStaleness, opts.MinIndex = db.Stale, 0, index
 		case !errors.Is(err, errNotConfirmed):
 			return index, err
 		}
 	}
-	if err := e.freshen(ctx, opts); err != nil {
+	if err := e.freshenInTime(ctx, opts); err != nil {
 		return 0, err
 	}
 	r := &shortRead{fn: fn, done: make(chan struct{})}
 	e.short.add(r)
-	return r.await(ctx)
+	return r.await(ctx, opts.Until)
 }
 
-// await waits for the answer. If ctx ends before the read is taken it is not run any more.
-func (r *shortRead) await(ctx context.Context) (uint64, error) {
+// freshenInTime is freshen that ends when the read is given up.
+func (e *Engine) freshenInTime(ctx context.Context, opts db.ReadOptions) error {
+	if opts.Level == db.Linearizable || opts.MinIndex > e.fsm.applied.load() { // else it does not wait
+		var done context.CancelFunc
+		ctx, done = withUntil(ctx, opts)
+		defer done()
+	}
+	return e.freshen(ctx, opts)
+}
+
+// timers are used again, as each read has one.
+var timers = sync.Pool{New: func() any { return time.NewTimer(time.Hour) }}
+
+// await waits for the answer. If ctx ends before the read is taken, or its time, it is not
+// run any more.
+func (r *shortRead) await(ctx context.Context, until time.Time) (uint64, error) {
+	var late <-chan time.Time
+	if !until.IsZero() {
+		t := timers.Get().(*time.Timer)
+		t.Reset(time.Until(until))
+		defer timers.Put(t)
+		defer t.Stop()
+		late = t.C
+	}
+	gone := error(nil)
 	select {
 	case <-r.done:
 	case <-ctx.Done():
+		gone = ctx.Err()
+	case <-late:
+		gone = context.DeadlineExceeded
+	}
+	if gone != nil {
 		if r.taken.CompareAndSwap(false, true) {
 			if r.asking.Load() {
 				return 0, errNoLeaderAsked
 			}
-			return 0, deadline(ctx, ctx.Err())
+			return 0, ended(gone)
 		}
 		<-r.done // it runs: what it writes to is its caller's
 	}
@@ -112,20 +148,46 @@ func (r *shortRead) end(index uint64, err error) {
 
 // confirmed goes on with reads that must show what was acknowledged up to an index.
 func (s *shortReads) confirmed(reads []*shortRead, index uint64, err error) {
-	applied := s.e.fsm.applied.load()
 	ready := reads[:0]
 	for _, r := range reads {
 		r.asking.Store(false)
-		switch needs := max(index, r.minIndex); {
-		case err != nil:
-			r.end(0, errNotConfirmed)
-		case needs > applied:
-			r.end(needs, errBehind)
-		default:
+		if s.goesOn(r, index, err == nil) {
 			ready = append(ready, r)
 		}
 	}
 	s.add(ready...)
+}
+
+// certain keeps of reads those that can go on, now that they are to: those that came to the
+// only voter can if it still is, and leads.
+func (s *shortReads) certain(reads []*shortRead) []*shortRead {
+	if !slices.ContainsFunc(reads, func(r *shortRead) bool { return r.ifAlone }) {
+		return reads
+	}
+	index, alone := s.e.leadsAlone(s.e.leader.serving())
+	s.alone.Store(alone)
+	ready := reads[:0]
+	for _, r := range reads {
+		if !r.ifAlone || s.goesOn(r, index, alone) {
+			ready = append(ready, r)
+		}
+	}
+	return ready
+}
+
+// goesOn reports whether a read can go on here, which is to show what was acknowledged up to
+// an index if that is known, and ends it otherwise.
+func (s *shortReads) goesOn(r *shortRead, index uint64, known bool) bool {
+	needs := max(index, r.minIndex)
+	switch {
+	case !known:
+		r.end(0, errNotConfirmed)
+	case needs > s.e.fsm.applied.load():
+		r.end(needs, errBehind)
+	default:
+		return true
+	}
+	return false
 }
 
 // add queues reads for which the state is fresh enough.
@@ -154,7 +216,7 @@ func (s *shortReads) run(ctx context.Context) {
 	var batch []*shortRead
 	for ctx.Err() == nil {
 		if batch = s.take(batch[:0]); len(batch) > 0 {
-			s.answer(ctx, batch)
+			s.answer(ctx, s.certain(batch))
 			continue
 		}
 		select {
@@ -193,6 +255,9 @@ func (s *shortReads) stop() {
 }
 
 func (s *shortReads) answer(ctx context.Context, batch []*shortRead) {
+	if len(batch) == 0 {
+		return
+	}
 	s.e.fsm.mu.RLock()
 	defer s.e.fsm.mu.RUnlock()
 	from := s.e.fsm.state.readers

@@ -72,12 +72,21 @@ func TestShortReadGivenUp(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
 	defer cancel()
-	_, err := e.Read(ctx, db.ReadOptions{Level: db.Stale, Short: true}, func(db.Conn) error {
-		t.Error("it was run")
-		return nil
-	})
-	if controlplane.CodeOf(err) != controlplane.CodeDeadline {
-		t.Errorf("got %v", err)
+	for _, gone := range []struct {
+		ctx  context.Context
+		opts db.ReadOptions
+	}{
+		{ctx, db.ReadOptions{Level: db.Stale, Short: true}},
+		{context.Background(), db.ReadOptions{Level: db.Stale, Short: true, Until: time.Now().Add(10 * time.Millisecond)}},
+		{context.Background(), db.ReadOptions{Short: true, Until: time.Now().Add(10 * time.Millisecond)}},
+	} {
+		_, err := e.Read(gone.ctx, gone.opts, func(db.Conn) error {
+			t.Error("it was run")
+			return nil
+		})
+		if code := controlplane.CodeOf(err); code != controlplane.CodeDeadline && (code != controlplane.CodeUnavailable || gone.opts.Level == db.Stale) {
+			t.Errorf("%+v: %v", gone.opts, err)
+		}
 	}
 	close(release)
 	all.Wait()
@@ -158,4 +167,29 @@ func TestShortReadsOutliveALeader(t *testing.T) {
 		})
 	}
 	all.Wait()
+}
+
+// Who was the only voter once asks the others before it reads.
+func TestOnlyTheOnlyVoterAsksNobody(t *testing.T) {
+	solo := newMember(t, "solo").start()
+	add(t, []*member{solo}, "a")
+	nothing := func(db.Conn) error { return nil }
+	if _, err := solo.engine.Read(testContext(t), short, nothing); err != nil || !solo.engine.short.alone.Load() {
+		t.Errorf("a read at the only member: %v; it knows that it is: %t", err, solo.engine.short.alone.Load())
+	}
+
+	members := newCluster(t, 3)
+	add(t, members, "a")
+	e := leader(t, members).engine
+	r := &shortRead{fn: nothing, ifAlone: true, done: make(chan struct{})}
+	e.short.alone.Store(true) // as if it had been
+	if certain := e.short.certain([]*shortRead{r}); len(certain) != 0 || e.short.alone.Load() {
+		t.Error("one of three reads without asking anybody")
+	} else if _, err := r.await(testContext(t), time.Time{}); !errors.Is(err, errNotConfirmed) {
+		t.Errorf("a read that cannot go on ends with %v", err)
+	}
+	e.short.alone.Store(true)
+	if _, err := e.Read(testContext(t), short, nothing); err != nil {
+		t.Errorf("a read at one of three that takes itself for the only one: %v", err)
+	}
 }
