@@ -9,8 +9,9 @@ import (
 // warmUp is not measured.
 const warmUp = 500 * time.Millisecond
 
-// closed runs callers that make one call after the other. What is under way at the end is
-// waited for, and not counted.
+// closed runs callers that make one call after the other, for Duration, and until one of them is
+// answered: with none a busy machine would seem to do nothing at all. What is under way at the
+// end is waited for, and not counted.
 func (r *run) closed(ctx context.Context, phase string, callers int, weight int64, op func(context.Context) error) (Result, error) {
 	m := newMeter(r.ServerCPU)
 	over := make(chan struct{})
@@ -33,6 +34,11 @@ func (r *run) closed(ctx context.Context, phase string, callers int, weight int6
 	err := sleepUntil(ctx, time.Now().Add(warmUp))
 	m.begin()
 	err = firstError(err, sleepUntil(ctx, time.Now().Add(r.Duration)))
+	select {
+	case <-m.some:
+	case <-ctx.Done(): // each call has a timeout
+		err = ctx.Err()
+	}
 	m.end()
 	close(over)
 	all.Wait()

@@ -10,6 +10,7 @@ import (
 // meter counts operations and the CPU that they took.
 type meter struct {
 	servers func() time.Duration // CPU time of the system under load
+	some    chan struct{}        // closed once something is counted
 
 	mu        sync.Mutex
 	hist      *hdrhistogram.Histogram // microseconds
@@ -23,7 +24,7 @@ type meter struct {
 }
 
 func newMeter(servers func() time.Duration) *meter {
-	return &meter{servers: servers, hist: hdrhistogram.New(1, int64(10*time.Minute/time.Microsecond), 3)}
+	return &meter{servers: servers, some: make(chan struct{}), hist: hdrhistogram.New(1, int64(10*time.Minute/time.Microsecond), 3)}
 }
 
 func (m *meter) begin() {
@@ -46,6 +47,9 @@ func (m *meter) record(took time.Duration, weight int64) {
 	defer m.mu.Unlock()
 	if !m.measuring {
 		return
+	}
+	if m.count == 0 && weight > 0 {
+		close(m.some)
 	}
 	m.count += weight
 	_ = m.hist.RecordValue(max(1, took.Microseconds())) // beyond ten minutes it is lost
