@@ -106,7 +106,7 @@ var ErrCorruptEntry = errors.New("log entry is corrupt")
 // Encode appends the entry to b.
 func (e *Entry) Encode(b []byte) []byte {
 	start := len(b)
-	texts, index := e.texts()
+	texts := e.texts()
 	version := byte(entryVersion)
 	if e.EndsSQL != "" {
 		version = entryVersionEnds
@@ -123,7 +123,7 @@ func (e *Entry) Encode(b []byte) []byte {
 	}
 	b = binary.AppendUvarint(b, uint64(len(e.Ops)))
 	for _, op := range e.Ops {
-		b = op.encode(b, index, version)
+		b = op.encode(b, texts, version)
 	}
 	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b[start:], castagnoli))
 }
@@ -142,22 +142,24 @@ func (e *Entry) Encoded(b []byte) Encoded { return Encoded{Bytes: e.Encode(b), e
 // Entry is what the bytes were made of, nil if they came from elsewhere.
 func (e Encoded) Entry() *Entry { return e.entry }
 
-func (e *Entry) texts() ([]string, map[string]int) {
-	index := make(map[string]int, 16)
-	var texts []string
+// texts are those of the statements, each once.
+func (e *Entry) texts() (texts []string) {
 	for _, op := range e.Ops {
 		for i := range op.Steps {
-			sql := op.Steps[i].SQL
-			if _, ok := index[sql]; !ok {
-				index[sql] = len(texts)
+			if sql := op.Steps[i].SQL; indexOf(texts, sql) < 0 {
 				texts = append(texts, sql)
 			}
 		}
 	}
-	return texts, index
+	return texts
 }
 
-func (op *Op) encode(b []byte, index map[string]int, version byte) []byte {
+// indexOf is where a text stands, -1 if it does not. An entry has some ten, of different lengths
+// most of them, and to compare one with itself takes no time, while hashing one would take as
+// long as writing down what its statement is given.
+func indexOf(texts []string, text string) int { return slices.Index(texts, text) }
+
+func (op *Op) encode(b []byte, texts []string, version byte) []byte {
 	flags := byte(0)
 	if op.Savepoint {
 		flags |= opSavepoint
@@ -173,12 +175,12 @@ func (op *Op) encode(b []byte, index map[string]int, version byte) []byte {
 	b = append(b, op.Journal...)
 	b = binary.AppendUvarint(b, uint64(len(op.Steps)))
 	for i := range op.Steps {
-		b = op.Steps[i].encode(b, index)
+		b = op.Steps[i].encode(b, texts)
 	}
 	return b
 }
 
-func (s *Step) encode(b []byte, index map[string]int) []byte {
+func (s *Step) encode(b []byte, texts []string) []byte {
 	flags := byte(0)
 	if s.Always {
 		flags |= stepAlways
@@ -187,7 +189,7 @@ func (s *Step) encode(b []byte, index map[string]int) []byte {
 		flags |= stepScript
 	}
 	b = append(b, flags)
-	b = binary.AppendUvarint(b, uint64(index[s.SQL]))
+	b = binary.AppendUvarint(b, uint64(indexOf(texts, s.SQL)))
 	b = binary.AppendUvarint(b, uint64(len(s.Args)))
 	for i := range s.Args {
 		b = s.Args[i].appendParameter(b)

@@ -24,6 +24,7 @@ type database struct {
 	ahead   *ahead
 	closed  bool
 	stmts   map[string]*prepared
+	recent  recent
 	entries db.Decoder
 	// unpacked is the entry that was packed last.
 	unpacked []byte
@@ -220,7 +221,11 @@ func (m *meta) servers() raft.Configuration {
 // would otherwise take up the memory that the connection has ready for what a step
 // needs for a moment (lookaside), and each step would call malloc, a tenth of its time.
 func (d *database) prepare(sql string) (*prepared, error) {
+	if p := d.recent.find(sql); p != nil {
+		return p, nil
+	}
 	if p, ok := d.stmts[sql]; ok {
+		d.recent.add(sql, p)
 		return p, nil
 	}
 	s, err := d.conn.Prepare(sql)

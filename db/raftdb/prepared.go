@@ -16,6 +16,31 @@ type prepared struct {
 	bound  []boundValue // one for each parameter
 }
 
+// recent are some of the statements that are prepared, by their texts. An entry has some ten, and
+// to compare a text with itself takes no time, while hashing one of 300 bytes takes as long as
+// binding what it is given.
+type recent struct {
+	all [12]struct {
+		sql string
+		p   *prepared
+	}
+	next int // is overwritten
+}
+
+func (r *recent) find(sql string) *prepared {
+	for i := range r.all {
+		if r.all[i].sql == sql {
+			return r.all[i].p
+		}
+	}
+	return nil
+}
+
+func (r *recent) add(sql string, p *prepared) {
+	r.all[r.next].sql, r.all[r.next].p = sql, p
+	r.next = (r.next + 1) % len(r.all)
+}
+
 // boundValue is what a parameter was bound to last.
 type boundValue struct {
 	known bool
