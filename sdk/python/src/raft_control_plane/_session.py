@@ -20,6 +20,7 @@ from connectrpc.code import Code
 from ._attempt import Attempt, Call, Fate, Lease
 from ._child import Job
 from ._clock import boot_clock
+from ._exit import rest_at_exit
 from ._gen.controlplane.v1.node_connect import NodeServiceClient
 from ._gen.controlplane.v1.node_pb import (
     HeartbeatRequest,
@@ -104,6 +105,7 @@ class Session:
             self._guard.close()
             self._function_loop.close()
             self._client.close()
+            rest_at_exit()
 
     async def _until_stopping(self, work: Coroutine[Any, Any, None]) -> bool:
         """Reports whether the work was done before an order to stop came."""
