@@ -44,6 +44,10 @@ type Group struct {
 	results []func(OpResult)
 	index   uint64
 	begun   time.Time
+	// needs is set if operations may need others, looked the operations that have looked at a
+	// node, by their place from 1 on, while nothing else was added: see Assign.
+	needs  bool
+	looked map[nodeSession]int
 }
 
 // Add appends an operation. result, if not nil, is called once the entry is
@@ -51,6 +55,7 @@ type Group struct {
 func (g *Group) Add(op *Op, result func(OpResult)) {
 	g.ops = append(g.ops, op)
 	g.results = append(g.results, result)
+	g.looked = nil
 }
 
 // Index is the log index of the group once it is committed.
@@ -271,7 +276,7 @@ func (b *batcher) cycle(ctx context.Context, term Term, items []Item) error {
 }
 
 func (b *batcher) begin() *Group {
-	return &Group{Now: b.nowMs(), begun: time.Now()}
+	return &Group{Now: b.nowMs(), begun: time.Now(), needs: b.endsSQL != ""}
 }
 
 func (b *batcher) nowMs() int64 {

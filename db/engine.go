@@ -84,6 +84,9 @@ type OpResult struct {
 	Err error
 }
 
+// Held reports whether the operation has done something.
+func (r *OpResult) Held() bool { return r.Err == nil && r.Changed > 0 }
+
 // Level is how fresh a read must be.
 type Level uint8
 

@@ -51,6 +51,10 @@ type Op struct {
 	// Ends is the task, by its seq, that has ended if the guard held; 0 for none. It needs an
 	// entry with EndsSQL, and is left out otherwise.
 	Ends int64
+	// Needs is an operation before this one, by its place in the entry from 1 on; 0 for none.
+	// If that has done nothing, this one does nothing either, whatever its guard says, and
+	// none of its steps are run. It spares guards that look at the same.
+	Needs int
 	// Savepoint undoes the steps before when a later step fails on a constraint. An
 	// operation of several steps whose later steps can fail must set it.
 	Savepoint bool
@@ -90,6 +94,7 @@ const (
 
 	opSavepoint = 1
 	opEnds      = 2
+	opNeeds     = 4
 
 	stepAlways = 1
 	stepScript = 2
@@ -166,9 +171,15 @@ func (op *Op) encode(b []byte, texts []string, version byte) []byte {
 	if op.Ends != 0 && version == entryVersionEnds {
 		flags |= opEnds
 	}
+	if op.Needs != 0 {
+		flags |= opNeeds
+	}
 	b = append(b, flags)
 	if flags&opEnds != 0 {
 		b = binary.AppendVarint(b, op.Ends)
+	}
+	if flags&opNeeds != 0 {
+		b = binary.AppendUvarint(b, uint64(op.Needs))
 	}
 	b = binary.AppendUvarint(b, uint64(len(op.Journal)))
 	b = append(b, op.Journal...)

@@ -114,16 +114,24 @@ func (d *decoder) entry() *Entry {
 	e.Ops = slices.Grow(e.Ops, n)
 	for i := range d.ops {
 		e.Ops = append(e.Ops, &d.ops[i])
-		d.op(&d.ops[i], texts)
+		d.op(&d.ops[i], i, texts)
 	}
 	return e
 }
 
-func (d *decoder) op(op *Op, texts []string) {
-	flags := d.flags(opSavepoint | opEnds)
-	op.Savepoint, op.Ends = flags&opSavepoint != 0, 0
+// op reads an operation, before which there are some in the entry.
+func (d *decoder) op(op *Op, before int, texts []string) {
+	flags := d.flags(opSavepoint | opEnds | opNeeds)
+	op.Savepoint, op.Ends, op.Needs = flags&opSavepoint != 0, 0, 0
 	if flags&opEnds != 0 {
 		op.Ends = d.varint()
+	}
+	if flags&opNeeds != 0 {
+		if n := d.uvarint(); n > uint64(before) {
+			d.fail("an operation after %d needs number %d", before, n)
+		} else {
+			op.Needs = int(n)
+		}
 	}
 	op.Journal = d.bytes()
 	// What was read before stays where it is when the memory for steps, or below for

@@ -33,6 +33,7 @@ func sampleEntry() *Entry {
 			},
 			{
 				Journal: []byte{},
+				Needs:   1,
 				Steps:   []Step{{SQL: "UPDATE a SET b = ?1", Args: []Value{Str("")}}, {SQL: "CREATE TABLE x (y); DROP TABLE x", Args: []Value{}, Script: true}},
 			},
 		},
@@ -71,6 +72,7 @@ func TestDecoderIsUsedAgain(t *testing.T) {
 			if e.EndsSQL != "" {
 				op.Ends = rng.Int64N(3)
 			}
+			op.Needs = rng.IntN(1 + len(e.Ops))
 			for range rng.IntN(5) {
 				s := Step{SQL: strings.Repeat("x", rng.IntN(20)), Args: []Value{}, Always: rng.IntN(2) == 0}
 				for range rng.IntN(1 + i) {
@@ -207,6 +209,7 @@ func TestBadEntriesWithARightChecksumAreRefused(t *testing.T) {
 		"parameter with a tail":       op(0, 0, 1, 0, 0, 1, 3, parameterInt<<3, 2, 0),
 		"text with a tail":            op(0, 0, 1, 0, 0, 1, 4, parameterString<<3|2, 1, 'x', 'y'),
 		"operation flag not known":    op(0x40, 0, 0),
+		"an operation needs itself":   op(opNeeds, 1, 0, 0),
 		"step flag not known":         op(0, 0, 1, 0x40, 0, 0),
 		"bytes left over":             append(body(sampleEntry()), 0),
 	} {

@@ -27,6 +27,32 @@ func AssignOp(h Held, session string, status controlplane.TaskStatus, nowMs int6
 	return op
 }
 
+// Assign adds AssignOp. Of the tasks that a group gives to one session of a node, with
+// nothing but such gifts in between, only the first looks whether the node is there in that
+// session and healthy: nothing that could change it is between them, and the others need that
+// the first has held. To look costs an eighth of giving a task. So none is ever given to a
+// node that is gone; should the first not hold because of its task, the others are not given
+// either, and the planner learns that of each.
+func (g *Group) Assign(h Held, session string, status controlplane.TaskStatus, result func(OpResult)) {
+	op, to := AssignOp(h, session, status, g.Now), nodeSession{h.NodeID, session}
+	looked := g.looked
+	switch first, known := looked[to]; {
+	case !g.needs: // not all members know that
+	case known:
+		op.Needs = first
+		op.Steps[0].SQL, op.Steps[0].Args = sqlTaskAssignNext, op.Steps[0].Args[:7]
+	case looked == nil:
+		looked = map[nodeSession]int{to: len(g.ops) + 1}
+	default:
+		looked[to] = len(g.ops) + 1
+	}
+	g.Add(op, result)
+	g.looked = looked
+}
+
+// nodeSession is a node in one of its sessions.
+type nodeSession struct{ node, session string }
+
 // DeliverOp marks an assigned task as fetched.
 func DeliverOp(h Held, nowMs int64) *Op {
 	return &Op{

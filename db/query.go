@@ -21,6 +21,7 @@ var (
 	sqlTaskClassUsed       = query("task_class_used")
 	sqlTaskClassDelete     = query("task_class_delete")
 	sqlTaskAssign          = query("task_assign")
+	sqlTaskAssignNext      = query("task_assign_next")
 	sqlTaskAssignByID      = both("task_assign_by_id")
 	sqlTaskDeliver         = query("task_deliver")
 	sqlTaskEnd             = query("task_end")

@@ -352,14 +352,10 @@ func (m *TaskManifest) CompleteTask(ctx context.Context, taskID string, result [
 }
 
 func completeOp(t *controlplane.Task, result []byte, nowMs int64) *Op {
-	op := &Op{
-		Steps: []Step{
-			{SQL: sqlTaskCompleteByID, Args: []Value{Str(t.ID), Int(nowMs), Int(int64(t.Attempt))}},
-			{SQL: sqlTaskOutputPutByID, Args: []Value{Str(t.ID), Bytes(result)}},
-		},
-		Journal: event(nil, 'C', t.Seq, t.Attempt, t.NodeID, ""),
-		Ends:    t.Seq,
-	}
+	op := &Op{Journal: event(nil, 'C', t.Seq, t.Attempt, t.NodeID, ""), Ends: t.Seq}
+	op.Steps = append(op.Steps,
+		Step{SQL: sqlTaskCompleteByID, Args: []Value{Str(t.ID), Int(nowMs), Int(int64(t.Attempt))}},
+		Step{SQL: sqlTaskOutputPutByID, Args: []Value{Str(t.ID), Bytes(result)}})
 	op.freeGPUs(Held{Seq: t.Seq, NodeID: t.NodeID, GPUs: t.GPUDevices})
 	return op
 }

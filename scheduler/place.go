@@ -173,7 +173,7 @@ func (st *state) give(g *db.Group, s *stream, n *node) {
 		}
 		return
 	}
-	g.Add(db.AssignOp(a.Held, n.session, status, g.Now), st.checked("placement", func(held bool) {
+	g.Assign(a.Held, n.session, status, st.checked("placement", func(held bool) {
 		if st.placed(a, p, held); held {
 			if st.works.assigned(a, g.Now); p != nil {
 				p.carry(a, st.works.handOut(a, g.Now))

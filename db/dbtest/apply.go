@@ -23,6 +23,7 @@ var applyTests = map[string]func(*testing.T, *rig){
 	"the journal holds what took effect":           testJournal,
 	"no journal when nothing took effect":          testNoJournal,
 	"what ended is noted together":                 testEnds,
+	"an operation needs another one":               testNeeds,
 	"operations see those before them":             testOrder,
 	"a script runs all its statements":             testScript,
 	"a script that fails is undone":                testScriptUndone,
@@ -195,6 +196,24 @@ func testEnds(t *testing.T, r *rig) {
 	}
 	equal(t, "how many at once", rows(t, r.engine, "SELECT many FROM ended WHERE id > 1 ORDER BY id"), "[32 32 32 1]")
 	equal(t, "their order", rows(t, r.engine, "SELECT count(*), sum(value = key + 32 * (e.id - 3) + 1) FROM ended e, json_each(tasks) WHERE e.id > 2"), "[65|65]")
+}
+
+func testNeeds(t *testing.T, r *rig) {
+	needs := func(k int64, n int) *db.Op {
+		op := put(k, db.Int(k))
+		op.Needs, op.Ends = n, k
+		op.Steps = append(op.Steps, db.Step{SQL: sqlPut, Args: []db.Value{db.Int(-k), {}}, Always: true})
+		return op
+	}
+	nothing := &db.Op{Steps: []db.Step{change(70, "x")}}
+	a := r.apply(t, put(1, db.Int(1)), nothing, put(3, db.Str("bad")), needs(4, 1), needs(5, 2), needs(6, 3), needs(7, 4), needs(8, 5))
+	if a.Results[2].Err == nil {
+		t.Error("the third did not fail")
+	}
+	a.Results[2].Err = nil
+	equal(t, "results", a.Results, []db.OpResult{{Changed: 1}, {}, {}, {Changed: 1}, {}, {}, {Changed: 1}, {}})
+	equal(t, "pairs", r.pairs(t), "-7=NULL -4=NULL 1=1 4=4 7=7")
+	equal(t, "journal", rows(t, r.engine, "SELECT body FROM journal"), `[["put 1","put 4","put 7"]]`)
 }
 
 func testOrder(t *testing.T, r *rig) {

@@ -35,7 +35,7 @@ func (c checked) Apply(ctx context.Context, term db.Term, encoded db.Encoded) (d
 func sameEntry(a, b *db.Entry) bool {
 	noted := a.EndsSQL != ""
 	return a.StampMs == b.StampMs && a.JournalSQL == b.JournalSQL && a.EndsSQL == b.EndsSQL && slices.EqualFunc(a.Ops, b.Ops, func(a, b *db.Op) bool {
-		return a.Savepoint == b.Savepoint && (a.Ends == b.Ends || !noted) && bytes.Equal(a.Journal, b.Journal) && slices.EqualFunc(a.Steps, b.Steps, sameStep)
+		return a.Savepoint == b.Savepoint && a.Needs == b.Needs && (a.Ends == b.Ends || !noted) && bytes.Equal(a.Journal, b.Journal) && slices.EqualFunc(a.Steps, b.Steps, sameStep)
 	})
 }
 

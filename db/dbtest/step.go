@@ -2,6 +2,7 @@ package dbtest
 
 import (
 	"bytes"
+	"fmt"
 	"reflect"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ var stepTests = map[string]func(*testing.T, *db.TaskManifest){
 	"a task runs and completes":              testComplete,
 	"assigning what cannot be":               testAssignRefused,
 	"assigning takes what there is room for": testAssignRoom,
+	"assigning many in one entry":            testAssignTogether,
 	"assigning ends the wait for a retry":    testAssignRetry,
 	"completing what cannot be":              testCompleteRefused,
 	"a late report changes nothing":          testFence,
@@ -73,6 +75,60 @@ func testAssignRefused(t *testing.T, m *db.TaskManifest) {
 	wantChanged(t, "expire", do(t, m, func(int64) *db.Op { return db.ExpireOp(n.ID, n.Renewal, 1, 1) }), 1)
 	wantCode(t, "a node that is not heard", m.AssignTask(await(t), "refuse-2", "refuse-lapsed"), controlplane.CodePrecondition)
 	equal(t, "status", get(t, m, "refuse-2").Status, controlplane.TaskPending)
+}
+
+// testAssignTogether gives tasks to nodes in one entry: none to a node in a session that is
+// not its present one, or from where in the entry it is replaced.
+func testAssignTogether(t *testing.T, m *db.TaskManifest) {
+	register(t, m, "many-a", 9)
+	register(t, m, "many-b", 9)
+	var held []db.Held
+	for i := range 9 {
+		id := fmt.Sprint("many-", i)
+		add(t, m, execTask(id))
+		held = append(held, db.Held{Seq: get(t, m, id).Seq, TaskID: id, Attempt: 1})
+	}
+	together := func(what, want string, prepare func(give func(task int, node, session string), g *db.Group)) {
+		t.Helper()
+		var changed []int64
+		err := m.Do(await(t), 0, func(g *db.Group) {
+			prepare(func(task int, node, session string) {
+				h := held[task]
+				h.NodeID = node
+				g.Assign(h, session, controlplane.TaskRunning, func(r db.OpResult) { changed = append(changed, r.Changed) })
+			}, g)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		equal(t, what, changed, want)
+	}
+	together("to a former session", "[0 0 0 1]", func(give func(int, string, string), _ *db.Group) {
+		give(0, "many-a", "former")
+		give(1, "many-a", "former")
+		give(2, "many-a", "former")
+		give(2, "many-a", "many-a-session")
+	})
+	together("to two nodes by turns", "[1 1 1 1]", func(give func(int, string, string), _ *db.Group) {
+		for i := range 4 {
+			node := []string{"many-a", "many-b"}[i%2]
+			give(3+i, node, node+"-session")
+		}
+	})
+	together("one that is not pending, and the next", "[0 0 1]", func(give func(int, string, string), _ *db.Group) {
+		give(3, "many-a", "many-a-session")
+		give(7, "many-a", "many-a-session")
+		give(7, "many-b", "many-b-session")
+	})
+	together("before and after the session is replaced", "[1 0 0]", func(give func(int, string, string), g *db.Group) {
+		give(8, "many-a", "many-a-session")
+		g.Add(db.RegisterOp("many-a", "next-session", "", &controlplane.NodeSpec{Slots: 9}, db.NodeRegistered, g.Now), nil)
+		give(0, "many-a", "many-a-session")
+		give(1, "many-a", "many-a-session")
+	})
+	equal(t, "who has what", rows(t, m.Engine(), "SELECT id, status, node_id, attempt FROM tasks WHERE id GLOB 'many-*' ORDER BY seq"),
+		"[many-0|PENDING|NULL|0 many-1|PENDING|NULL|0 many-2|RUNNING|many-a|1 many-3|RUNNING|many-a|1 many-4|RUNNING|many-b|1 "+
+			"many-5|RUNNING|many-a|1 many-6|RUNNING|many-b|1 many-7|RUNNING|many-b|1 many-8|RUNNING|many-a|1]")
 }
 
 func testAssignRoom(t *testing.T, m *db.TaskManifest) {

@@ -163,13 +163,16 @@ func (d *database) applyEntry(e *db.Entry, index uint64, stampMs int64) (outcome
 	begun, before := time.Now(), time.Duration(0) //nolint:forbidigo // told to the leader that asked, and not stored
 	journal := []byte{'['}
 	for i, op := range e.Ops {
+		if op.Needs > 0 && !results[op.Needs-1].Held() {
+			continue
+		}
 		var err error
 		if results[i], err = d.applyOp(op); err != nil {
 			return outcome{}, err
 		}
 		now := time.Since(begun) //nolint:forbidigo // as above
 		took[i], before = now-before, now
-		if r := &results[i]; r.Err == nil && r.Changed > 0 && len(op.Journal) > 0 {
+		if results[i].Held() && len(op.Journal) > 0 {
 			if len(journal) > 1 {
 				journal = append(journal, ',')
 			}
@@ -195,7 +198,7 @@ func (d *database) noteEnds(e *db.Entry, results []db.OpResult) error {
 	}
 	count, tasks := int64(0), []byte{'['}
 	for i, op := range e.Ops {
-		if r := &results[i]; op.Ends != 0 && r.Err == nil && r.Changed > 0 {
+		if op.Ends != 0 && results[i].Held() {
 			count, tasks = count+1, append(strconv.AppendInt(tasks, op.Ends, 10), ',')
 		}
 		if count == 0 || count < db.EndsAtOnce && i < len(e.Ops)-1 {

@@ -97,13 +97,23 @@ func benchEntry(b *testing.B, n int64) *db.Entry {
 	for i := range int64(benchCycles) {
 		h := db.Held{NodeID: "bench-worker", Attempt: 1}
 		if h.Seq = (n-1)*benchCycles + i; n > 1 {
-			e.Ops = append(e.Ops, db.AssignOp(h, "bench-session", controlplane.TaskRunning, now))
+			e.Ops = append(e.Ops, benchAssign(b, e, h, now))
 		}
 		if h.Seq -= benchCycles; n > 2 {
 			e.Ops = append(e.Ops, db.EndOp(h, controlplane.TaskCompleted, &controlplane.Result{}, "", now))
 		}
 	}
 	return e
+}
+
+// benchAssign gives a task to the node, as Group.Assign does: the first looks at it. Ends stand
+// between them here.
+func benchAssign(b *testing.B, e *db.Entry, h db.Held, now int64) *db.Op {
+	op := db.AssignOp(h, "bench-session", controlplane.TaskRunning, now)
+	if len(e.Ops) > benchCycles {
+		op.Needs, op.Steps[0].SQL, op.Steps[0].Args = benchCycles+1, statement(b, "task_assign_next"), op.Steps[0].Args[:7]
+	}
+	return op
 }
 
 // benchStore stores a task as a submission does that finds no worker waiting.

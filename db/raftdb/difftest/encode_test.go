@@ -39,8 +39,15 @@ func encode(t *testing.T, e *db.Entry) []byte {
 	b = binary.AppendUvarint(b, uint64(len(e.Ops)))
 	for _, op := range e.Ops {
 		ends := version == 2 && op.Ends != 0
-		if b = append(b, flags(op.Savepoint, ends)); ends {
+		f := flags(op.Savepoint, ends)
+		if op.Needs > 0 {
+			f |= 4
+		}
+		if b = append(b, f); ends {
 			b = binary.AppendVarint(b, op.Ends)
+		}
+		if op.Needs > 0 {
+			b = binary.AppendUvarint(b, uint64(op.Needs))
 		}
 		b = appendBytes(b, op.Journal)
 		b = binary.AppendUvarint(b, uint64(len(op.Steps)))

@@ -165,6 +165,9 @@ func (g *generator) entry(i int) *db.Entry {
 	for range 1 + g.rand.IntN(20) {
 		op := g.op(len(e.Ops))
 		op.Ends = int64(g.rand.IntN(3))
+		if before := len(e.Ops); before > 0 && g.oneIn(4) {
+			op.Needs = 1 + g.rand.IntN(before)
+		}
 		e.Ops = append(e.Ops, op)
 	}
 	return e

@@ -30,21 +30,22 @@ type mirror struct {
 func (m *mirror) apply(e *db.Entry, applied db.Applied) {
 	m.t.Helper()
 	journal, ended := []string{}, []int64{}
-	for i := 0; i < len(e.Ops); {
-		n := alone(e.Ops[i:])
+	ops, results := ran(e, applied)
+	for i := 0; i < len(ops); {
+		n := alone(ops[i:])
 		if n == 0 {
-			m.steps(e.Ops[i], applied.Results[i])
+			m.steps(ops[i], results[i])
 			n = 1
 		} else {
-			m.each(e.Ops[i:i+n], applied.Results[i:i+n])
+			m.each(ops[i:i+n], results[i:i+n])
 		}
 		for ; n > 0; n-- {
-			if r := applied.Results[i]; r.Err == nil && r.Changed > 0 {
-				if len(e.Ops[i].Journal) > 0 {
-					journal = append(journal, string(e.Ops[i].Journal))
+			if results[i].Held() {
+				if len(ops[i].Journal) > 0 {
+					journal = append(journal, string(ops[i].Journal))
 				}
-				if e.Ops[i].Ends != 0 {
-					ended = append(ended, e.Ops[i].Ends)
+				if ops[i].Ends != 0 {
+					ended = append(ended, ops[i].Ends)
 				}
 			}
 			i++
@@ -58,6 +59,16 @@ func (m *mirror) apply(e *db.Entry, applied db.Applied) {
 			m.t.Fatalf("the journal: %s", err)
 		}
 	}
+}
+
+// ran leaves out the operations that need another one which did nothing.
+func ran(e *db.Entry, applied db.Applied) (ops []*db.Op, results []db.OpResult) {
+	for i, op := range e.Ops {
+		if op.Needs == 0 || applied.Results[op.Needs-1].Held() {
+			ops, results = append(ops, op), append(results, applied.Results[i])
+		}
+	}
+	return ops, results
 }
 
 // ends repeats what notes the tasks that an entry has ended.
