@@ -26,7 +26,7 @@ func TestAPanicIsLogged(t *testing.T) {
 		w := httptest.NewRecorder()
 		func() {
 			defer func() {
-				if p := recover(); p != http.ErrAbortHandler {
+				if p := recover(); p != http.ErrAbortHandler { //nolint:errorlint // as net/http compares it
 					t.Errorf("%s: net/http is left with %v", what, p)
 				}
 			}()

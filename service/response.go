@@ -24,7 +24,7 @@ func (s *server) notePanics(next http.Handler) http.Handler {
 
 // panicked reports whether a handler has panicked, by what recover has returned, and logs it.
 func (s *server) panicked(r *http.Request, what any) bool {
-	if what != nil && what != http.ErrAbortHandler {
+	if what != nil && what != http.ErrAbortHandler { //nolint:errorlint // as net/http compares it
 		s.log.Error("a handler panicked", "path", cut(r.URL.Path, 200), "panic", what, "stack", string(debug.Stack()))
 	}
 	return what != nil
