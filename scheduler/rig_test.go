@@ -230,10 +230,11 @@ type observer struct {
 	leads atomic.Int64
 	led   chan struct{} // a token for each term begun
 
-	mu    sync.Mutex
-	busy  bool          // another pass is called for
-	next  chan struct{} // closed with the next commit
-	after []func() bool // called after each pass until they return true
+	mu      sync.Mutex
+	passing bool          // a pass is under way, or its group is not committed yet
+	busy    bool          // another pass is called for
+	next    chan struct{} // closed with the next commit
+	after   []func() bool // called after each pass until they return true
 }
 
 // afterPass has fn called between each pass and the commit of its group, until it
@@ -253,14 +254,18 @@ type hooks struct {
 	committed func(s *Scheduler, g *db.Group, disturbed bool)
 }
 
-// state tells whether another pass is called for, and what is closed with its commit.
+// state tells whether another pass is called for or under way, and what is closed with its
+// commit. A pass clears what is owed once it has begun: it is looked for in that order.
 func (o *observer) state() (busy bool, next <-chan struct{}) {
 	o.mu.Lock()
-	busy, next = o.busy, o.next
+	next = o.next
 	o.mu.Unlock()
 	o.Scheduler.mu.Lock()
-	defer o.Scheduler.mu.Unlock()
-	return busy || len(o.Scheduler.st.owing) > 0, next
+	busy = len(o.Scheduler.st.owing) > 0
+	o.Scheduler.mu.Unlock()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return busy || o.busy || o.passing, next
 }
 
 // Wants implements db.Hungry: whatever waits goes into the next group. How many tasks a group
@@ -272,6 +277,7 @@ func (o *observer) Lead(ctx context.Context, read db.Reader) error {
 	if o.leads.Add(1) == 1 && o.hooks.leading != nil {
 		o.hooks.leading()
 	}
+	o.setPassing(false) // that of a group that was not committed
 	err := o.Scheduler.Lead(ctx, read)
 	if err == nil {
 		o.led <- struct{}{}
@@ -279,8 +285,15 @@ func (o *observer) Lead(ctx context.Context, read db.Reader) error {
 	return err
 }
 
+func (o *observer) setPassing(yes bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.passing = yes
+}
+
 // Plan implements db.Planner.
 func (o *observer) Plan(g *db.Group) {
+	o.setPassing(true)
 	if o.hooks.planned != nil {
 		o.hooks.planned(o.Scheduler)
 	}
@@ -305,7 +318,7 @@ func (o *observer) Committed(g *db.Group) {
 	}
 	o.Scheduler.Committed(g)
 	o.mu.Lock()
-	o.busy = busy
+	o.busy, o.passing = busy, false
 	close(o.next)
 	o.next = make(chan struct{})
 	o.mu.Unlock()
