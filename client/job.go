@@ -38,8 +38,8 @@ func Submit[Args, Result any](ctx context.Context, c *Client, function string, a
 	if err != nil {
 		return nil, err
 	}
-	if f := req.GetTask().GetFunction(); ctx.Done() != nil && !isEncoded(args) {
-		f.Payload = bytes.Clone(f.Payload) // see SubmitTask; the rest of the message is nobody else's
+	if b, is := asPayload(args); is && ctx.Done() != nil {
+		req.GetTask().GetFunction().Payload = bytes.Clone(b) // see SubmitTask; the rest of the message is nobody else's
 	}
 	tracing.Fill(ctx, req.GetTask()) // here it need not be copied
 	if err := giveKey(req); err != nil {
@@ -225,24 +225,23 @@ func (e *TaskError) Error() string {
 	return fmt.Sprintf("task %s failed at attempt %d: %s", t.GetId(), t.GetAttempt(), t.GetError())
 }
 
-// isEncoded reports whether encode makes a payload of its own of a value.
-func isEncoded(v any) bool {
-	switch v.(type) {
-	case []byte, json.RawMessage:
-		return false
-	}
-	return true
-}
-
 // encode makes a payload of a value.
 func encode(v any) ([]byte, error) {
-	switch v := v.(type) {
-	case []byte:
-		return v, nil
-	case json.RawMessage:
-		return v, nil
+	if b, is := asPayload(v); is {
+		return b, nil
 	}
 	return json.Marshal(v)
+}
+
+// asPayload returns a value that is a payload as it is: its bytes are the caller's.
+func asPayload(v any) (b []byte, is bool) {
+	switch v := v.(type) {
+	case []byte:
+		return v, true
+	case json.RawMessage:
+		return v, true
+	}
+	return nil, false
 }
 
 // decode makes a value of a payload; nothing at all is the zero value.
