@@ -53,6 +53,16 @@ func (g *gate) SetWriteDeadline(t time.Time) error {
 	return nil
 }
 
+// sending is a connection that has begun to send a text.
+func sending(t *testing.T, text string) (*gate, *Conn) {
+	t.Helper()
+	g := newGate()
+	c := New(g)
+	write(t, c, text)
+	g.expect(t, text)
+	return g, c
+}
+
 func write(t *testing.T, c net.Conn, text string) {
 	t.Helper()
 	if n, err := c.Write([]byte(text)); n != len(text) || err != nil {
@@ -68,10 +78,7 @@ func (g *gate) expect(t *testing.T, text string) {
 }
 
 func TestWhatIsWrittenMeanwhileGoesTogether(t *testing.T) {
-	g := newGate()
-	c := New(g)
-	write(t, c, "first")
-	g.expect(t, "first")
+	g, c := sending(t, "first")
 	write(t, c, "headers ")
 	write(t, c, "body")
 	g.let <- nil
@@ -107,10 +114,7 @@ func TestAnErrorEndsTheConnection(t *testing.T) {
 
 // TestADeadlineOfNow is what crypto/tls sets once it has written its last record.
 func TestADeadlineOfNow(t *testing.T) {
-	g := newGate()
-	c := New(g)
-	write(t, c, "first")
-	g.expect(t, "first")
+	g, c := sending(t, "first")
 	write(t, c, "the answer")
 	if err := c.SetWriteDeadline(time.Now()); err != nil {
 		t.Fatal(err)
@@ -130,10 +134,7 @@ func TestADeadlineOfNow(t *testing.T) {
 // TestCloseLeavesTimeToSend is of a peer that reads slowly: the end of an answer is not cut off.
 func TestCloseLeavesTimeToSend(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newGate()
-		c := New(g)
-		write(t, c, "first")
-		g.expect(t, "first")
+		g, c := sending(t, "first")
 		write(t, c, "the end")
 		if err := c.Close(); err != nil {
 			t.Fatal(err)
@@ -158,10 +159,7 @@ func TestCloseLeavesTimeToSend(t *testing.T) {
 // connection after it has had it sent.
 func TestWhatIsLargeIsSentByItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newGate()
-		c := New(g)
-		write(t, c, "before")
-		g.expect(t, "before")
+		g, c := sending(t, "before")
 		large := make(chan error, 1)
 		go func() {
 			n, err := c.Write(make([]byte, maxWaiting+1))
