@@ -143,8 +143,8 @@ test/peers: ## Test the comparison with other systems, with those of them that a
 	cd bench/peers && go vet -mod=mod . && go test -mod=mod .
 
 .PHONY: test/fuzz
-test/fuzz: ## Run each fuzz test for 2 s
-	scripts/fuzz.sh 2s
+test/fuzz: ## Run each fuzz test for some thousand inputs
+	scripts/fuzz.sh 2000x
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz test for FUZZ_TIME
