@@ -67,6 +67,7 @@ func (s *logStore) StoreLogs(logs []*raft.Log) error {
 type roomyLog struct {
 	*logCache // IsMonotonic among others
 	disk      *diskWatch
+	storing   func([]*raft.Log) // is told of what has room, before it is written
 }
 
 // StoreLog implements raft.LogStore.
@@ -81,5 +82,6 @@ func (s *roomyLog) StoreLogs(logs []*raft.Log) error {
 	if err := s.disk.admit(bytes); err != nil {
 		return err
 	}
+	s.storing(logs)
 	return s.logCache.StoreLogs(logs)
 }

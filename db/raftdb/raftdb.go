@@ -249,12 +249,24 @@ func (e *Engine) startRaft() (err error) {
 	e.transport = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream: e.streams, MaxPool: 3, Timeout: 10 * time.Second, Logger: raftLogger(e.log), MsgpackUseNewTimeFormat: true,
 	})
-	e.raft, err = raft.NewRaft(e.raftConfig(), e.fsm, &roomyLog{logCache: e.entries, disk: e.disk}, e.wal, &snapshotStore{e: e}, e.transport)
+	early := newEarlyTransport(e.transport, e.knownCommit)
+	entries := &roomyLog{logCache: e.entries, disk: e.disk, storing: early.storing}
+	e.raft, err = raft.NewRaft(e.raftConfig(), e.fsm, entries, e.wal, &snapshotStore{e: e}, early)
 	if err != nil {
 		return fmt.Errorf("start Raft: %w", err)
 	}
 	close(e.started)
 	return nil
+}
+
+// knownCommit is what Raft knows to be committed, for what may run before Open ends.
+func (e *Engine) knownCommit() uint64 {
+	select {
+	case <-e.started:
+		return e.raft.CommitIndex()
+	default:
+		return 0
+	}
 }
 
 // knownServers is servers for Raft's own goroutines, which run before Open ends.
