@@ -3,6 +3,7 @@ package raftdb
 import (
 	"context"
 	"errors"
+	"runtime"
 	"sync"
 	"time"
 
@@ -205,6 +206,9 @@ func (e *Engine) commitData(ctx context.Context, term uint64, data []byte, entry
 	e.announcer.writing()
 	future := e.raft.Apply(data, enqueueTimeout)
 	if entry != nil {
+		// Raft's goroutine begins with the log now, and this one goes on beside it: else the entry
+		// would be synced after it is run, as long as no other thread is awake to take one of the two.
+		runtime.Gosched()
 		e.fsm.runAhead(term, data, entry.Entry())
 		defer func() {
 			if err != nil {
