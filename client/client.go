@@ -52,7 +52,7 @@ type Client struct {
 	current   atomic.Int64
 	gathering *gather.Queue[*submitting]
 	options   options
-	close     func()
+	transport *transport
 }
 
 // server is one member with its stubs.
@@ -84,8 +84,8 @@ func New(servers []string, opts ...Option) (*Client, error) {
 }
 
 func newClient(urls []string, o options) *Client {
-	httpClient, closeIdle := newHTTPClient(o.tls, o.token)
-	c := &Client{options: o, close: closeIdle}
+	httpClient, transport := newHTTPClient(o.tls, o.token)
+	c := &Client{options: o, transport: transport}
 	c.gathering = c.newGathering()
 	for _, u := range urls {
 		opts := append(o.compression(u),
@@ -116,7 +116,7 @@ func (c *Client) Servers() []string {
 }
 
 // Close closes the connections that no call is using.
-func (c *Client) Close() { c.close() }
+func (c *Client) Close() { c.transport.closeIdle() }
 
 // pick returns the server to try now and its index.
 func (c *Client) pick() (int64, *server) {

@@ -27,39 +27,6 @@ func submission(name string) *v1.SubmitTaskRequest {
 	return &v1.SubmitTaskRequest{Task: &v1.Task{Name: name}}
 }
 
-func TestCallsGoOverHTTP2WithToken(t *testing.T) {
-	plain, secure := &fake{submit: echo}, &fake{submit: echo}
-	secureURL, trust := startTLS(t, secure)
-	for _, tc := range []struct {
-		name string
-		fake *fake
-		c    *client.Client
-	}{
-		{"cleartext", plain, newClient(t, []string{start(t, plain)}, client.WithToken("s3cret"))},
-		{"tls", secure, newClient(t, []string{secureURL}, client.WithToken("s3cret"), client.WithTLS(trust))},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			res, err := tc.c.SubmitTask(t.Context(), submission("a"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got := res.GetTask().GetName(); got != "a" {
-				t.Errorf("name = %q, want a", got)
-			}
-			r := tc.fake.lastRequest()
-			if r.ProtoMajor != 2 {
-				t.Errorf("protocol = %s, want HTTP/2", r.Proto)
-			}
-			if got := r.Header.Get("Authorization"); got != "Bearer s3cret" {
-				t.Errorf("Authorization = %q", got)
-			}
-			if got := r.Header.Get("Content-Type"); got != "application/proto" {
-				t.Errorf("Content-Type = %q, want Connect with Protobuf", got)
-			}
-		})
-	}
-}
-
 func TestCompression(t *testing.T) {
 	f := &fake{submit: echo}
 	here := start(t, f)

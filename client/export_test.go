@@ -5,6 +5,12 @@ import "time"
 // Patient makes submissions wait for the one under way however long it takes.
 func Patient(c *Client) { c.gathering.Patience = time.Hour }
 
+// LanesPerHost is how many calls go over HTTP/1.1 at once.
+const LanesPerHost = lanesPerHost
+
+// LanesAnswerWithin is how long a lane has to answer before its call goes on over HTTP/2.
+func LanesAnswerWithin(c *Client, d time.Duration) { c.transport.lanes.timeout = d }
+
 // AwaitWaiting waits until n submissions wait for the one under way.
 func AwaitWaiting(c *Client, n int) {
 	await(func() bool { items, _ := c.gathering.Waiting(); return items == n })

@@ -44,7 +44,7 @@ func (c *Client) submit(ctx context.Context, req *v1.SubmitTaskRequest) (*v1.Sub
 }
 
 func (c *Client) submitAlone(ctx context.Context, req *v1.SubmitTaskRequest) (*v1.SubmitTaskResponse, error) {
-	return call(ctx, c, method{name: "SubmitTask", repeatable: true}, req,
+	return call(ctx, c, method{name: "SubmitTask", repeatable: true, short: true}, req,
 		func(s *server) unary[v1.SubmitTaskRequest, v1.SubmitTaskResponse] { return s.tasks.SubmitTask })
 }
 

@@ -22,7 +22,7 @@ func (c *Client) ReadLog(ctx context.Context, req *v1.ReadLogRequest) (*v1.LogPa
 
 // PushLogs sends what attempts of a node have printed. Workers do so by themselves.
 func (c *Client) PushLogs(ctx context.Context, req *v1.PushLogsRequest) (*v1.PushLogsResponse, error) {
-	return call(ctx, c, method{name: "PushLogs", repeatable: true}, req,
+	return call(ctx, c, method{name: "PushLogs", repeatable: true, short: true}, req,
 		func(s *server) unary[v1.PushLogsRequest, v1.PushLogsResponse] { return s.logs.PushLogs })
 }
 

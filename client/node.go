@@ -10,7 +10,7 @@ import (
 // this was called, although a later attempt may have been the one that renewed
 // it.
 func (c *Client) Heartbeat(ctx context.Context, req *v1.HeartbeatRequest) (*v1.HeartbeatResponse, error) {
-	return call(ctx, c, method{name: "Heartbeat", repeatable: true}, req,
+	return call(ctx, c, method{name: "Heartbeat", repeatable: true, short: true}, req,
 		func(s *server) unary[v1.HeartbeatRequest, v1.HeartbeatResponse] { return s.nodes.Heartbeat })
 }
 
@@ -23,7 +23,7 @@ func (c *Client) PollTask(ctx context.Context, req *v1.PollTaskRequest) (*v1.Pol
 
 // ReportTaskResult records how an attempt ended.
 func (c *Client) ReportTaskResult(ctx context.Context, req *v1.ReportTaskResultRequest) (*v1.ReportTaskResultResponse, error) {
-	return call(ctx, c, method{name: "ReportTaskResult", repeatable: true}, req,
+	return call(ctx, c, method{name: "ReportTaskResult", repeatable: true, short: true}, req,
 		func(s *server) unary[v1.ReportTaskResultRequest, v1.ReportTaskResultResponse] {
 			return s.nodes.ReportTaskResult
 		})
@@ -33,7 +33,7 @@ func (c *Client) ReportTaskResult(ctx context.Context, req *v1.ReportTaskResultR
 // same call. With a poll it is tried again only as PollTask is: after an error,
 // report the same results again and set held_complete in the next poll.
 func (c *Client) ReportTaskResults(ctx context.Context, req *v1.ReportTaskResultsRequest) (*v1.ReportTaskResultsResponse, error) {
-	m := method{name: "ReportTaskResults", repeatable: req.GetMaxTasks() == 0}
+	m := method{name: "ReportTaskResults", repeatable: req.GetMaxTasks() == 0, short: true}
 	if req.GetMaxTasks() > 0 {
 		m.wait = req.GetWait().AsDuration()
 	}

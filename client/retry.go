@@ -24,6 +24,9 @@ type method struct {
 	repeatable bool
 	// wait is how long the server itself may wait before it answers.
 	wait time.Duration
+	// short: the server answers as soon as it can, so that the call may take a lane if it
+	// is repeatable too.
+	short bool
 }
 
 // unary is a method of a stub.
@@ -36,6 +39,9 @@ func call[Req, Res any](ctx context.Context, c *Client, m method, req *Req, stub
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, c.options.callTimeout+m.wait)
 		defer cancel()
+	}
+	if m.short && m.repeatable && m.wait == 0 {
+		ctx = withLane(ctx)
 	}
 	r := c.newRetry(m)
 	for {

@@ -43,7 +43,7 @@ func (c *Client) SubmitTasks(ctx context.Context, req *v1.SubmitTasksRequest) (*
 
 // sendTasks submits tasks that have their keys and their spans.
 func (c *Client) sendTasks(ctx context.Context, req *v1.SubmitTasksRequest) (*v1.SubmitTasksResponse, error) {
-	return call(ctx, c, method{name: "SubmitTasks", repeatable: true}, req,
+	return call(ctx, c, method{name: "SubmitTasks", repeatable: true, short: true}, req,
 		func(s *server) unary[v1.SubmitTasksRequest, v1.SubmitTasksResponse] { return s.tasks.SubmitTasks })
 }
 
@@ -92,7 +92,7 @@ func (random) Read(b []byte) (int, error) {
 
 // GetTask returns one task with its result.
 func (c *Client) GetTask(ctx context.Context, req *v1.GetTaskRequest) (*v1.GetTaskResponse, error) {
-	return call(ctx, c, method{name: "GetTask", repeatable: true}, req,
+	return call(ctx, c, method{name: "GetTask", repeatable: true, short: true}, req,
 		func(s *server) unary[v1.GetTaskRequest, v1.GetTaskResponse] { return s.tasks.GetTask })
 }
 
@@ -116,6 +116,6 @@ func (c *Client) RetryTask(ctx context.Context, req *v1.RetryTaskRequest) (*v1.R
 
 // CancelTask ends a task, or asks its node to stop it.
 func (c *Client) CancelTask(ctx context.Context, req *v1.CancelTaskRequest) (*v1.CancelTaskResponse, error) {
-	return call(ctx, c, method{name: "CancelTask", repeatable: true}, req,
+	return call(ctx, c, method{name: "CancelTask", repeatable: true, short: true}, req,
 		func(s *server) unary[v1.CancelTaskRequest, v1.CancelTaskResponse] { return s.tasks.CancelTask })
 }

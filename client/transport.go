@@ -20,33 +20,30 @@ const (
 	dialTimeout = 3 * time.Second
 	// A connection on which nothing arrives for pingAfter is tested, and closed
 	// if the test is not answered within pingTimeout. So calls on a member whose
-	// machine vanished fail after 8 s, however long their deadline.
+	// machine vanished fail after 8 s, however long their deadline. Calls that took a lane
+	// come to it after laneTimeout; only with one that is stopped, and to which there was no
+	// such connection yet, both times add up.
 	pingAfter   = 4 * time.Second
 	pingTimeout = 4 * time.Second
 	idleTimeout = 90 * time.Second
 )
 
-// newHTTPClient makes the HTTP client that all calls go through, and the
-// function that closes its idle connections.
-func newHTTPClient(tlsConfig *tls.Config, token string) (*http.Client, func()) {
-	t := &transport{plain: newTransport(), secure: newTransport(), token: token}
+// newHTTPClient makes the HTTP client that all calls go through, and its transport.
+func newHTTPClient(tlsConfig *tls.Config, token string) (*http.Client, *transport) {
+	t := &transport{plain: newTransport(), secure: newSecureTransport(tlsConfig), lanes: newLanes(tlsConfig), token: token}
 	// HTTP/2 only: with HTTP/1 allowed as well, net/http would use that for
-	// every http URL.
+	// every http URL, and not only for those that take a lane.
 	t.plain.Protocols = new(http.Protocols)
 	t.plain.Protocols.SetUnencryptedHTTP2(true)
 	t.secure.Protocols = new(http.Protocols)
 	t.secure.Protocols.SetHTTP1(true)
 	t.secure.Protocols.SetHTTP2(true)
-	t.secure.Proxy = http.ProxyFromEnvironment
-	if tlsConfig != nil {
-		t.secure.TLSClientConfig = tlsConfig.Clone()
-	}
 	client := &http.Client{
 		Transport: t,
 		// A redirect would carry the token to whoever it names.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	return client, t.closeIdle
+	return client, t
 }
 
 func newTransport() *http.Transport {
@@ -58,11 +55,19 @@ func newTransport() *http.Transport {
 	}
 }
 
+func newSecureTransport(tlsConfig *tls.Config) *http.Transport {
+	t := newTransport()
+	t.Proxy = http.ProxyFromEnvironment
+	if tlsConfig != nil {
+		t.TLSClientConfig = tlsConfig.Clone()
+	}
+	return t
+}
+
 func dial(ctx context.Context, network, address string) (net.Conn, error) {
-	d := net.Dialer{Timeout: dialTimeout, KeepAlive: 15 * time.Second}
-	conn, err := d.DialContext(ctx, network, address)
+	conn, err := dialPlain(ctx, network, address)
 	if err != nil {
-		return nil, &dialError{err}
+		return nil, err
 	}
 	return burst.New(conn), nil
 }
@@ -92,6 +97,7 @@ func markTransport(err error) error {
 // what fails on the way.
 type transport struct {
 	plain, secure *http.Transport
+	lanes         *lanes
 	token         string
 }
 
@@ -107,11 +113,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if traced { // that of the call if calls have spans, else the caller's
 		tracing.Propagator.Inject(r.Context(), propagation.HeaderCarrier(r.Header))
 	}
-	next := t.plain
-	if r.URL.Scheme == "https" {
-		next = t.secure
-	}
-	response, err := next.RoundTrip(r)
+	response, err := t.send(r)
 	if err != nil {
 		return nil, markTransport(err)
 	}
@@ -119,7 +121,33 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return response, nil
 }
 
+// send takes a lane if it may, and else HTTP/2.
+func (t *transport) send(r *http.Request) (*http.Response, error) {
+	if lane := t.lanes.take(r); lane != nil {
+		r, err := inMemory(r)
+		if err != nil {
+			lane.release(false)
+			return nil, err
+		}
+		response, err := lane.roundTrip(r)
+		if response != nil || err != nil {
+			return response, err
+		}
+		return t.shared(again(r))
+	}
+	return t.shared(r)
+}
+
+// shared sends over HTTP/2.
+func (t *transport) shared(r *http.Request) (*http.Response, error) {
+	if r.URL.Scheme == "https" {
+		return t.secure.RoundTrip(r)
+	}
+	return t.plain.RoundTrip(r)
+}
+
 func (t *transport) closeIdle() {
+	t.lanes.closeIdle()
 	t.plain.CloseIdleConnections()
 	t.secure.CloseIdleConnections()
 }

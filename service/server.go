@@ -19,7 +19,7 @@ import (
 
 // Limits of the server.
 const (
-	maxConnections    = 16384 // each worker has one
+	maxConnections    = 32768 // each worker has two
 	minConnections    = 64
 	maxHeaderBytes    = 64 << 10
 	maxStreamsPerConn = 16384 // gRPC clients that wait for many things do so over one connection

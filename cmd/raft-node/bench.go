@@ -48,7 +48,7 @@ with --server it uses those that run, and leaves its tasks there. Server and loa
 this machine's processors: compare figures of one run.
 
 --scale simulates a fleet of nodes, each with a session of its own, that heartbeat every
-5 s, poll and report, and run nothing; 64 of them share a connection. It prints what
+5 s, poll and report, and run nothing; 64 of them share a client. It prints what
 they cost while they only heartbeat, and while they also wait for work; then how long all
 tasks take, from the first submission until the last is recorded. A task that takes no
 time is reported by the call that asks for the next ones. With --task-duration nodes do as

@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	// nodesPerClient is how many nodes share a client, and so a connection. Each has one of
-	// its own in a real fleet; there, the other end of it is on another machine.
+	// nodesPerClient is how many nodes share a client, and so its connections. Each has them to
+	// itself in a real fleet; there, the other ends are on another machine.
 	nodesPerClient = 64
 	// What a task reserves. A node has room for as many as it has slots, twice over.
 	taskCPUMillis, taskMemoryBytes = 50, 1 << 19
