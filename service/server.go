@@ -50,7 +50,7 @@ func connectionLimit(files uint64) int {
 // serveLimited is Serve for a server that is made, and for so many connections at
 // once: more wait to be accepted.
 func serveLimited(ctx context.Context, ln net.Listener, srv *http.Server, connections int, log *slog.Logger) error {
-	ln = burst.Listener{Listener: netutil.LimitListener(ln, connections)}
+	ln = burst.Listener{Listener: netutil.LimitListener(ln, connections), Plain: srv.TLSConfig == nil}
 	ended := make(chan error, 1)
 	go func() {
 		if srv.TLSConfig != nil {

@@ -37,6 +37,7 @@ type Conn struct {
 	busy    bool      // a Write sends by itself; nothing waits then
 	direct  bool
 	closed  bool
+	fresh   bool      // nothing was read of a server's connection yet; Read's alone
 	until   time.Time // deadline of Write
 	err     error     // of what was sent
 }
@@ -48,6 +49,22 @@ func New(conn net.Conn) *Conn {
 	c := &Conn{Conn: conn}
 	c.sent.L = &c.mu
 	return c
+}
+
+// preface is what HTTP/2 begins with where nothing was agreed upon before.
+const preface = "PRI * HTTP/2.0"
+
+// Read implements net.Conn. HTTP/1.1, which is told by its first bytes, writes an answer at
+// once as it is.
+func (c *Conn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if c.fresh && n > 0 {
+		c.fresh = false
+		if begun := min(n, len(preface)); string(p[:begun]) != preface[:begun] {
+			c.Direct()
+		}
+	}
+	return n, err
 }
 
 // Write implements net.Conn.
@@ -199,7 +216,11 @@ func (c *Conn) Close() error {
 }
 
 // Listener makes a Conn of each connection that it accepts.
-type Listener struct{ net.Listener }
+type Listener struct {
+	net.Listener
+	// Plain is of one without TLS: connections that do not begin as HTTP/2 are direct.
+	Plain bool
+}
 
 // Accept implements net.Listener.
 func (l Listener) Accept() (net.Conn, error) {
@@ -207,5 +228,7 @@ func (l Listener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return New(conn), nil
+	c := New(conn)
+	c.fresh = l.Plain
+	return c, nil
 }

@@ -277,7 +277,7 @@ func sendMuch(t *testing.T, direct int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ln := Listener{plain}
+	ln := Listener{Listener: plain}
 	defer ln.Close()
 	piece := func(i int) string { return strings.Repeat(string(rune('a'+i%26)), i%97) }
 	go func() {
@@ -308,5 +308,53 @@ func sendMuch(t *testing.T, direct int) {
 	got, err := io.ReadAll(conn)
 	if err != nil || string(got) != want.String() {
 		t.Errorf("received %d bytes, want %d (%v)", len(got), want.Len(), err)
+	}
+}
+
+// begun is a connection that a server has accepted and read of, after the other side wrote a text.
+func begun(t *testing.T, plain bool, text string) *Conn {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	other, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { other.Close() })
+	write(t, other, text)
+	conn, err := Listener{Listener: ln, Plain: plain}.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	got := make([]byte, len(text))
+	if _, err := io.ReadFull(conn, got); err != nil || string(got) != text {
+		t.Fatalf("read %q, %v", got, err)
+	}
+	return conn.(*Conn)
+}
+
+func TestConnectionsAreDirectUnlessTheyBeginAsHTTP2(t *testing.T) {
+	for _, tc := range []struct {
+		text   string
+		plain  bool
+		direct bool
+	}{
+		{"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", true, false},
+		{"P", true, false}, // not known yet: it may be either
+		{"POST / HTTP/1.1\r\n", true, true},
+		{"GET / HTTP/1.1\r\n", true, true},
+		{"\x16\x03\x01", false, false}, // TLS has its own bytes, of either
+	} {
+		c := begun(t, tc.plain, tc.text)
+		c.mu.Lock()
+		direct := c.direct
+		c.mu.Unlock()
+		if direct != tc.direct {
+			t.Errorf("%q on a connection that is plain: %v, is direct: %v, want %v", tc.text, tc.plain, direct, tc.direct)
+		}
 	}
 }
