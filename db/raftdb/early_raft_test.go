@@ -79,6 +79,11 @@ func TestFollowersStoreWhileTheLeaderDoes(t *testing.T) {
 		s := &server{log: &gatedLog{InmemStore: raft.NewInmemStore(), storing: tr.storing, has: make(chan uint64, 1000)}, fsm: make(applied, 1000)}
 		c := raft.DefaultConfig()
 		c.LocalID, c.Logger = configuration.Servers[i].ID, hclog.NewNullLogger()
+		c.HeartbeatTimeout = time.Minute // the first is to lead, and machines are busy
+		if i == 0 {
+			c.HeartbeatTimeout = 2 * time.Second
+		}
+		c.ElectionTimeout, c.LeaderLeaseTimeout = c.HeartbeatTimeout, c.HeartbeatTimeout
 		stable, snapshots := raft.NewInmemStore(), raft.NewInmemSnapshotStore()
 		if err := raft.BootstrapCluster(c, s.log, stable, snapshots, tr, configuration); err != nil {
 			t.Fatal(err)
@@ -94,15 +99,9 @@ func TestFollowersStoreWhileTheLeaderDoes(t *testing.T) {
 		}()
 		servers = append(servers, s)
 	}
-	var leader *server
-	for leader == nil {
-		for _, s := range servers {
-			select {
-			case <-s.raft.LeaderCh():
-				leader = s
-			case <-time.After(10 * time.Millisecond):
-			}
-		}
+	leader := servers[0]
+	if !<-leader.raft.LeaderCh() {
+		t.Fatal("the first server does not lead")
 	}
 	apply := func(what string) raft.ApplyFuture { return leader.raft.Apply([]byte(what), time.Minute) }
 	// It waits until they have the entry.
