@@ -20,12 +20,46 @@ func (m *TaskManifest) GetTask(ctx context.Context, id string, opts ...ReadOptio
 		return err
 	})
 	if err == nil && t == nil {
-		err = taskNotFound(id)
+		err = TaskNotFound(id)
 	}
 	return t, err
 }
 
-func taskNotFound(id string) error {
+// GetTasks returns tasks with their results and log tails, all of one applied index, in the
+// order of their ids; nil for one that there is not. It reads on until what it has read takes
+// maxBytes, at least one task: the rest of the ids, with that of the first task that took more, is left out.
+func (m *TaskManifest) GetTasks(ctx context.Context, ids []string, maxBytes int, opts ReadOptions) (tasks []*controlplane.Task, err error) {
+	opts.Short = len(ids) <= maxShort
+	_, err = m.engine.Read(ctx, opts, func(c Conn) error {
+		tasks = make([]*controlplane.Task, 0, len(ids))
+		size := 0
+		for _, id := range ids {
+			t, err := m.byID(c, id)
+			if err != nil {
+				return err
+			}
+			more := wholeWeight(t)
+			if more > 0 && size > 0 && size+more > maxBytes {
+				return nil
+			}
+			size += more
+			tasks = append(tasks, t)
+		}
+		return nil
+	})
+	return tasks, err
+}
+
+// wholeWeight is about how many bytes a task takes in an answer, with its result and log tail.
+func wholeWeight(t *controlplane.Task) int {
+	if t == nil {
+		return 0
+	}
+	return weight(t) + len(t.Result) + len(t.LogTail) + len(t.Error)
+}
+
+// TaskNotFound is the error of a read of a task that there is not.
+func TaskNotFound(id string) *controlplane.Error {
 	return &controlplane.Error{Code: controlplane.CodeNotFound, Field: "id",
 		Message: "there is no task " + id + ": check the id, or list the tasks"}
 }

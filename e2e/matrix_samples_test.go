@@ -94,6 +94,7 @@ var matrixSamples = map[string]sample{
 	},
 	"TaskService/ExplainTask": {prepare: submitFunction, in: `{"id":"$ID"}`, want: `"status":"TASK_STATUS_PENDING"`},
 	"TaskService/GetTask":     {in: `{"id":"seed"}`, want: `"id":"seed"`},
+	"TaskService/GetTasks":    {in: `{"ids":["seed","nobody"]}`, want: `{"outcomes":[{"task":{"id":"seed"`},
 	"TaskService/ListTasks":   {in: `{"name":"seed"}`, want: `{"tasks":[{"id":"seed"`},
 	"TaskService/SubmitTask":  {in: `{"task":{"id":"$ID","function":{"name":"none-runs-this"}}}`, want: `{"task":{"id":"$ID"`},
 	"TaskService/SubmitTasks": {in: `{"requests":[{"task":{"id":"$ID","function":{"name":"none-runs-this"}}}]}`, want: `{"outcomes":[{"task":{"id":"$ID"`},

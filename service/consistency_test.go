@@ -33,6 +33,9 @@ var reads = map[string]func(ctx context.Context, m *member, f freshness) (string
 	"GetTask": func(ctx context.Context, m *member, f freshness) (string, error) {
 		return indexOf(m.taskClient().GetTask(ctx, connect.NewRequest(&v1.GetTaskRequest{Id: "a", Consistency: f.level, MinIndex: f.minIndex, MaxStaleness: f.maxStaleness})))
 	},
+	"GetTasks": func(ctx context.Context, m *member, f freshness) (string, error) {
+		return indexOf(m.taskClient().GetTasks(ctx, connect.NewRequest(&v1.GetTasksRequest{Ids: []string{"a", "nobody"}, Consistency: f.level, MinIndex: f.minIndex, MaxStaleness: f.maxStaleness})))
+	},
 	"ListTasks": func(ctx context.Context, m *member, f freshness) (string, error) {
 		return indexOf(m.taskClient().ListTasks(ctx, connect.NewRequest(&v1.ListTasksRequest{Consistency: f.level, MinIndex: f.minIndex, MaxStaleness: f.maxStaleness})))
 	},

@@ -157,6 +157,7 @@ var seedBodies = map[string][]string{
 	},
 	"SubmitTasks":       {`{"requests":[{"task":{"id":"b","exec":{"command":["true"]}}},{"request_id":"r2","task":{"function":{"name":"f"}}}]}`, `{"requests":[]}`},
 	"GetTask":           {`{"id":"here","consistency":"CONSISTENCY_STALE"}`, `{"id":"nobody"}`, `{"consistency":9}`},
+	"GetTasks":          {`{"ids":["here","nobody","here"],"consistency":"CONSISTENCY_STALE","min_index":"1","max_staleness":"1s"}`, `{"ids":[""]}`, `{"ids":[]}`},
 	"ListTasks":         {`{"statuses":["TASK_STATUS_PENDING",5],"queue":"default","node_id":"n1","name":"x","labels":{"k":"v"},"page_size":1,"page_token":"AAAA"}`, `{}`},
 	"CancelTask":        {`{"id":"here"}`},
 	"CancelTasks":       {`{"statuses":[1,"TASK_STATUS_RUNNING"],"queue":"nobody","node_id":"n1","name":"x","labels":{"k":"v"},"page_size":1,"page_token":"AAAA"}`, `{"queue":"nobody"}`, `{}`, `{"all":true,"queue":"q"}`},

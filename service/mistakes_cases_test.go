@@ -185,6 +185,8 @@ func batchMistakes() []mistake {
 		{what: "text of attempts that the session does not hold", method: "LogService/PushLogs", body: `{"node_id":"n1","session_id":"s1","chunks":[{"task_id":"running","attempt":7,"text":"x"},{"task_id":"nobody","attempt":1,"text":"x"}]}`, batch: true},
 		{what: "text in a session that was replaced", method: "LogService/PushLogs", body: `{"node_id":"n2","session_id":"s-old","chunks":[{"task_id":"running","attempt":1,"text":"x"}]}`, batch: true},
 		{what: "one whose id another task has", method: "TaskService/SubmitTasks", body: `{"requests":[{"task":{"id":"waiting-1","exec":{"command":["other"]}}}]}`, batch: true},
+		{what: "tasks of which one is not there", method: "TaskService/GetTasks", body: `{"ids":["nobody"]}`, batch: true},
+		{what: "tasks of which one has an id that none can have: none is read", method: "TaskService/GetTasks", body: `{"ids":["running",""]}`},
 		{what: "results of which one has no status: none is recorded", method: "NodeService/ReportTaskResults", body: `{"node_id":"n1","session_id":"s1","results":[{"task_id":"running","attempt":1,"status":"TASK_STATUS_COMPLETED"},{"task_id":"waiting-1","attempt":1}]}`},
 		{what: "results that are all refused, each for itself", method: "NodeService/ReportTaskResults", body: `{"node_id":"n1","session_id":"s1","results":[{"task_id":"nobody","attempt":1,"status":4},{"task_id":"running","attempt":7,"status":4},{"task_id":"waiting-1","attempt":1,"status":4}]}`, batch: true},
 		{what: "results in a session that was replaced", method: "NodeService/ReportTaskResults", body: `{"node_id":"n2","session_id":"s-old","results":[{"task_id":"running","attempt":1,"status":4}]}`, batch: true},

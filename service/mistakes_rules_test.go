@@ -25,6 +25,7 @@ var goodParts = map[string]string{
 	"SubmitTaskRequest":        `{"task":{"exec":{"command":["true"]}}}`,
 	"SubmitTasksRequest":       `{"requests":[{"task":{"exec":{"command":["true"]}}}]}`,
 	"GetTaskRequest":           `{"id":"running"}`,
+	"GetTasksRequest":          `{"ids":["running"]}`,
 	"CancelTasksRequest":       `{"queue":"nobody"}`,
 	"RetryTaskRequest":         `{"id":"running"}`,
 	"CancelTaskRequest":        `{"id":"done"}`,

@@ -155,7 +155,7 @@ func (w notFound) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 const rootText = `raft-node %s: a control plane for ML work.
 
 Calls, by gRPC, gRPC-Web, and Connect in Protobuf or JSON:
-  /controlplane.v1.TaskService/     SubmitTask SubmitTasks GetTask ListTasks CancelTask CancelTasks RetryTask WatchTasks
+  /controlplane.v1.TaskService/     SubmitTask SubmitTasks GetTask GetTasks ListTasks CancelTask CancelTasks RetryTask WatchTasks
   /controlplane.v1.NodeService/     Heartbeat PollTask ReportTaskResult ReportTaskResults GetNode ListNodes
   /controlplane.v1.QueueService/    CreateQueue UpdateQueue PauseQueue ResumeQueue DeleteQueue GetQueue ListQueues
   /controlplane.v1.EventService/    ListEvents WatchEvents

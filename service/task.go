@@ -175,6 +175,43 @@ func (s *server) GetTask(ctx context.Context, req *connect.Request[v1.GetTaskReq
 	return connect.NewResponse(res), nil
 }
 
+// maxTasksBytes is about how many bytes of tasks GetTasks answers with: in JSON, where a byte
+// of text may take six, they stay below maxSendBytes.
+const maxTasksBytes = 2 << 20
+
+// GetTasks implements TaskService.
+func (s *server) GetTasks(ctx context.Context, req *connect.Request[v1.GetTasksRequest]) (*connect.Response[v1.GetTasksResponse], error) {
+	ids := req.Msg.GetIds()
+	var tasks []*controlplane.Task
+	err := s.read(ctx, req.Header(), req.Msg, func(ctx context.Context, opts db.ReadOptions) (err error) {
+		tasks, err = s.Tasks.GetTasks(ctx, ids, maxTasksBytes, opts)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	res := &v1.GetTasksResponse{Outcomes: make([]*v1.GetTaskOutcome, len(ids))}
+	for i, id := range ids {
+		res.Outcomes[i] = s.getOutcome(i, id, tasks)
+	}
+	return connect.NewResponse(res), nil
+}
+
+// getOutcome is the outcome of the id at a place, of tasks that have been read up to some place.
+func (s *server) getOutcome(i int, id string, tasks []*controlplane.Task) *v1.GetTaskOutcome {
+	var err *controlplane.Error
+	switch {
+	case i >= len(tasks):
+		err = controlplane.Errorf(controlplane.CodeExhausted, "the tasks before this one fill the answer, which has some %d MiB: ask again for the ids from here on", maxTasksBytes>>20)
+	case tasks[i] == nil:
+		err = db.TaskNotFound(id)
+	default:
+		return &v1.GetTaskOutcome{Outcome: &v1.GetTaskOutcome_Task{Task: taskToProto(tasks[i])}}
+	}
+	err.Field = fmt.Sprintf("ids[%d]", i)
+	return &v1.GetTaskOutcome{Outcome: &v1.GetTaskOutcome_Error{Error: s.itemError("GetTasks", err)}}
+}
+
 // ListTasks implements TaskService.
 func (s *server) ListTasks(ctx context.Context, req *connect.Request[v1.ListTasksRequest]) (*connect.Response[v1.ListTasksResponse], error) {
 	place, err := s.tokens.read(req.Msg, req.Msg.GetPageToken())

@@ -16,6 +16,8 @@ var taskTests = map[string]func(*testing.T, *db.TaskManifest){
 	"malformed tasks":                  testTaskMalformed,
 	"a task that is not there":         testTaskMissing,
 	"a batch":                          testTaskBatch,
+	"tasks by their ids":               testTasksByIDs,
+	"tasks of one index":               testTasksOfOneIndex,
 	"tasks made in the same memory":    testTasksInOneMemory,
 	"cancelling":                       testCancel,
 }

@@ -1777,6 +1777,215 @@ func (x *GetTaskResponse) GetTask() *Task {
 	return nil
 }
 
+// GetTasksRequest names tasks.
+type GetTasksRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Their ids, 1 to 1,000, each 1 to 64 bytes. One that is named twice is answered twice.
+	Ids []string `protobuf:"bytes,1,rep,name=ids,proto3" json:"ids,omitempty"`
+	// How fresh the answer must be.
+	Consistency Consistency `protobuf:"varint,2,opt,name=consistency,proto3,enum=controlplane.v1.Consistency" json:"consistency,omitempty"`
+	// Wait until the member has applied this log index, as a response gave it in
+	// the header control-plane-applied-index: so a caller reads its own writes at
+	// any member. The request header control-plane-min-index does the same.
+	MinIndex uint64 `protobuf:"varint,3,opt,name=min_index,json=minIndex,proto3" json:"min_index,omitempty"`
+	// With STALE: fail with UNAVAILABLE if the member has not heard from a leader
+	// for longer, 1 ms to 1 h; no bound when not set.
+	MaxStaleness  *durationpb.Duration `protobuf:"bytes,4,opt,name=max_staleness,json=maxStaleness,proto3" json:"max_staleness,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetTasksRequest) Reset() {
+	*x = GetTasksRequest{}
+	mi := &file_controlplane_v1_task_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetTasksRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetTasksRequest) ProtoMessage() {}
+
+func (x *GetTasksRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_controlplane_v1_task_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetTasksRequest.ProtoReflect.Descriptor instead.
+func (*GetTasksRequest) Descriptor() ([]byte, []int) {
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *GetTasksRequest) GetIds() []string {
+	if x != nil {
+		return x.Ids
+	}
+	return nil
+}
+
+func (x *GetTasksRequest) GetConsistency() Consistency {
+	if x != nil {
+		return x.Consistency
+	}
+	return Consistency_CONSISTENCY_UNSPECIFIED
+}
+
+func (x *GetTasksRequest) GetMinIndex() uint64 {
+	if x != nil {
+		return x.MinIndex
+	}
+	return 0
+}
+
+func (x *GetTasksRequest) GetMaxStaleness() *durationpb.Duration {
+	if x != nil {
+		return x.MaxStaleness
+	}
+	return nil
+}
+
+// GetTasksResponse holds one outcome for each id, in order.
+type GetTasksResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The outcomes.
+	Outcomes      []*GetTaskOutcome `protobuf:"bytes,1,rep,name=outcomes,proto3" json:"outcomes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetTasksResponse) Reset() {
+	*x = GetTasksResponse{}
+	mi := &file_controlplane_v1_task_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetTasksResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetTasksResponse) ProtoMessage() {}
+
+func (x *GetTasksResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_controlplane_v1_task_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetTasksResponse.ProtoReflect.Descriptor instead.
+func (*GetTasksResponse) Descriptor() ([]byte, []int) {
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *GetTasksResponse) GetOutcomes() []*GetTaskOutcome {
+	if x != nil {
+		return x.Outcomes
+	}
+	return nil
+}
+
+// GetTaskOutcome is a task or the reason why it is not in the answer.
+type GetTaskOutcome struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One of these.
+	//
+	// Types that are valid to be assigned to Outcome:
+	//
+	//	*GetTaskOutcome_Task
+	//	*GetTaskOutcome_Error
+	Outcome       isGetTaskOutcome_Outcome `protobuf_oneof:"outcome"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetTaskOutcome) Reset() {
+	*x = GetTaskOutcome{}
+	mi := &file_controlplane_v1_task_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetTaskOutcome) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetTaskOutcome) ProtoMessage() {}
+
+func (x *GetTaskOutcome) ProtoReflect() protoreflect.Message {
+	mi := &file_controlplane_v1_task_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetTaskOutcome.ProtoReflect.Descriptor instead.
+func (*GetTaskOutcome) Descriptor() ([]byte, []int) {
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *GetTaskOutcome) GetOutcome() isGetTaskOutcome_Outcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return nil
+}
+
+func (x *GetTaskOutcome) GetTask() *Task {
+	if x != nil {
+		if x, ok := x.Outcome.(*GetTaskOutcome_Task); ok {
+			return x.Task
+		}
+	}
+	return nil
+}
+
+func (x *GetTaskOutcome) GetError() *ItemError {
+	if x != nil {
+		if x, ok := x.Outcome.(*GetTaskOutcome_Error); ok {
+			return x.Error
+		}
+	}
+	return nil
+}
+
+type isGetTaskOutcome_Outcome interface {
+	isGetTaskOutcome_Outcome()
+}
+
+type GetTaskOutcome_Task struct {
+	// The task.
+	Task *Task `protobuf:"bytes,1,opt,name=task,proto3,oneof"`
+}
+
+type GetTaskOutcome_Error struct {
+	// Why it is not here: "not_found", or "resource_exhausted" if it did not fit.
+	Error *ItemError `protobuf:"bytes,2,opt,name=error,proto3,oneof"`
+}
+
+func (*GetTaskOutcome_Task) isGetTaskOutcome_Outcome() {}
+
+func (*GetTaskOutcome_Error) isGetTaskOutcome_Outcome() {}
+
 // ListTasksRequest selects tasks; every filter that is set must match.
 type ListTasksRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1809,7 +2018,7 @@ type ListTasksRequest struct {
 
 func (x *ListTasksRequest) Reset() {
 	*x = ListTasksRequest{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[16]
+	mi := &file_controlplane_v1_task_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1821,7 +2030,7 @@ func (x *ListTasksRequest) String() string {
 func (*ListTasksRequest) ProtoMessage() {}
 
 func (x *ListTasksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[16]
+	mi := &file_controlplane_v1_task_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1834,7 +2043,7 @@ func (x *ListTasksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTasksRequest.ProtoReflect.Descriptor instead.
 func (*ListTasksRequest) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{16}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ListTasksRequest) GetStatuses() []TaskStatus {
@@ -1920,7 +2129,7 @@ type ListTasksResponse struct {
 
 func (x *ListTasksResponse) Reset() {
 	*x = ListTasksResponse{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[17]
+	mi := &file_controlplane_v1_task_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1932,7 +2141,7 @@ func (x *ListTasksResponse) String() string {
 func (*ListTasksResponse) ProtoMessage() {}
 
 func (x *ListTasksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[17]
+	mi := &file_controlplane_v1_task_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1945,7 +2154,7 @@ func (x *ListTasksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTasksResponse.ProtoReflect.Descriptor instead.
 func (*ListTasksResponse) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{17}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListTasksResponse) GetTasks() []*Task {
@@ -1973,7 +2182,7 @@ type ExplainTaskRequest struct {
 
 func (x *ExplainTaskRequest) Reset() {
 	*x = ExplainTaskRequest{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[18]
+	mi := &file_controlplane_v1_task_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1985,7 +2194,7 @@ func (x *ExplainTaskRequest) String() string {
 func (*ExplainTaskRequest) ProtoMessage() {}
 
 func (x *ExplainTaskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[18]
+	mi := &file_controlplane_v1_task_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1998,7 +2207,7 @@ func (x *ExplainTaskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainTaskRequest.ProtoReflect.Descriptor instead.
 func (*ExplainTaskRequest) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{18}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ExplainTaskRequest) GetId() string {
@@ -2039,7 +2248,7 @@ type ExplainTaskResponse struct {
 
 func (x *ExplainTaskResponse) Reset() {
 	*x = ExplainTaskResponse{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[19]
+	mi := &file_controlplane_v1_task_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2051,7 +2260,7 @@ func (x *ExplainTaskResponse) String() string {
 func (*ExplainTaskResponse) ProtoMessage() {}
 
 func (x *ExplainTaskResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[19]
+	mi := &file_controlplane_v1_task_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2064,7 +2273,7 @@ func (x *ExplainTaskResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainTaskResponse.ProtoReflect.Descriptor instead.
 func (*ExplainTaskResponse) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{19}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ExplainTaskResponse) GetStatus() TaskStatus {
@@ -2148,7 +2357,7 @@ type NodeRejection struct {
 
 func (x *NodeRejection) Reset() {
 	*x = NodeRejection{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[20]
+	mi := &file_controlplane_v1_task_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2160,7 +2369,7 @@ func (x *NodeRejection) String() string {
 func (*NodeRejection) ProtoMessage() {}
 
 func (x *NodeRejection) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[20]
+	mi := &file_controlplane_v1_task_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2173,7 +2382,7 @@ func (x *NodeRejection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeRejection.ProtoReflect.Descriptor instead.
 func (*NodeRejection) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{20}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *NodeRejection) GetReason() string {
@@ -2217,7 +2426,7 @@ type NearestMiss struct {
 
 func (x *NearestMiss) Reset() {
 	*x = NearestMiss{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[21]
+	mi := &file_controlplane_v1_task_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2229,7 +2438,7 @@ func (x *NearestMiss) String() string {
 func (*NearestMiss) ProtoMessage() {}
 
 func (x *NearestMiss) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[21]
+	mi := &file_controlplane_v1_task_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2242,7 +2451,7 @@ func (x *NearestMiss) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NearestMiss.ProtoReflect.Descriptor instead.
 func (*NearestMiss) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{21}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *NearestMiss) GetNodeId() string {
@@ -2270,7 +2479,7 @@ type CancelTaskRequest struct {
 
 func (x *CancelTaskRequest) Reset() {
 	*x = CancelTaskRequest{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[22]
+	mi := &file_controlplane_v1_task_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2282,7 +2491,7 @@ func (x *CancelTaskRequest) String() string {
 func (*CancelTaskRequest) ProtoMessage() {}
 
 func (x *CancelTaskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[22]
+	mi := &file_controlplane_v1_task_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2295,7 +2504,7 @@ func (x *CancelTaskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelTaskRequest.ProtoReflect.Descriptor instead.
 func (*CancelTaskRequest) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{22}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *CancelTaskRequest) GetId() string {
@@ -2316,7 +2525,7 @@ type CancelTaskResponse struct {
 
 func (x *CancelTaskResponse) Reset() {
 	*x = CancelTaskResponse{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[23]
+	mi := &file_controlplane_v1_task_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2328,7 +2537,7 @@ func (x *CancelTaskResponse) String() string {
 func (*CancelTaskResponse) ProtoMessage() {}
 
 func (x *CancelTaskResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[23]
+	mi := &file_controlplane_v1_task_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2341,7 +2550,7 @@ func (x *CancelTaskResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelTaskResponse.ProtoReflect.Descriptor instead.
 func (*CancelTaskResponse) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{23}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *CancelTaskResponse) GetTask() *Task {
@@ -2376,7 +2585,7 @@ type CancelTasksRequest struct {
 
 func (x *CancelTasksRequest) Reset() {
 	*x = CancelTasksRequest{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[24]
+	mi := &file_controlplane_v1_task_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2388,7 +2597,7 @@ func (x *CancelTasksRequest) String() string {
 func (*CancelTasksRequest) ProtoMessage() {}
 
 func (x *CancelTasksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[24]
+	mi := &file_controlplane_v1_task_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2401,7 +2610,7 @@ func (x *CancelTasksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelTasksRequest.ProtoReflect.Descriptor instead.
 func (*CancelTasksRequest) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{24}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *CancelTasksRequest) GetStatuses() []TaskStatus {
@@ -2476,7 +2685,7 @@ type CancelTasksResponse struct {
 
 func (x *CancelTasksResponse) Reset() {
 	*x = CancelTasksResponse{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[25]
+	mi := &file_controlplane_v1_task_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2488,7 +2697,7 @@ func (x *CancelTasksResponse) String() string {
 func (*CancelTasksResponse) ProtoMessage() {}
 
 func (x *CancelTasksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[25]
+	mi := &file_controlplane_v1_task_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2501,7 +2710,7 @@ func (x *CancelTasksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelTasksResponse.ProtoReflect.Descriptor instead.
 func (*CancelTasksResponse) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{25}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *CancelTasksResponse) GetCancelled() int32 {
@@ -2536,7 +2745,7 @@ type RetryTaskRequest struct {
 
 func (x *RetryTaskRequest) Reset() {
 	*x = RetryTaskRequest{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[26]
+	mi := &file_controlplane_v1_task_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2548,7 +2757,7 @@ func (x *RetryTaskRequest) String() string {
 func (*RetryTaskRequest) ProtoMessage() {}
 
 func (x *RetryTaskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[26]
+	mi := &file_controlplane_v1_task_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2561,7 +2770,7 @@ func (x *RetryTaskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryTaskRequest.ProtoReflect.Descriptor instead.
 func (*RetryTaskRequest) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{26}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *RetryTaskRequest) GetId() string {
@@ -2582,7 +2791,7 @@ type RetryTaskResponse struct {
 
 func (x *RetryTaskResponse) Reset() {
 	*x = RetryTaskResponse{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[27]
+	mi := &file_controlplane_v1_task_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2594,7 +2803,7 @@ func (x *RetryTaskResponse) String() string {
 func (*RetryTaskResponse) ProtoMessage() {}
 
 func (x *RetryTaskResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[27]
+	mi := &file_controlplane_v1_task_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2607,7 +2816,7 @@ func (x *RetryTaskResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryTaskResponse.ProtoReflect.Descriptor instead.
 func (*RetryTaskResponse) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{27}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *RetryTaskResponse) GetTask() *Task {
@@ -2639,7 +2848,7 @@ type WatchTasksRequest struct {
 
 func (x *WatchTasksRequest) Reset() {
 	*x = WatchTasksRequest{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[28]
+	mi := &file_controlplane_v1_task_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2651,7 +2860,7 @@ func (x *WatchTasksRequest) String() string {
 func (*WatchTasksRequest) ProtoMessage() {}
 
 func (x *WatchTasksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[28]
+	mi := &file_controlplane_v1_task_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2664,7 +2873,7 @@ func (x *WatchTasksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchTasksRequest.ProtoReflect.Descriptor instead.
 func (*WatchTasksRequest) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{28}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *WatchTasksRequest) GetCursor() string {
@@ -2718,7 +2927,7 @@ type WatchTasksResponse struct {
 
 func (x *WatchTasksResponse) Reset() {
 	*x = WatchTasksResponse{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[29]
+	mi := &file_controlplane_v1_task_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2730,7 +2939,7 @@ func (x *WatchTasksResponse) String() string {
 func (*WatchTasksResponse) ProtoMessage() {}
 
 func (x *WatchTasksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[29]
+	mi := &file_controlplane_v1_task_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2743,7 +2952,7 @@ func (x *WatchTasksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchTasksResponse.ProtoReflect.Descriptor instead.
 func (*WatchTasksResponse) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{29}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *WatchTasksResponse) GetCursor() string {
@@ -2784,7 +2993,7 @@ type TaskProgress struct {
 
 func (x *TaskProgress) Reset() {
 	*x = TaskProgress{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[30]
+	mi := &file_controlplane_v1_task_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2796,7 +3005,7 @@ func (x *TaskProgress) String() string {
 func (*TaskProgress) ProtoMessage() {}
 
 func (x *TaskProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[30]
+	mi := &file_controlplane_v1_task_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2809,7 +3018,7 @@ func (x *TaskProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskProgress.ProtoReflect.Descriptor instead.
 func (*TaskProgress) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{30}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *TaskProgress) GetTaskId() string {
@@ -2866,7 +3075,7 @@ type TaskEvent struct {
 
 func (x *TaskEvent) Reset() {
 	*x = TaskEvent{}
-	mi := &file_controlplane_v1_task_proto_msgTypes[31]
+	mi := &file_controlplane_v1_task_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2878,7 +3087,7 @@ func (x *TaskEvent) String() string {
 func (*TaskEvent) ProtoMessage() {}
 
 func (x *TaskEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_task_proto_msgTypes[31]
+	mi := &file_controlplane_v1_task_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2891,7 +3100,7 @@ func (x *TaskEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskEvent.ProtoReflect.Descriptor instead.
 func (*TaskEvent) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{31}
+	return file_controlplane_v1_task_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *TaskEvent) GetTaskId() string {
@@ -3091,7 +3300,19 @@ const file_controlplane_v1_task_proto_rawDesc = "" +
 	"\x18\xff\xff\xff\xff\xff\xff\xff\xff\x7fR\bminIndex\x12Q\n" +
 	"\rmax_staleness\x18\x04 \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x03\b\x90\x1c2\x04\x10\xc0\x84=R\fmaxStaleness\"<\n" +
 	"\x0fGetTaskResponse\x12)\n" +
-	"\x04task\x18\x01 \x01(\v2\x15.controlplane.v1.TaskR\x04task\"\xe6\x04\n" +
+	"\x04task\x18\x01 \x01(\v2\x15.controlplane.v1.TaskR\x04task\"\x83\x02\n" +
+	"\x0fGetTasksRequest\x12%\n" +
+	"\x03ids\x18\x01 \x03(\tB\x13\xbaH\x10\x92\x01\r\b\x01\x10\xe8\a\"\x06r\x04 \x01(@R\x03ids\x12H\n" +
+	"\vconsistency\x18\x02 \x01(\x0e2\x1c.controlplane.v1.ConsistencyB\b\xbaH\x05\x82\x01\x02\x10\x01R\vconsistency\x12,\n" +
+	"\tmin_index\x18\x03 \x01(\x04B\x0f\xbaH\f2\n" +
+	"\x18\xff\xff\xff\xff\xff\xff\xff\xff\x7fR\bminIndex\x12Q\n" +
+	"\rmax_staleness\x18\x04 \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x03\b\x90\x1c2\x04\x10\xc0\x84=R\fmaxStaleness\"O\n" +
+	"\x10GetTasksResponse\x12;\n" +
+	"\boutcomes\x18\x01 \x03(\v2\x1f.controlplane.v1.GetTaskOutcomeR\boutcomes\"|\n" +
+	"\x0eGetTaskOutcome\x12+\n" +
+	"\x04task\x18\x01 \x01(\v2\x15.controlplane.v1.TaskH\x00R\x04task\x122\n" +
+	"\x05error\x18\x02 \x01(\v2\x1a.controlplane.v1.ItemErrorH\x00R\x05errorB\t\n" +
+	"\aoutcome\"\xe6\x04\n" +
 	"\x10ListTasksRequest\x12J\n" +
 	"\bstatuses\x18\x01 \x03(\x0e2\x1b.controlplane.v1.TaskStatusB\x11\xbaH\x0e\x92\x01\v\x10\x06\"\a\x82\x01\x04\x10\x01 \x00R\bstatuses\x12\x1d\n" +
 	"\x05queue\x18\x02 \x01(\tB\a\xbaH\x04r\x02(@R\x05queue\x12 \n" +
@@ -3209,12 +3430,13 @@ const file_controlplane_v1_task_proto_rawDesc = "" +
 	"\x14SPOT_USE_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10SPOT_USE_ALLOWED\x10\x01\x12\x11\n" +
 	"\rSPOT_USE_ONLY\x10\x02\x12\x12\n" +
-	"\x0eSPOT_USE_NEVER\x10\x032\xa2\x06\n" +
+	"\x0eSPOT_USE_NEVER\x10\x032\xf8\x06\n" +
 	"\vTaskService\x12U\n" +
 	"\n" +
 	"SubmitTask\x12\".controlplane.v1.SubmitTaskRequest\x1a#.controlplane.v1.SubmitTaskResponse\x12X\n" +
 	"\vSubmitTasks\x12#.controlplane.v1.SubmitTasksRequest\x1a$.controlplane.v1.SubmitTasksResponse\x12Q\n" +
-	"\aGetTask\x12\x1f.controlplane.v1.GetTaskRequest\x1a .controlplane.v1.GetTaskResponse\"\x03\x90\x02\x01\x12W\n" +
+	"\aGetTask\x12\x1f.controlplane.v1.GetTaskRequest\x1a .controlplane.v1.GetTaskResponse\"\x03\x90\x02\x01\x12T\n" +
+	"\bGetTasks\x12 .controlplane.v1.GetTasksRequest\x1a!.controlplane.v1.GetTasksResponse\"\x03\x90\x02\x01\x12W\n" +
 	"\tListTasks\x12!.controlplane.v1.ListTasksRequest\x1a\".controlplane.v1.ListTasksResponse\"\x03\x90\x02\x01\x12U\n" +
 	"\n" +
 	"CancelTask\x12\".controlplane.v1.CancelTaskRequest\x1a#.controlplane.v1.CancelTaskResponse\x12X\n" +
@@ -3238,7 +3460,7 @@ func file_controlplane_v1_task_proto_rawDescGZIP() []byte {
 }
 
 var file_controlplane_v1_task_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_controlplane_v1_task_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
+var file_controlplane_v1_task_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_controlplane_v1_task_proto_goTypes = []any{
 	(TaskStatus)(0),               // 0: controlplane.v1.TaskStatus
 	(Consistency)(0),              // 1: controlplane.v1.Consistency
@@ -3260,54 +3482,57 @@ var file_controlplane_v1_task_proto_goTypes = []any{
 	(*ItemError)(nil),             // 17: controlplane.v1.ItemError
 	(*GetTaskRequest)(nil),        // 18: controlplane.v1.GetTaskRequest
 	(*GetTaskResponse)(nil),       // 19: controlplane.v1.GetTaskResponse
-	(*ListTasksRequest)(nil),      // 20: controlplane.v1.ListTasksRequest
-	(*ListTasksResponse)(nil),     // 21: controlplane.v1.ListTasksResponse
-	(*ExplainTaskRequest)(nil),    // 22: controlplane.v1.ExplainTaskRequest
-	(*ExplainTaskResponse)(nil),   // 23: controlplane.v1.ExplainTaskResponse
-	(*NodeRejection)(nil),         // 24: controlplane.v1.NodeRejection
-	(*NearestMiss)(nil),           // 25: controlplane.v1.NearestMiss
-	(*CancelTaskRequest)(nil),     // 26: controlplane.v1.CancelTaskRequest
-	(*CancelTaskResponse)(nil),    // 27: controlplane.v1.CancelTaskResponse
-	(*CancelTasksRequest)(nil),    // 28: controlplane.v1.CancelTasksRequest
-	(*CancelTasksResponse)(nil),   // 29: controlplane.v1.CancelTasksResponse
-	(*RetryTaskRequest)(nil),      // 30: controlplane.v1.RetryTaskRequest
-	(*RetryTaskResponse)(nil),     // 31: controlplane.v1.RetryTaskResponse
-	(*WatchTasksRequest)(nil),     // 32: controlplane.v1.WatchTasksRequest
-	(*WatchTasksResponse)(nil),    // 33: controlplane.v1.WatchTasksResponse
-	(*TaskProgress)(nil),          // 34: controlplane.v1.TaskProgress
-	(*TaskEvent)(nil),             // 35: controlplane.v1.TaskEvent
-	nil,                           // 36: controlplane.v1.Task.LabelsEntry
-	nil,                           // 37: controlplane.v1.ExecTask.EnvEntry
-	nil,                           // 38: controlplane.v1.Resources.CustomEntry
-	nil,                           // 39: controlplane.v1.ListTasksRequest.LabelsEntry
-	nil,                           // 40: controlplane.v1.CancelTasksRequest.LabelsEntry
-	(*durationpb.Duration)(nil),   // 41: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 42: google.protobuf.Timestamp
+	(*GetTasksRequest)(nil),       // 20: controlplane.v1.GetTasksRequest
+	(*GetTasksResponse)(nil),      // 21: controlplane.v1.GetTasksResponse
+	(*GetTaskOutcome)(nil),        // 22: controlplane.v1.GetTaskOutcome
+	(*ListTasksRequest)(nil),      // 23: controlplane.v1.ListTasksRequest
+	(*ListTasksResponse)(nil),     // 24: controlplane.v1.ListTasksResponse
+	(*ExplainTaskRequest)(nil),    // 25: controlplane.v1.ExplainTaskRequest
+	(*ExplainTaskResponse)(nil),   // 26: controlplane.v1.ExplainTaskResponse
+	(*NodeRejection)(nil),         // 27: controlplane.v1.NodeRejection
+	(*NearestMiss)(nil),           // 28: controlplane.v1.NearestMiss
+	(*CancelTaskRequest)(nil),     // 29: controlplane.v1.CancelTaskRequest
+	(*CancelTaskResponse)(nil),    // 30: controlplane.v1.CancelTaskResponse
+	(*CancelTasksRequest)(nil),    // 31: controlplane.v1.CancelTasksRequest
+	(*CancelTasksResponse)(nil),   // 32: controlplane.v1.CancelTasksResponse
+	(*RetryTaskRequest)(nil),      // 33: controlplane.v1.RetryTaskRequest
+	(*RetryTaskResponse)(nil),     // 34: controlplane.v1.RetryTaskResponse
+	(*WatchTasksRequest)(nil),     // 35: controlplane.v1.WatchTasksRequest
+	(*WatchTasksResponse)(nil),    // 36: controlplane.v1.WatchTasksResponse
+	(*TaskProgress)(nil),          // 37: controlplane.v1.TaskProgress
+	(*TaskEvent)(nil),             // 38: controlplane.v1.TaskEvent
+	nil,                           // 39: controlplane.v1.Task.LabelsEntry
+	nil,                           // 40: controlplane.v1.ExecTask.EnvEntry
+	nil,                           // 41: controlplane.v1.Resources.CustomEntry
+	nil,                           // 42: controlplane.v1.ListTasksRequest.LabelsEntry
+	nil,                           // 43: controlplane.v1.CancelTasksRequest.LabelsEntry
+	(*durationpb.Duration)(nil),   // 44: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 45: google.protobuf.Timestamp
 }
 var file_controlplane_v1_task_proto_depIdxs = []int32{
-	36, // 0: controlplane.v1.Task.labels:type_name -> controlplane.v1.Task.LabelsEntry
+	39, // 0: controlplane.v1.Task.labels:type_name -> controlplane.v1.Task.LabelsEntry
 	7,  // 1: controlplane.v1.Task.exec:type_name -> controlplane.v1.ExecTask
 	8,  // 2: controlplane.v1.Task.function:type_name -> controlplane.v1.FunctionTask
 	9,  // 3: controlplane.v1.Task.resources:type_name -> controlplane.v1.Resources
-	41, // 4: controlplane.v1.Task.timeout:type_name -> google.protobuf.Duration
+	44, // 4: controlplane.v1.Task.timeout:type_name -> google.protobuf.Duration
 	10, // 5: controlplane.v1.Task.constraints:type_name -> controlplane.v1.Constraints
-	42, // 6: controlplane.v1.Task.earliest_start_time:type_name -> google.protobuf.Timestamp
-	41, // 7: controlplane.v1.Task.start_delay:type_name -> google.protobuf.Duration
-	41, // 8: controlplane.v1.Task.queue_timeout:type_name -> google.protobuf.Duration
+	45, // 6: controlplane.v1.Task.earliest_start_time:type_name -> google.protobuf.Timestamp
+	44, // 7: controlplane.v1.Task.start_delay:type_name -> google.protobuf.Duration
+	44, // 8: controlplane.v1.Task.queue_timeout:type_name -> google.protobuf.Duration
 	6,  // 9: controlplane.v1.Task.retry_policy:type_name -> controlplane.v1.RetryPolicy
-	41, // 10: controlplane.v1.Task.no_progress_timeout:type_name -> google.protobuf.Duration
+	44, // 10: controlplane.v1.Task.no_progress_timeout:type_name -> google.protobuf.Duration
 	0,  // 11: controlplane.v1.Task.status:type_name -> controlplane.v1.TaskStatus
-	42, // 12: controlplane.v1.Task.create_time:type_name -> google.protobuf.Timestamp
-	42, // 13: controlplane.v1.Task.assign_time:type_name -> google.protobuf.Timestamp
-	42, // 14: controlplane.v1.Task.start_time:type_name -> google.protobuf.Timestamp
-	42, // 15: controlplane.v1.Task.end_time:type_name -> google.protobuf.Timestamp
-	42, // 16: controlplane.v1.Task.retry_time:type_name -> google.protobuf.Timestamp
+	45, // 12: controlplane.v1.Task.create_time:type_name -> google.protobuf.Timestamp
+	45, // 13: controlplane.v1.Task.assign_time:type_name -> google.protobuf.Timestamp
+	45, // 14: controlplane.v1.Task.start_time:type_name -> google.protobuf.Timestamp
+	45, // 15: controlplane.v1.Task.end_time:type_name -> google.protobuf.Timestamp
+	45, // 16: controlplane.v1.Task.retry_time:type_name -> google.protobuf.Timestamp
 	5,  // 17: controlplane.v1.Task.progress:type_name -> controlplane.v1.Progress
-	42, // 18: controlplane.v1.Task.progress_time:type_name -> google.protobuf.Timestamp
-	41, // 19: controlplane.v1.RetryPolicy.initial_backoff:type_name -> google.protobuf.Duration
-	41, // 20: controlplane.v1.RetryPolicy.max_backoff:type_name -> google.protobuf.Duration
-	37, // 21: controlplane.v1.ExecTask.env:type_name -> controlplane.v1.ExecTask.EnvEntry
-	38, // 22: controlplane.v1.Resources.custom:type_name -> controlplane.v1.Resources.CustomEntry
+	45, // 18: controlplane.v1.Task.progress_time:type_name -> google.protobuf.Timestamp
+	44, // 19: controlplane.v1.RetryPolicy.initial_backoff:type_name -> google.protobuf.Duration
+	44, // 20: controlplane.v1.RetryPolicy.max_backoff:type_name -> google.protobuf.Duration
+	40, // 21: controlplane.v1.ExecTask.env:type_name -> controlplane.v1.ExecTask.EnvEntry
+	41, // 22: controlplane.v1.Resources.custom:type_name -> controlplane.v1.Resources.CustomEntry
 	11, // 23: controlplane.v1.Constraints.labels:type_name -> controlplane.v1.LabelSelector
 	3,  // 24: controlplane.v1.Constraints.spot:type_name -> controlplane.v1.SpotUse
 	2,  // 25: controlplane.v1.LabelSelector.operator:type_name -> controlplane.v1.LabelOperator
@@ -3318,50 +3543,57 @@ var file_controlplane_v1_task_proto_depIdxs = []int32{
 	4,  // 30: controlplane.v1.SubmitTaskOutcome.task:type_name -> controlplane.v1.Task
 	17, // 31: controlplane.v1.SubmitTaskOutcome.error:type_name -> controlplane.v1.ItemError
 	1,  // 32: controlplane.v1.GetTaskRequest.consistency:type_name -> controlplane.v1.Consistency
-	41, // 33: controlplane.v1.GetTaskRequest.max_staleness:type_name -> google.protobuf.Duration
+	44, // 33: controlplane.v1.GetTaskRequest.max_staleness:type_name -> google.protobuf.Duration
 	4,  // 34: controlplane.v1.GetTaskResponse.task:type_name -> controlplane.v1.Task
-	0,  // 35: controlplane.v1.ListTasksRequest.statuses:type_name -> controlplane.v1.TaskStatus
-	39, // 36: controlplane.v1.ListTasksRequest.labels:type_name -> controlplane.v1.ListTasksRequest.LabelsEntry
-	1,  // 37: controlplane.v1.ListTasksRequest.consistency:type_name -> controlplane.v1.Consistency
-	41, // 38: controlplane.v1.ListTasksRequest.max_staleness:type_name -> google.protobuf.Duration
-	4,  // 39: controlplane.v1.ListTasksResponse.tasks:type_name -> controlplane.v1.Task
-	0,  // 40: controlplane.v1.ExplainTaskResponse.status:type_name -> controlplane.v1.TaskStatus
-	24, // 41: controlplane.v1.ExplainTaskResponse.rejections:type_name -> controlplane.v1.NodeRejection
-	25, // 42: controlplane.v1.ExplainTaskResponse.nearest_miss:type_name -> controlplane.v1.NearestMiss
-	4,  // 43: controlplane.v1.CancelTaskResponse.task:type_name -> controlplane.v1.Task
-	0,  // 44: controlplane.v1.CancelTasksRequest.statuses:type_name -> controlplane.v1.TaskStatus
-	40, // 45: controlplane.v1.CancelTasksRequest.labels:type_name -> controlplane.v1.CancelTasksRequest.LabelsEntry
-	4,  // 46: controlplane.v1.RetryTaskResponse.task:type_name -> controlplane.v1.Task
-	35, // 47: controlplane.v1.WatchTasksResponse.event:type_name -> controlplane.v1.TaskEvent
-	34, // 48: controlplane.v1.WatchTasksResponse.progress:type_name -> controlplane.v1.TaskProgress
-	5,  // 49: controlplane.v1.TaskProgress.progress:type_name -> controlplane.v1.Progress
-	42, // 50: controlplane.v1.TaskProgress.time:type_name -> google.protobuf.Timestamp
-	0,  // 51: controlplane.v1.TaskEvent.status:type_name -> controlplane.v1.TaskStatus
-	42, // 52: controlplane.v1.TaskEvent.time:type_name -> google.protobuf.Timestamp
-	4,  // 53: controlplane.v1.TaskEvent.task:type_name -> controlplane.v1.Task
-	12, // 54: controlplane.v1.TaskService.SubmitTask:input_type -> controlplane.v1.SubmitTaskRequest
-	14, // 55: controlplane.v1.TaskService.SubmitTasks:input_type -> controlplane.v1.SubmitTasksRequest
-	18, // 56: controlplane.v1.TaskService.GetTask:input_type -> controlplane.v1.GetTaskRequest
-	20, // 57: controlplane.v1.TaskService.ListTasks:input_type -> controlplane.v1.ListTasksRequest
-	26, // 58: controlplane.v1.TaskService.CancelTask:input_type -> controlplane.v1.CancelTaskRequest
-	28, // 59: controlplane.v1.TaskService.CancelTasks:input_type -> controlplane.v1.CancelTasksRequest
-	30, // 60: controlplane.v1.TaskService.RetryTask:input_type -> controlplane.v1.RetryTaskRequest
-	22, // 61: controlplane.v1.TaskService.ExplainTask:input_type -> controlplane.v1.ExplainTaskRequest
-	32, // 62: controlplane.v1.TaskService.WatchTasks:input_type -> controlplane.v1.WatchTasksRequest
-	13, // 63: controlplane.v1.TaskService.SubmitTask:output_type -> controlplane.v1.SubmitTaskResponse
-	15, // 64: controlplane.v1.TaskService.SubmitTasks:output_type -> controlplane.v1.SubmitTasksResponse
-	19, // 65: controlplane.v1.TaskService.GetTask:output_type -> controlplane.v1.GetTaskResponse
-	21, // 66: controlplane.v1.TaskService.ListTasks:output_type -> controlplane.v1.ListTasksResponse
-	27, // 67: controlplane.v1.TaskService.CancelTask:output_type -> controlplane.v1.CancelTaskResponse
-	29, // 68: controlplane.v1.TaskService.CancelTasks:output_type -> controlplane.v1.CancelTasksResponse
-	31, // 69: controlplane.v1.TaskService.RetryTask:output_type -> controlplane.v1.RetryTaskResponse
-	23, // 70: controlplane.v1.TaskService.ExplainTask:output_type -> controlplane.v1.ExplainTaskResponse
-	33, // 71: controlplane.v1.TaskService.WatchTasks:output_type -> controlplane.v1.WatchTasksResponse
-	63, // [63:72] is the sub-list for method output_type
-	54, // [54:63] is the sub-list for method input_type
-	54, // [54:54] is the sub-list for extension type_name
-	54, // [54:54] is the sub-list for extension extendee
-	0,  // [0:54] is the sub-list for field type_name
+	1,  // 35: controlplane.v1.GetTasksRequest.consistency:type_name -> controlplane.v1.Consistency
+	44, // 36: controlplane.v1.GetTasksRequest.max_staleness:type_name -> google.protobuf.Duration
+	22, // 37: controlplane.v1.GetTasksResponse.outcomes:type_name -> controlplane.v1.GetTaskOutcome
+	4,  // 38: controlplane.v1.GetTaskOutcome.task:type_name -> controlplane.v1.Task
+	17, // 39: controlplane.v1.GetTaskOutcome.error:type_name -> controlplane.v1.ItemError
+	0,  // 40: controlplane.v1.ListTasksRequest.statuses:type_name -> controlplane.v1.TaskStatus
+	42, // 41: controlplane.v1.ListTasksRequest.labels:type_name -> controlplane.v1.ListTasksRequest.LabelsEntry
+	1,  // 42: controlplane.v1.ListTasksRequest.consistency:type_name -> controlplane.v1.Consistency
+	44, // 43: controlplane.v1.ListTasksRequest.max_staleness:type_name -> google.protobuf.Duration
+	4,  // 44: controlplane.v1.ListTasksResponse.tasks:type_name -> controlplane.v1.Task
+	0,  // 45: controlplane.v1.ExplainTaskResponse.status:type_name -> controlplane.v1.TaskStatus
+	27, // 46: controlplane.v1.ExplainTaskResponse.rejections:type_name -> controlplane.v1.NodeRejection
+	28, // 47: controlplane.v1.ExplainTaskResponse.nearest_miss:type_name -> controlplane.v1.NearestMiss
+	4,  // 48: controlplane.v1.CancelTaskResponse.task:type_name -> controlplane.v1.Task
+	0,  // 49: controlplane.v1.CancelTasksRequest.statuses:type_name -> controlplane.v1.TaskStatus
+	43, // 50: controlplane.v1.CancelTasksRequest.labels:type_name -> controlplane.v1.CancelTasksRequest.LabelsEntry
+	4,  // 51: controlplane.v1.RetryTaskResponse.task:type_name -> controlplane.v1.Task
+	38, // 52: controlplane.v1.WatchTasksResponse.event:type_name -> controlplane.v1.TaskEvent
+	37, // 53: controlplane.v1.WatchTasksResponse.progress:type_name -> controlplane.v1.TaskProgress
+	5,  // 54: controlplane.v1.TaskProgress.progress:type_name -> controlplane.v1.Progress
+	45, // 55: controlplane.v1.TaskProgress.time:type_name -> google.protobuf.Timestamp
+	0,  // 56: controlplane.v1.TaskEvent.status:type_name -> controlplane.v1.TaskStatus
+	45, // 57: controlplane.v1.TaskEvent.time:type_name -> google.protobuf.Timestamp
+	4,  // 58: controlplane.v1.TaskEvent.task:type_name -> controlplane.v1.Task
+	12, // 59: controlplane.v1.TaskService.SubmitTask:input_type -> controlplane.v1.SubmitTaskRequest
+	14, // 60: controlplane.v1.TaskService.SubmitTasks:input_type -> controlplane.v1.SubmitTasksRequest
+	18, // 61: controlplane.v1.TaskService.GetTask:input_type -> controlplane.v1.GetTaskRequest
+	20, // 62: controlplane.v1.TaskService.GetTasks:input_type -> controlplane.v1.GetTasksRequest
+	23, // 63: controlplane.v1.TaskService.ListTasks:input_type -> controlplane.v1.ListTasksRequest
+	29, // 64: controlplane.v1.TaskService.CancelTask:input_type -> controlplane.v1.CancelTaskRequest
+	31, // 65: controlplane.v1.TaskService.CancelTasks:input_type -> controlplane.v1.CancelTasksRequest
+	33, // 66: controlplane.v1.TaskService.RetryTask:input_type -> controlplane.v1.RetryTaskRequest
+	25, // 67: controlplane.v1.TaskService.ExplainTask:input_type -> controlplane.v1.ExplainTaskRequest
+	35, // 68: controlplane.v1.TaskService.WatchTasks:input_type -> controlplane.v1.WatchTasksRequest
+	13, // 69: controlplane.v1.TaskService.SubmitTask:output_type -> controlplane.v1.SubmitTaskResponse
+	15, // 70: controlplane.v1.TaskService.SubmitTasks:output_type -> controlplane.v1.SubmitTasksResponse
+	19, // 71: controlplane.v1.TaskService.GetTask:output_type -> controlplane.v1.GetTaskResponse
+	21, // 72: controlplane.v1.TaskService.GetTasks:output_type -> controlplane.v1.GetTasksResponse
+	24, // 73: controlplane.v1.TaskService.ListTasks:output_type -> controlplane.v1.ListTasksResponse
+	30, // 74: controlplane.v1.TaskService.CancelTask:output_type -> controlplane.v1.CancelTaskResponse
+	32, // 75: controlplane.v1.TaskService.CancelTasks:output_type -> controlplane.v1.CancelTasksResponse
+	34, // 76: controlplane.v1.TaskService.RetryTask:output_type -> controlplane.v1.RetryTaskResponse
+	26, // 77: controlplane.v1.TaskService.ExplainTask:output_type -> controlplane.v1.ExplainTaskResponse
+	36, // 78: controlplane.v1.TaskService.WatchTasks:output_type -> controlplane.v1.WatchTasksResponse
+	69, // [69:79] is the sub-list for method output_type
+	59, // [59:69] is the sub-list for method input_type
+	59, // [59:59] is the sub-list for extension type_name
+	59, // [59:59] is the sub-list for extension extendee
+	0,  // [0:59] is the sub-list for field type_name
 }
 
 func init() { file_controlplane_v1_task_proto_init() }
@@ -3379,13 +3611,17 @@ func file_controlplane_v1_task_proto_init() {
 		(*SubmitTaskOutcome_Error)(nil),
 		(*SubmitTaskOutcome_TaskId)(nil),
 	}
+	file_controlplane_v1_task_proto_msgTypes[18].OneofWrappers = []any{
+		(*GetTaskOutcome_Task)(nil),
+		(*GetTaskOutcome_Error)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_controlplane_v1_task_proto_rawDesc), len(file_controlplane_v1_task_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   37,
+			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -910,6 +910,106 @@ export declare type GetTaskResponse = Message<"controlplane.v1.GetTaskResponse">
 export declare const GetTaskResponseSchema: GenMessage<GetTaskResponse>;
 
 /**
+ * GetTasksRequest names tasks.
+ *
+ * @generated from message controlplane.v1.GetTasksRequest
+ */
+export declare type GetTasksRequest = Message<"controlplane.v1.GetTasksRequest"> & {
+  /**
+   * Their ids, 1 to 1,000, each 1 to 64 bytes. One that is named twice is answered twice.
+   *
+   * @generated from field: repeated string ids = 1;
+   */
+  ids: string[];
+
+  /**
+   * How fresh the answer must be.
+   *
+   * @generated from field: controlplane.v1.Consistency consistency = 2;
+   */
+  consistency: Consistency;
+
+  /**
+   * Wait until the member has applied this log index, as a response gave it in
+   * the header control-plane-applied-index: so a caller reads its own writes at
+   * any member. The request header control-plane-min-index does the same.
+   *
+   * @generated from field: uint64 min_index = 3;
+   */
+  minIndex: bigint;
+
+  /**
+   * With STALE: fail with UNAVAILABLE if the member has not heard from a leader
+   * for longer, 1 ms to 1 h; no bound when not set.
+   *
+   * @generated from field: google.protobuf.Duration max_staleness = 4;
+   */
+  maxStaleness?: Duration | undefined;
+};
+
+/**
+ * Describes the message controlplane.v1.GetTasksRequest.
+ * Use `create(GetTasksRequestSchema)` to create a new message.
+ */
+export declare const GetTasksRequestSchema: GenMessage<GetTasksRequest>;
+
+/**
+ * GetTasksResponse holds one outcome for each id, in order.
+ *
+ * @generated from message controlplane.v1.GetTasksResponse
+ */
+export declare type GetTasksResponse = Message<"controlplane.v1.GetTasksResponse"> & {
+  /**
+   * The outcomes.
+   *
+   * @generated from field: repeated controlplane.v1.GetTaskOutcome outcomes = 1;
+   */
+  outcomes: GetTaskOutcome[];
+};
+
+/**
+ * Describes the message controlplane.v1.GetTasksResponse.
+ * Use `create(GetTasksResponseSchema)` to create a new message.
+ */
+export declare const GetTasksResponseSchema: GenMessage<GetTasksResponse>;
+
+/**
+ * GetTaskOutcome is a task or the reason why it is not in the answer.
+ *
+ * @generated from message controlplane.v1.GetTaskOutcome
+ */
+export declare type GetTaskOutcome = Message<"controlplane.v1.GetTaskOutcome"> & {
+  /**
+   * One of these.
+   *
+   * @generated from oneof controlplane.v1.GetTaskOutcome.outcome
+   */
+  outcome: {
+    /**
+     * The task.
+     *
+     * @generated from field: controlplane.v1.Task task = 1;
+     */
+    value: Task;
+    case: "task";
+  } | {
+    /**
+     * Why it is not here: "not_found", or "resource_exhausted" if it did not fit.
+     *
+     * @generated from field: controlplane.v1.ItemError error = 2;
+     */
+    value: ItemError;
+    case: "error";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message controlplane.v1.GetTaskOutcome.
+ * Use `create(GetTaskOutcomeSchema)` to create a new message.
+ */
+export declare const GetTaskOutcomeSchema: GenMessage<GetTaskOutcome>;
+
+/**
  * ListTasksRequest selects tasks; every filter that is set must match.
  *
  * @generated from message controlplane.v1.ListTasksRequest
@@ -1804,6 +1904,20 @@ export declare const TaskService: GenService<{
     methodKind: "unary";
     input: typeof GetTaskRequestSchema;
     output: typeof GetTaskResponseSchema;
+  },
+  /**
+   * GetTasks returns up to 1,000 tasks with their results, all as they were at one log
+   * index. A malformed id refuses the whole call; otherwise each id has its own outcome,
+   * in the order of the request. The errors of outcomes are NOT_FOUND, and
+   * RESOURCE_EXHAUSTED for what does not fit into the answer: it has some 2 MiB of tasks
+   * and at least one, and the ids from the first that does not fit on are to be asked for again.
+   *
+   * @generated from rpc controlplane.v1.TaskService.GetTasks
+   */
+  getTasks: {
+    methodKind: "unary";
+    input: typeof GetTasksRequestSchema;
+    output: typeof GetTasksResponseSchema;
   },
   /**
    * ListTasks returns tasks, newest first, without their result and log tail.

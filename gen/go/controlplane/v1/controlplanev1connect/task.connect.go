@@ -49,6 +49,8 @@ const (
 	TaskServiceSubmitTasksProcedure = "/controlplane.v1.TaskService/SubmitTasks"
 	// TaskServiceGetTaskProcedure is the fully-qualified name of the TaskService's GetTask RPC.
 	TaskServiceGetTaskProcedure = "/controlplane.v1.TaskService/GetTask"
+	// TaskServiceGetTasksProcedure is the fully-qualified name of the TaskService's GetTasks RPC.
+	TaskServiceGetTasksProcedure = "/controlplane.v1.TaskService/GetTasks"
 	// TaskServiceListTasksProcedure is the fully-qualified name of the TaskService's ListTasks RPC.
 	TaskServiceListTasksProcedure = "/controlplane.v1.TaskService/ListTasks"
 	// TaskServiceCancelTaskProcedure is the fully-qualified name of the TaskService's CancelTask RPC.
@@ -82,6 +84,12 @@ type TaskServiceClient interface {
 	SubmitTasks(context.Context, *connect.Request[v1.SubmitTasksRequest]) (*connect.Response[v1.SubmitTasksResponse], error)
 	// GetTask returns one task with its result. Errors: NOT_FOUND.
 	GetTask(context.Context, *connect.Request[v1.GetTaskRequest]) (*connect.Response[v1.GetTaskResponse], error)
+	// GetTasks returns up to 1,000 tasks with their results, all as they were at one log
+	// index. A malformed id refuses the whole call; otherwise each id has its own outcome,
+	// in the order of the request. The errors of outcomes are NOT_FOUND, and
+	// RESOURCE_EXHAUSTED for what does not fit into the answer: it has some 2 MiB of tasks
+	// and at least one, and the ids from the first that does not fit on are to be asked for again.
+	GetTasks(context.Context, *connect.Request[v1.GetTasksRequest]) (*connect.Response[v1.GetTasksResponse], error)
 	// ListTasks returns tasks, newest first, without their result and log tail.
 	ListTasks(context.Context, *connect.Request[v1.ListTasksRequest]) (*connect.Response[v1.ListTasksResponse], error)
 	// CancelTask ends a task that is not running at once. A running task keeps
@@ -141,6 +149,13 @@ func NewTaskServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
+		getTasks: connect.NewClient[v1.GetTasksRequest, v1.GetTasksResponse](
+			httpClient,
+			baseURL+TaskServiceGetTasksProcedure,
+			connect.WithSchema(taskServiceMethods.ByName("GetTasks")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
 		listTasks: connect.NewClient[v1.ListTasksRequest, v1.ListTasksResponse](
 			httpClient,
 			baseURL+TaskServiceListTasksProcedure,
@@ -186,6 +201,7 @@ type taskServiceClient struct {
 	submitTask  *connect.Client[v1.SubmitTaskRequest, v1.SubmitTaskResponse]
 	submitTasks *connect.Client[v1.SubmitTasksRequest, v1.SubmitTasksResponse]
 	getTask     *connect.Client[v1.GetTaskRequest, v1.GetTaskResponse]
+	getTasks    *connect.Client[v1.GetTasksRequest, v1.GetTasksResponse]
 	listTasks   *connect.Client[v1.ListTasksRequest, v1.ListTasksResponse]
 	cancelTask  *connect.Client[v1.CancelTaskRequest, v1.CancelTaskResponse]
 	cancelTasks *connect.Client[v1.CancelTasksRequest, v1.CancelTasksResponse]
@@ -207,6 +223,11 @@ func (c *taskServiceClient) SubmitTasks(ctx context.Context, req *connect.Reques
 // GetTask calls controlplane.v1.TaskService.GetTask.
 func (c *taskServiceClient) GetTask(ctx context.Context, req *connect.Request[v1.GetTaskRequest]) (*connect.Response[v1.GetTaskResponse], error) {
 	return c.getTask.CallUnary(ctx, req)
+}
+
+// GetTasks calls controlplane.v1.TaskService.GetTasks.
+func (c *taskServiceClient) GetTasks(ctx context.Context, req *connect.Request[v1.GetTasksRequest]) (*connect.Response[v1.GetTasksResponse], error) {
+	return c.getTasks.CallUnary(ctx, req)
 }
 
 // ListTasks calls controlplane.v1.TaskService.ListTasks.
@@ -258,6 +279,12 @@ type TaskServiceHandler interface {
 	SubmitTasks(context.Context, *connect.Request[v1.SubmitTasksRequest]) (*connect.Response[v1.SubmitTasksResponse], error)
 	// GetTask returns one task with its result. Errors: NOT_FOUND.
 	GetTask(context.Context, *connect.Request[v1.GetTaskRequest]) (*connect.Response[v1.GetTaskResponse], error)
+	// GetTasks returns up to 1,000 tasks with their results, all as they were at one log
+	// index. A malformed id refuses the whole call; otherwise each id has its own outcome,
+	// in the order of the request. The errors of outcomes are NOT_FOUND, and
+	// RESOURCE_EXHAUSTED for what does not fit into the answer: it has some 2 MiB of tasks
+	// and at least one, and the ids from the first that does not fit on are to be asked for again.
+	GetTasks(context.Context, *connect.Request[v1.GetTasksRequest]) (*connect.Response[v1.GetTasksResponse], error)
 	// ListTasks returns tasks, newest first, without their result and log tail.
 	ListTasks(context.Context, *connect.Request[v1.ListTasksRequest]) (*connect.Response[v1.ListTasksResponse], error)
 	// CancelTask ends a task that is not running at once. A running task keeps
@@ -313,6 +340,13 @@ func NewTaskServiceHandler(svc TaskServiceHandler, opts ...connect.HandlerOption
 		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
+	taskServiceGetTasksHandler := connect.NewUnaryHandler(
+		TaskServiceGetTasksProcedure,
+		svc.GetTasks,
+		connect.WithSchema(taskServiceMethods.ByName("GetTasks")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
 	taskServiceListTasksHandler := connect.NewUnaryHandler(
 		TaskServiceListTasksProcedure,
 		svc.ListTasks,
@@ -358,6 +392,8 @@ func NewTaskServiceHandler(svc TaskServiceHandler, opts ...connect.HandlerOption
 			taskServiceSubmitTasksHandler.ServeHTTP(w, r)
 		case TaskServiceGetTaskProcedure:
 			taskServiceGetTaskHandler.ServeHTTP(w, r)
+		case TaskServiceGetTasksProcedure:
+			taskServiceGetTasksHandler.ServeHTTP(w, r)
 		case TaskServiceListTasksProcedure:
 			taskServiceListTasksHandler.ServeHTTP(w, r)
 		case TaskServiceCancelTaskProcedure:
@@ -389,6 +425,10 @@ func (UnimplementedTaskServiceHandler) SubmitTasks(context.Context, *connect.Req
 
 func (UnimplementedTaskServiceHandler) GetTask(context.Context, *connect.Request[v1.GetTaskRequest]) (*connect.Response[v1.GetTaskResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("controlplane.v1.TaskService.GetTask is not implemented"))
+}
+
+func (UnimplementedTaskServiceHandler) GetTasks(context.Context, *connect.Request[v1.GetTasksRequest]) (*connect.Response[v1.GetTasksResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("controlplane.v1.TaskService.GetTasks is not implemented"))
 }
 
 func (UnimplementedTaskServiceHandler) ListTasks(context.Context, *connect.Request[v1.ListTasksRequest]) (*connect.Response[v1.ListTasksResponse], error) {

@@ -19,7 +19,7 @@ from connectrpc.server import ConnectASGIApplication, ConnectWSGIApplication, DE
 from protobuf import DescService
 
 from . import task_pb
-from .task_pb import CancelTaskRequest, CancelTaskResponse, CancelTasksRequest, CancelTasksResponse, ExplainTaskRequest, ExplainTaskResponse, GetTaskRequest, GetTaskResponse, ListTasksRequest, ListTasksResponse, RetryTaskRequest, RetryTaskResponse, SubmitTaskRequest, SubmitTaskResponse, SubmitTasksRequest, SubmitTasksResponse, WatchTasksRequest, WatchTasksResponse
+from .task_pb import CancelTaskRequest, CancelTaskResponse, CancelTasksRequest, CancelTasksResponse, ExplainTaskRequest, ExplainTaskResponse, GetTaskRequest, GetTaskResponse, GetTasksRequest, GetTasksResponse, ListTasksRequest, ListTasksResponse, RetryTaskRequest, RetryTaskResponse, SubmitTaskRequest, SubmitTaskResponse, SubmitTasksRequest, SubmitTasksResponse, WatchTasksRequest, WatchTasksResponse
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
@@ -63,6 +63,16 @@ class TaskService(Protocol):
     async def get_task(self, request: GetTaskRequest, ctx: RequestContext[GetTaskRequest, GetTaskResponse], /) -> GetTaskResponse:
         """
         GetTask returns one task with its result. Errors: NOT_FOUND.
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+    async def get_tasks(self, request: GetTasksRequest, ctx: RequestContext[GetTasksRequest, GetTasksResponse], /) -> GetTasksResponse:
+        """
+        GetTasks returns up to 1,000 tasks with their results, all as they were at one log
+        index. A malformed id refuses the whole call; otherwise each id has its own outcome,
+        in the order of the request. The errors of outcomes are NOT_FOUND, and
+        RESOURCE_EXHAUSTED for what does not fit into the answer: it has some 2 MiB of tasks
+        and at least one, and the ids from the first that does not fit on are to be asked for again.
         """
         raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
 
@@ -167,6 +177,17 @@ class TaskServiceASGIApplication(ConnectASGIApplication[TaskService]):
                         stream_type=StreamType.UNARY,
                     ),
                     function=svc.get_task,
+                ),
+                "/controlplane.v1.TaskService/GetTasks": Endpoint.unary(
+                    method=MethodInfo(
+                        name="GetTasks",
+                        service_name="controlplane.v1.TaskService",
+                        input=GetTasksRequest,
+                        output=GetTasksResponse,
+                        idempotency_level=IdempotencyLevel.NO_SIDE_EFFECTS,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=svc.get_tasks,
                 ),
                 "/controlplane.v1.TaskService/ListTasks": Endpoint.unary(
                     method=MethodInfo(
@@ -329,6 +350,35 @@ class TaskServiceClient(ConnectClient):
                 service_name="controlplane.v1.TaskService",
                 input=GetTaskRequest,
                 output=GetTaskResponse,
+                idempotency_level=IdempotencyLevel.NO_SIDE_EFFECTS,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+            use_get=use_get,
+        )
+    async def get_tasks(
+        self,
+        request: GetTasksRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+        use_get: bool = False,
+    ) -> GetTasksResponse:
+        """
+        GetTasks returns up to 1,000 tasks with their results, all as they were at one log
+        index. A malformed id refuses the whole call; otherwise each id has its own outcome,
+        in the order of the request. The errors of outcomes are NOT_FOUND, and
+        RESOURCE_EXHAUSTED for what does not fit into the answer: it has some 2 MiB of tasks
+        and at least one, and the ids from the first that does not fit on are to be asked for again.
+        """
+        return await self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="GetTasks",
+                service_name="controlplane.v1.TaskService",
+                input=GetTasksRequest,
+                output=GetTasksResponse,
                 idempotency_level=IdempotencyLevel.NO_SIDE_EFFECTS,
                 stream_type=StreamType.UNARY,
             ),
@@ -528,6 +578,16 @@ class TaskServiceSync(Protocol):
         """
         raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
 
+    def get_tasks(self, request: GetTasksRequest, ctx: RequestContext[GetTasksRequest, GetTasksResponse], /) -> GetTasksResponse:
+        """
+        GetTasks returns up to 1,000 tasks with their results, all as they were at one log
+        index. A malformed id refuses the whole call; otherwise each id has its own outcome,
+        in the order of the request. The errors of outcomes are NOT_FOUND, and
+        RESOURCE_EXHAUSTED for what does not fit into the answer: it has some 2 MiB of tasks
+        and at least one, and the ids from the first that does not fit on are to be asked for again.
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
     def list_tasks(self, request: ListTasksRequest, ctx: RequestContext[ListTasksRequest, ListTasksResponse], /) -> ListTasksResponse:
         """
         ListTasks returns tasks, newest first, without their result and log tail.
@@ -627,6 +687,17 @@ class TaskServiceWSGIApplication(ConnectWSGIApplication):
                         stream_type=StreamType.UNARY,
                     ),
                     function=service.get_task,
+                ),
+                "/controlplane.v1.TaskService/GetTasks": EndpointSync.unary(
+                    method=MethodInfo(
+                        name="GetTasks",
+                        service_name="controlplane.v1.TaskService",
+                        input=GetTasksRequest,
+                        output=GetTasksResponse,
+                        idempotency_level=IdempotencyLevel.NO_SIDE_EFFECTS,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=service.get_tasks,
                 ),
                 "/controlplane.v1.TaskService/ListTasks": EndpointSync.unary(
                     method=MethodInfo(
@@ -789,6 +860,35 @@ class TaskServiceClientSync(ConnectClientSync):
                 service_name="controlplane.v1.TaskService",
                 input=GetTaskRequest,
                 output=GetTaskResponse,
+                idempotency_level=IdempotencyLevel.NO_SIDE_EFFECTS,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+            use_get=use_get,
+        )
+    def get_tasks(
+        self,
+        request: GetTasksRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+        use_get: bool = False,
+    ) -> GetTasksResponse:
+        """
+        GetTasks returns up to 1,000 tasks with their results, all as they were at one log
+        index. A malformed id refuses the whole call; otherwise each id has its own outcome,
+        in the order of the request. The errors of outcomes are NOT_FOUND, and
+        RESOURCE_EXHAUSTED for what does not fit into the answer: it has some 2 MiB of tasks
+        and at least one, and the ids from the first that does not fit on are to be asked for again.
+        """
+        return self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="GetTasks",
+                service_name="controlplane.v1.TaskService",
+                input=GetTasksRequest,
+                output=GetTasksResponse,
                 idempotency_level=IdempotencyLevel.NO_SIDE_EFFECTS,
                 stream_type=StreamType.UNARY,
             ),
