@@ -16,6 +16,10 @@
 // poll must set held_complete so that tasks whose answer was lost are handed out
 // again.
 //
+// SubmitTask and GetTask by many callers at the same time go to the control plane together,
+// in SubmitTasks and GetTasks, which costs a fraction of a call each. Nobody waits for that: the first
+// goes at once, and who comes while it is under way goes in the next.
+//
 // Submit and Worker are for functions: Submit stores a call of one by its name, and a
 // Worker, anywhere, runs those that are registered with it. The package clienttest runs a
 // control plane within a test.
@@ -51,6 +55,7 @@ type Client struct {
 	// current is the index of the server that worked last.
 	current   atomic.Int64
 	gathering *gather.Queue[*submitting]
+	gettings  *gettings
 	options   options
 	transport *transport
 }
@@ -65,6 +70,8 @@ type server struct {
 	cluster controlplanev1connect.ClusterServiceClient
 	query   controlplanev1connect.QueryServiceClient
 	logs    controlplanev1connect.LogServiceClient
+	// lackedGetTasks is when it was last seen to be of a release without GetTasks.
+	lackedGetTasks moment
 }
 
 // New makes a client of the members at these URLs, such as
@@ -86,7 +93,7 @@ func New(servers []string, opts ...Option) (*Client, error) {
 func newClient(urls []string, o options) *Client {
 	httpClient, transport := newHTTPClient(o.tls, o.token)
 	c := &Client{options: o, transport: transport}
-	c.gathering = c.newGathering()
+	c.gathering, c.gettings = c.newGathering(), c.newGettings()
 	for _, u := range urls {
 		opts := append(o.compression(u),
 			connect.WithCodec(protocodec.Codec{}),

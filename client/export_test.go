@@ -5,6 +5,31 @@ import "time"
 // Patient makes submissions wait for the one under way however long it takes.
 func Patient(c *Client) { c.gathering.Patience = time.Hour }
 
+// PatientReads makes reads wait for the one under way however long it takes, in one queue.
+func PatientReads(c *Client) {
+	c.gettings.queues = c.gettings.queues[:1]
+	c.gettings.queues[0].Patience = time.Hour
+}
+
+// AwaitReads waits until n reads wait for the one under way.
+func AwaitReads(c *Client, n int) {
+	await(func() bool { items, _ := c.gettings.queues[0].Waiting(); return items == n })
+}
+
+// Age makes what was seen of reads that go together so old: negative for what lasts.
+func Age(c *Client, d time.Duration) {
+	seen := []*moment{&c.gettings.large}
+	for _, s := range c.servers {
+		seen = append(seen, &s.lackedGetTasks)
+	}
+	for _, m := range seen {
+		if m.at.Load() != nil {
+			at := time.Now().Add(-d)
+			m.at.Store(&at)
+		}
+	}
+}
+
 // LanesPerHost is how many calls go over HTTP/1.1 at once.
 const LanesPerHost = lanesPerHost
 

@@ -31,6 +31,7 @@ type fake struct {
 	submit  func(*v1.SubmitTaskRequest) (*v1.SubmitTaskResponse, error)
 	submits func(*v1.SubmitTasksRequest) (*v1.SubmitTasksResponse, error)
 	get     func(context.Context, *v1.GetTaskRequest) (*v1.GetTaskResponse, error)
+	gets    func(*v1.GetTasksRequest) (*v1.GetTasksResponse, error)
 	watch   func(context.Context, *v1.WatchTasksRequest, *connect.ServerStream[v1.WatchTasksResponse]) error
 	events  func(context.Context, *v1.WatchEventsRequest, *connect.ServerStream[v1.WatchEventsResponse]) error
 	list    func(*v1.ListEventsRequest) (*v1.ListEventsResponse, error)
@@ -63,6 +64,10 @@ func (f *fake) SubmitTasks(_ context.Context, r *connect.Request[v1.SubmitTasksR
 
 func (f *fake) GetTask(ctx context.Context, r *connect.Request[v1.GetTaskRequest]) (*connect.Response[v1.GetTaskResponse], error) {
 	return answer(func(m *v1.GetTaskRequest) (*v1.GetTaskResponse, error) { return f.get(ctx, m) }, r)
+}
+
+func (f *fake) GetTasks(_ context.Context, r *connect.Request[v1.GetTasksRequest]) (*connect.Response[v1.GetTasksResponse], error) {
+	return answer(f.gets, r)
 }
 
 func (f *fake) WatchTasks(ctx context.Context, r *connect.Request[v1.WatchTasksRequest], s *connect.ServerStream[v1.WatchTasksResponse]) error {

@@ -27,10 +27,11 @@ func getNothing(context.Context, *v1.GetTaskRequest) (*v1.GetTaskResponse, error
 	return &v1.GetTaskResponse{Task: &v1.Task{Id: "a"}}, nil
 }
 
-// get reads a task once, without another attempt.
+// get reads a task once, without another attempt, in a call that goes with no others.
 func get(t *testing.T, c *client.Client) {
 	t.Helper()
-	if _, err := c.GetTask(testContext(t, 30*time.Second), &v1.GetTaskRequest{Id: "a"}); err != nil {
+	req := &v1.GetTaskRequest{Id: "a", Consistency: v1.Consistency_CONSISTENCY_STALE}
+	if _, err := c.GetTask(testContext(t, 30*time.Second), req); err != nil {
 		t.Error(err)
 	}
 }
@@ -38,6 +39,7 @@ func get(t *testing.T, c *client.Client) {
 func TestShortCallsByThemselvesTakeHTTP1(t *testing.T) {
 	newFake := func() *fake {
 		return &fake{submit: echo, get: getNothing,
+			gets: func(*v1.GetTasksRequest) (*v1.GetTasksResponse, error) { return &v1.GetTasksResponse{}, nil },
 			poll: func(*v1.PollTaskRequest) (*v1.PollTaskResponse, error) { return &v1.PollTaskResponse{}, nil },
 			list: func(*v1.ListEventsRequest) (*v1.ListEventsResponse, error) { return &v1.ListEventsResponse{}, nil },
 			reports: func(*v1.ReportTaskResultsRequest) (*v1.ReportTaskResultsResponse, error) {
@@ -67,6 +69,7 @@ func TestShortCallsByThemselvesTakeHTTP1(t *testing.T) {
 		}{
 			{"SubmitTask", func() error { _, err := tc.c.SubmitTask(ctx, submission("a")); return err }, 1, "application/proto"},
 			{"GetTask", func() error { _, err := tc.c.GetTask(ctx, &v1.GetTaskRequest{}); return err }, 1, "application/proto"},
+			{"GetTasks", func() error { _, err := tc.c.GetTasks(ctx, &v1.GetTasksRequest{}); return err }, 1, "application/proto"},
 			{"ReportTaskResults", func() error {
 				_, err := tc.c.ReportTaskResults(ctx, &v1.ReportTaskResultsRequest{})
 				return err
@@ -283,7 +286,7 @@ func TestARequestLeavesInOnePiece(t *testing.T) {
 	}()
 	c := newClient(t, []string{"http://" + ln.Addr().String()}, client.WithoutRetries())
 	get(t, c)
-	if first := <-came; !strings.HasSuffix(first, "\r\n\r\n\n\x01a") {
+	if first := <-came; !strings.HasSuffix(first, "\r\n\r\n\n\x01a\x10\x02") {
 		t.Errorf("what came first: %q, want it to end by the message", first)
 	}
 }

@@ -90,12 +90,6 @@ func (random) Read(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// GetTask returns one task with its result.
-func (c *Client) GetTask(ctx context.Context, req *v1.GetTaskRequest) (*v1.GetTaskResponse, error) {
-	return call(ctx, c, method{name: "GetTask", repeatable: true, short: true}, req,
-		func(s *server) unary[v1.GetTaskRequest, v1.GetTaskResponse] { return s.tasks.GetTask })
-}
-
 // ListTasks returns a page of tasks, newest first.
 func (c *Client) ListTasks(ctx context.Context, req *v1.ListTasksRequest) (*v1.ListTasksResponse, error) {
 	return call(ctx, c, method{name: "ListTasks", repeatable: true}, req,
