@@ -64,6 +64,20 @@ def caller(request: pytest.FixtureRequest, control_plane: LocalControlPlane) -> 
     blocking.loop.close()
 
 
+def test_many_tasks_are_read_together(caller: Any) -> None:
+    large = [caller.submit("nobody", bytes([n]) * (1 << 20)).id for n in range(3)]
+    small = [caller.submit("nobody", b"s").id for _ in range(2)]
+    asked = [large[2], "no-such-task", small[1], *large, *(small * 600), large[0]]
+    tasks = caller.get_tasks(asked)
+    assert [task and task.id for task in tasks] == [None if one == "no-such-task" else one for one in asked]
+    assert tasks[0].work.value.payload == bytes([2]) * (1 << 20)
+    assert caller.get_tasks([]) == []
+    with pytest.raises(CallError, match=r"ids\[1\]"):
+        caller.get_tasks([small[0], ""])
+    for task_id in large + small:
+        caller.cancel(task_id)
+
+
 def test_both_clients_have_the_same_calls() -> None:
     def calls(kind: type) -> dict[str, list[str]]:
         return {

@@ -21,6 +21,7 @@ from ._gen.controlplane.v1.query_pb import QueryRequest, QueryResponse
 from ._gen.controlplane.v1.task_pb import (
     ExecTask,
     FunctionTask,
+    GetTaskOutcome,
     Resources,
     SubmitTaskOutcome,
     SubmitTaskRequest,
@@ -38,6 +39,8 @@ FINAL = (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED)
 # The items and the bytes of one call of SubmitTasks; a message may have 4 MiB.
 SUBMIT_ITEMS = 1000
 SUBMIT_BYTES = 3 << 20
+# The tasks that one call of GetTasks names.
+GET_ITEMS = 1000
 # What a cursor fails with when changes after it are no longer kept, or from another cluster.
 STALE_CURSOR = (Code.OUT_OF_RANGE, Code.INVALID_ARGUMENT)
 # A watch names at most this many tasks.
@@ -209,6 +212,26 @@ def stored(outcome: SubmitTaskOutcome) -> Task:
     if found is not None and found.field == "error":
         raise CallError(Code(found.value.code), found.value.message)
     raise CallError(Code.INTERNAL, "the control plane gave no outcome of the submission: submit again")
+
+
+def found(outcomes: Sequence[GetTaskOutcome]) -> list[Task | None]:
+    """Returns the tasks that an answer holds, None for one that is not there, up to what did not fit."""
+    tasks: list[Task | None] = []
+    for outcome in outcomes:
+        one = outcome.outcome
+        if one is not None and one.field == "task":
+            tasks.append(one.value)
+        elif one is not None and one.value.code == Code.NOT_FOUND.value:
+            tasks.append(None)
+        elif one is not None and one.value.code == Code.RESOURCE_EXHAUSTED.value and tasks:
+            break
+        elif one is not None:
+            raise CallError(Code(one.value.code), one.value.message)
+        else:
+            break
+    if not tasks:
+        raise CallError(Code.INTERNAL, "the control plane gave no outcome of the read: ask again")
+    return tasks
 
 
 def ended_well(task: Task) -> Task:

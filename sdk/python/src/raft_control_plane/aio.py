@@ -25,6 +25,7 @@ from ._gen.controlplane.v1.task_connect import TaskServiceClient
 from ._gen.controlplane.v1.task_pb import (
     CancelTaskRequest,
     GetTaskRequest,
+    GetTasksRequest,
     SubmitTaskRequest,
     SubmitTasksRequest,
     Task,
@@ -35,12 +36,14 @@ from ._gen.controlplane.v1.task_pb import (
 from ._reading import READ_SLACK_S, Reading
 from ._requests import (
     FINAL,
+    GET_ITEMS,
     STALE_CURSOR,
     WATCH_IDS,
     TaskOptions,
     batches,
     ended_well,
     exec_task,
+    found,
     function_task,
     keyed,
     query_request,
@@ -190,6 +193,15 @@ class AsyncClient(AsyncAdminCalls):
     async def get(self, task_id: str) -> Task:
         """Returns a task with its result."""
         return _present((await self.call(TaskServiceClient.get_task, GetTaskRequest(id=task_id))).task, "task")
+
+    async def get_tasks(self, task_ids: Sequence[str]) -> list[Task | None]:
+        """Returns any number of tasks with their results, in order, None for one that is not there."""
+        tasks: list[Task | None] = []
+        while len(tasks) < len(task_ids):
+            ids = list(task_ids[len(tasks) : len(tasks) + GET_ITEMS])
+            response = await self.call(TaskServiceClient.get_tasks, GetTasksRequest(ids=ids))
+            tasks.extend(found(response.outcomes))
+        return tasks
 
     async def cancel(self, task_id: str) -> Task:
         """Cancels a task: at once if it is not running, and through its worker otherwise."""

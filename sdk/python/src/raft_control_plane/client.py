@@ -31,6 +31,7 @@ from ._gen.controlplane.v1.task_connect import TaskServiceClientSync
 from ._gen.controlplane.v1.task_pb import (
     CancelTaskRequest,
     GetTaskRequest,
+    GetTasksRequest,
     SubmitTaskRequest,
     SubmitTasksRequest,
     Task,
@@ -41,12 +42,14 @@ from ._gen.controlplane.v1.task_pb import (
 from ._reading import READ_S, Reading
 from ._requests import (
     FINAL,
+    GET_ITEMS,
     STALE_CURSOR,
     WATCH_IDS,
     TaskOptions,
     batches,
     ended_well,
     exec_task,
+    found,
     function_task,
     keyed,
     query_request,
@@ -199,6 +202,18 @@ class Client(AdminCalls):
     def get(self, task_id: str) -> Task:
         """Returns a task with its result."""
         return _present(self.call(TaskServiceClientSync.get_task, GetTaskRequest(id=task_id)).task, "task")
+
+    def get_tasks(self, task_ids: Sequence[str]) -> list[Task | None]:
+        """Returns any number of tasks with their results, in order, None for one that is not there.
+
+        They are read in calls of up to 1,000 tasks and some 2 MiB, each as of one moment.
+        """
+        tasks: list[Task | None] = []
+        while len(tasks) < len(task_ids):
+            ids = list(task_ids[len(tasks) : len(tasks) + GET_ITEMS])
+            response = self.call(TaskServiceClientSync.get_tasks, GetTasksRequest(ids=ids))
+            tasks.extend(found(response.outcomes))
+        return tasks
 
     def cancel(self, task_id: str) -> Task:
         """Cancels a task: at once if it is not running, and through its worker otherwise."""
