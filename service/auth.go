@@ -119,24 +119,32 @@ const unreadTimeout = time.Second
 // or never come. HTTP/1.1's server would read it first; it is told to answer at once
 // and to end the connection.
 func (s *server) refuseUnread(w http.ResponseWriter, r *http.Request, code connect.Code, message string) {
+	s.answerUnread(w, r, connect.NewError(code, errors.New(message)))
+}
+
+func (s *server) answerUnread(w http.ResponseWriter, r *http.Request, err *connect.Error) {
 	if r.ProtoMajor == 1 && r.ContentLength != 0 {
 		c := http.NewResponseController(w)
 		_ = c.EnableFullDuplex() // the server's own writer knows both
 		_ = c.SetReadDeadline(time.Now().Add(unreadTimeout))
 		w.Header().Set("Connection", "close")
 	}
-	s.refuse(w, r, code, message)
+	s.answer(w, r, err)
 }
 
 // refuse answers in the form of the caller's protocol.
 func (s *server) refuse(w http.ResponseWriter, r *http.Request, code connect.Code, message string) {
+	s.answer(w, r, connect.NewError(code, errors.New(message)))
+}
+
+func (s *server) answer(w http.ResponseWriter, r *http.Request, err *connect.Error) {
 	if isRPC(r) && s.errors.IsSupported(r) {
-		if err := s.errors.Write(w, r, connect.NewError(code, errors.New(message))); err != nil {
+		if err := s.errors.Write(w, r, err); err != nil {
 			s.log.Debug("could not answer", "path", r.URL.Path, "error", err)
 		}
 		return
 	}
-	http.Error(w, message, httpStatus(code))
+	http.Error(w, err.Message(), httpStatus(err.Code()))
 }
 
 // isRPC tells calls from what people open in a browser: a call's path names a

@@ -46,6 +46,12 @@ func (s *server) serveRPC(w http.ResponseWriter, r *http.Request, next http.Hand
 		s.refuse(w, r, code, why)
 		return
 	}
+	leave := s.arriving.admit(r)
+	if leave == nil {
+		s.refuseNewWork(w, r)
+		return
+	}
+	defer leave()
 	spareNeighbour(r)
 	defer s.limitBody(w, r)()
 	watchBody(r, s.bodyTimeout)

@@ -118,6 +118,7 @@ type server struct {
 	watchTimes watchTimes
 	// bodyTimeout is how long the body of a request may take to come.
 	bodyTimeout time.Duration
+	arriving    arriving
 }
 
 // New returns the handler of everything that a member serves.
