@@ -50,20 +50,6 @@ type gettings struct {
 	large moment
 }
 
-// moment is when something was seen last.
-type moment struct{ at atomic.Pointer[time.Time] }
-
-func (m *moment) note() {
-	now := time.Now()
-	m.at.Store(&now)
-}
-
-// within reports whether it was seen so short a time ago.
-func (m *moment) within(d time.Duration) bool {
-	at := m.at.Load()
-	return at != nil && time.Since(*at) < d
-}
-
 func (c *Client) newGettings() *gettings {
 	g := &gettings{}
 	for range max(1, min(4, runtime.GOMAXPROCS(0)/4)) {

@@ -58,8 +58,8 @@ type lanes struct {
 type laneHost struct{ scheme, host string }
 
 type laneState struct {
-	busy  int
-	rests time.Time // until then no lane is taken
+	busy   int
+	failed moment
 }
 
 // newLanes makes lanes. A clone of a transport for HTTP/2 would speak that.
@@ -88,7 +88,7 @@ func (l *lanes) take(r *http.Request) *lane {
 		state = &laneState{}
 		l.hosts[key] = state
 	}
-	if state.busy >= lanesPerHost || !state.rests.IsZero() && time.Now().Before(state.rests) {
+	if state.busy >= lanesPerHost || state.failed.within(laneRest) {
 		return nil
 	}
 	state.busy++
@@ -137,7 +137,7 @@ func (l *lane) roundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // release gives the lane back, once.
-func (l *lane) release(rests bool) {
+func (l *lane) release(failed bool) {
 	l.once.Do(func() {
 		if l.slow != nil { // it was begun
 			l.slow.Stop()
@@ -146,8 +146,8 @@ func (l *lane) release(rests bool) {
 		l.lanes.mu.Lock()
 		defer l.lanes.mu.Unlock()
 		l.state.busy--
-		if rests {
-			l.state.rests = time.Now().Add(laneRest)
+		if failed {
+			l.state.failed.note()
 		}
 	})
 }
