@@ -78,11 +78,11 @@ func (d *database) undoAhead() error {
 	return d.exec("ROLLBACK")
 }
 
-// runAhead runs an entry that Raft is committing, if it is the next one.
-func (f *fsm) runAhead(term uint64, data []byte, entry *db.Entry) {
+// runAhead runs an entry that Raft is committing, if index is the next one. The caller has found it
+// before it gave the entry to Raft: what is committed already when this begins is not run twice.
+func (f *fsm) runAhead(index, term uint64, data []byte, entry *db.Entry) {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
-	index := f.applied.load() + 1
 	if f.e.raft.LastIndex() > index {
 		return // others are on their way
 	}

@@ -178,6 +178,31 @@ func TestAnEntryThatIsRunAhead(t *testing.T) {
 	})
 }
 
+// Whoever has an entry run ahead may come to it when it has been applied. Run again it would keep a
+// transaction open until the next entry.
+func TestWhatIsAppliedIsNotRunAheadAfterwards(t *testing.T) {
+	m := newMember(t, "m1").start()
+	add(t, []*member{m}, "a")
+	before := m.engine.AppliedIndex()
+	m.engine.fsm.mu.Lock() // runAhead waits, apply does not
+	added := make(chan error, 1)
+	go func() {
+		_, err := m.tasks.AddTask(testContext(t), &controlplane.Task{ID: "b", Exec: &controlplane.Exec{Command: []string{"true"}}})
+		added <- err
+	}()
+	err := m.engine.AwaitApplied(testContext(t), before+1)
+	m.engine.fsm.mu.Unlock()
+	if err := errors.Join(err, <-added); err != nil {
+		t.Fatal(err)
+	}
+	d := m.engine.fsm.state
+	d.writing.Lock()
+	defer d.writing.Unlock()
+	if d.ahead != nil {
+		t.Errorf("entry %d was run again as %d", before+1, d.ahead.index)
+	}
+}
+
 // A leader without a majority runs what it cannot commit: nobody sees it.
 func TestWhatIsRunAheadIsNotRead(t *testing.T) {
 	members := newCluster(t, 3)

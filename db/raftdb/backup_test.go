@@ -234,8 +234,11 @@ func TestVerifyFindsAMemberThatDiffers(t *testing.T) {
 	if err := bad.engine.AwaitApplied(testContext(t), lead.engine.AppliedIndex()); err != nil {
 		t.Fatal(err)
 	}
-	// Between two entries nothing else uses the connection.
-	if err := script(bad.engine.fsm.state.conn, "UPDATE tasks SET priority = 7 WHERE id = 'a'"); err != nil {
+	d := bad.engine.fsm.state
+	d.writing.Lock() // between two entries
+	err := script(d.conn, "UPDATE tasks SET priority = 7 WHERE id = 'a'")
+	d.writing.Unlock()
+	if err != nil {
 		t.Fatal(err)
 	}
 	v, err := lead.engine.Verify(testContext(t))

@@ -204,12 +204,13 @@ func (e *Engine) commit(ctx context.Context, env envelope) (outcome, uint64, err
 // commitData has an envelope committed, and the entry in it, if there is one, run ahead of that.
 func (e *Engine) commitData(ctx context.Context, term uint64, data []byte, entry *db.Encoded) (out outcome, index uint64, err error) {
 	e.announcer.writing()
+	next := e.fsm.applied.load() + 1
 	future := e.raft.Apply(data, enqueueTimeout)
 	if entry != nil {
 		// Raft's goroutine begins with the log now, and this one goes on beside it: else the entry
 		// would be synced after it is run, as long as no other thread is awake to take one of the two.
 		runtime.Gosched()
-		e.fsm.runAhead(term, data, entry.Entry())
+		e.fsm.runAhead(next, term, data, entry.Entry())
 		defer func() {
 			if err != nil {
 				e.fsm.forgetAhead()

@@ -160,7 +160,11 @@ func TestAFullDatabaseWaitsForRoom(t *testing.T) {
 	m := newMember(t, "m1").start()
 	add(t, []*member{m}, "a")
 	before := m.engine.AppliedIndex()
-	if err := script(m.engine.fsm.state.conn, "PRAGMA max_page_count = 1"); err != nil { // no page more than there are
+	d := m.engine.fsm.state
+	d.writing.Lock()
+	err := script(d.conn, "PRAGMA max_page_count = 1") // no page more than there are
+	d.writing.Unlock()
+	if err != nil {
 		t.Fatal(err)
 	}
 	big := strings.Repeat("x", 1<<20)

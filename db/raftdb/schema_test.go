@@ -159,6 +159,8 @@ func TestAMigrationThatIsNotKnownIsNotApplied(t *testing.T) {
 func TestAnotherSQLiteIsTold(t *testing.T) {
 	m := newMember(t, "m1").start()
 	add(t, []*member{m}, "a")
+	m.stop()
+	m.ran <- <-m.ran // it no longer leads; close looks again
 	if err := script(m.engine.fsm.state.conn, "UPDATE raft_state SET sqlite_version = '3.1.4'"); err != nil {
 		t.Fatal(err)
 	}
