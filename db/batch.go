@@ -145,11 +145,11 @@ func (b *batcher) submitNew(items []*simple) error {
 	return nil
 }
 
-// refusesNewWork is the error that submitNew would return because too much waits.
-func (b *batcher) refusesNewWork() error {
+// refusesNewWork is the error that submitNew would return for so many bytes because too much waits.
+func (b *batcher) refusesNewWork(size int) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.waiting.refusesNewWork(0, time.Now())
+	return b.waiting.refusesNewWork(size, time.Now())
 }
 
 func (b *batcher) notLeading() error {

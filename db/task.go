@@ -48,7 +48,7 @@ func (m *TaskManifest) AddTasks(ctx context.Context, tasks []*controlplane.Task)
 // AddEach is AddTasks for n tasks that are made one by one: each is copied before the next
 // is asked for, so all can be made in the same memory.
 func (m *TaskManifest) AddEach(ctx context.Context, n int, tasks iter.Seq[*controlplane.Task]) ([]AddOutcome, error) {
-	if err := m.batch.refusesNewWork(); err != nil { // before anything is made of them
+	if err := m.batch.refusesNewWork(0); err != nil { // before anything is made of them
 		return nil, err
 	}
 	subs, err := newSubmissions(n, tasks)
@@ -70,6 +70,10 @@ func (m *TaskManifest) AddEach(ctx context.Context, n int, tasks iter.Seq[*contr
 	}
 	return m.outcomes(ctx, subs), nil
 }
+
+// RefusesNewWork is the error that AddTasks returns at present for tasks of so many bytes because too much
+// waits to be written at this member; nil if they fit, or if this member does not lead.
+func (m *TaskManifest) RefusesNewWork(size int) error { return m.batch.refusesNewWork(size) }
 
 // together is how many of the first submissions stay together, and their bytes.
 func together(subs []*Submission) (n, size int) {

@@ -31,21 +31,26 @@ var newWork = []string{controlplanev1connect.TaskServiceSubmitTaskProcedure, con
 type arriving struct{ bytes atomic.Int64 }
 
 // admit lets a request's body in and counts it until it has come or leave is called, which must
-// be before the handler returns. It returns nil if too much arrives already.
-func (a *arriving) admit(r *http.Request) (leave func()) {
+// be before the handler returns. It fails if full does, which is asked about large bodies, or if
+// too much arrives already.
+func (a *arriving) admit(r *http.Request, full func(size int) error) (leave func(), err error) {
 	light := r.ContentLength >= 0 && r.ContentLength <= lightBytes
 	if light || !slices.Contains(newWork, r.URL.Path) || r.Header.Get(hopHeader) != "" { // another member has let it in
-		return func() {}
+		return func() {}, nil
 	}
 	declared := max(r.ContentLength, 0) // gRPC declares none: it counts as it comes
+	if err := full(int(declared)); err != nil {
+		return nil, err
+	}
 	if before := a.bytes.Add(declared) - declared; before > 0 && before+max(declared, 1) > maxArrivingBytes {
 		a.bytes.Add(-declared)
-		return nil
+		return nil, &controlplane.Error{Code: controlplane.CodeExhausted, RetryAfter: arrivingRetryAfter,
+			Message: "too many submissions are on their way to this member: try again in 100 ms, with fewer at a time"}
 	}
 	body := &arrivingBody{ReadCloser: r.Body, all: a, undeclared: r.ContentLength < 0}
 	body.counted.Store(declared)
 	r.Body = body
-	return body.leave
+	return body.leave, nil
 }
 
 // arrivingBody is a body that counts.
@@ -75,9 +80,8 @@ func (b *arrivingBody) leave() { b.all.bytes.Add(-b.counted.Swap(0)) }
 const arrivingRetryAfter = 100 * time.Millisecond
 
 // refuseNewWork answers a submission whose body is not read.
-func (s *server) refuseNewWork(w http.ResponseWriter, r *http.Request) {
-	err := fromControlplane(&controlplane.Error{Code: controlplane.CodeExhausted, RetryAfter: arrivingRetryAfter,
-		Message: "too many submissions are on their way to this member: try again in 100 ms, with fewer at a time"})
+func (s *server) refuseNewWork(w http.ResponseWriter, r *http.Request, why error) {
+	err := s.connectError(r.URL.Path, why)
 	s.metrics.observe(r.URL.Path, err, 0)
 	s.answerUnread(w, r, err)
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -14,6 +16,7 @@ import (
 
 	"github.com/raft-control-plane/control-plane/db"
 	v1 "github.com/raft-control-plane/control-plane/gen/go/controlplane/v1"
+	"github.com/raft-control-plane/control-plane/gen/go/controlplane/v1/controlplanev1connect"
 )
 
 // TestOverload holds up the log until more is submitted than may wait. What comes then is
@@ -38,6 +41,14 @@ func TestOverload(t *testing.T) {
 		}
 	}
 	refused(<-outcomes)
+	for ctx := testContext(t); m.tasks.RefusesNewWork(1<<20) == nil; time.Sleep(time.Millisecond) { // those that are on their way come
+		if ctx.Err() != nil {
+			t.Fatal("the queue of new work is not full")
+		}
+	}
+	if res, err := m.submitUnsent(1 << 20); err != nil || !strings.HasPrefix(res, "429") || !strings.Contains(res, "too much is waiting") {
+		t.Errorf("a submission of which nothing is sent: %s, %v", res, err)
+	}
 	waiting := m.tasks.Waiting()
 	var calls sync.WaitGroup
 	calls.Go(func() {
@@ -106,6 +117,26 @@ func (m *member) submitLarge(id string) error {
 	_, err := m.taskClient().SubmitTask(testContext(m.t), connect.NewRequest(&v1.SubmitTaskRequest{
 		Task: &v1.Task{Id: id, Work: &v1.Task_Function{Function: &v1.FunctionTask{Name: "f", Payload: payload}}}}))
 	return err
+}
+
+// submitUnsent begins to submit so many bytes, of which it sends none, and returns the answer.
+func (m *member) submitUnsent(length int64) (string, error) {
+	m.t.Helper()
+	body, w := io.Pipe()
+	defer func() { _ = w.Close() }()
+	req, err := http.NewRequestWithContext(testContext(m.t), http.MethodPost, m.url()+controlplanev1connect.TaskServiceSubmitTaskProcedure, body)
+	if err != nil {
+		return "", err
+	}
+	req.ContentLength = length
+	req.Header.Set("Content-Type", "application/json")
+	res, err := h2(m.t).Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = res.Body.Close() }()
+	answer, err := io.ReadAll(res.Body)
+	return fmt.Sprintf("%s: %s", res.Status, answer), err
 }
 
 // retryDelayOf is how long an error asks to wait; 0 if it does not.

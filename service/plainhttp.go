@@ -46,9 +46,9 @@ func (s *server) serveRPC(w http.ResponseWriter, r *http.Request, next http.Hand
 		s.refuse(w, r, code, why)
 		return
 	}
-	leave := s.arriving.admit(r)
-	if leave == nil {
-		s.refuseNewWork(w, r)
+	leave, err := s.arriving.admit(r, s.Tasks.RefusesNewWork)
+	if err != nil {
+		s.refuseNewWork(w, r, err)
 		return
 	}
 	defer leave()
