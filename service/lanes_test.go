@@ -3,8 +3,10 @@ package service
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"testing"
 )
@@ -39,7 +41,8 @@ func TestManyCallsTakeSeveralConnections(t *testing.T) {
 		all.Go(get)
 		count[<-arrived]++
 	}
-	if len(count) != 3 {
+	// A lane may have two: until net/http has read how many calls a server takes, it sends 100.
+	if most := slices.Max(slices.Collect(maps.Values(count))); len(count) < 3 || len(count) > 6 || most > laneCalls {
 		t.Errorf("%d calls take %d connections: %v", calls, len(count), count)
 	}
 	close(release)
