@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"math"
 	"runtime"
 	"slices"
 	"testing"
@@ -51,7 +52,7 @@ func TestAllocationsOfACycle(t *testing.T) {
 
 // maxSubmissionBytes is a tenth more than the engine and the scheduler allocate for each of
 // 1,000 tasks that are submitted together.
-const maxSubmissionBytes = 1670
+const maxSubmissionBytes = 1570
 
 func TestAllocationsOfSubmissions(t *testing.T) {
 	r := newRig(t)
@@ -68,15 +69,17 @@ func TestAllocationsOfSubmissions(t *testing.T) {
 	for range 3 { // statements are prepared, memory has grown
 		submit()
 	}
-	const rounds = 5
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	for range rounds {
+	bytes, pieces := uint64(math.MaxUint64), 0.0
+	for range 30 { // the least: after a collection, and on another processor, memory is made that is used again
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
 		submit()
+		runtime.ReadMemStats(&after)
+		if n := (after.TotalAlloc - before.TotalAlloc) / tasks; n < bytes {
+			bytes, pieces = n, float64(after.Mallocs-before.Mallocs)/tasks
+		}
 	}
-	runtime.ReadMemStats(&after)
-	bytes := (after.TotalAlloc - before.TotalAlloc) / (rounds * tasks)
-	t.Logf("%d bytes in %.1f pieces a task", bytes, float64(after.Mallocs-before.Mallocs)/(rounds*tasks))
+	t.Logf("%d bytes in %.1f pieces a task", bytes, pieces)
 	if bytes > maxSubmissionBytes {
 		t.Errorf("a submission allocates %d bytes, at most %d are allowed: see by go test ./client -bench SubmitAll -memprofile what came, or raise the limit and say why", bytes, maxSubmissionBytes)
 	}
