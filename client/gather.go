@@ -66,7 +66,7 @@ func (c *Client) submitTogether(batch []*submitting) {
 	res, err := c.sendTasks(withSpanOfOne(ctx, callers), req)
 	for i, s := range batch {
 		switch task := storedTask(res.GetOutcomes(), i); {
-		case connect.CodeOf(err) == connect.CodeInvalidArgument, err == nil && task == nil:
+		case connect.CodeOf(err) == connect.CodeInvalidArgument, err == nil && task == nil, err != nil && gather.Outlasts(s.ctx, ctx):
 			go func() { s.answer(c.submitAlone(s.ctx, s.req)) }()
 		case err != nil:
 			s.answer(nil, err)

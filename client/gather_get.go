@@ -129,7 +129,7 @@ func (c *Client) getTogether(batch []*getting) {
 		switch task := foundTask(res.GetOutcomes(), i); {
 		case task != nil:
 			g.answer(&v1.GetTaskResponse{Task: task}, nil)
-		case err == nil, code == connect.CodeInvalidArgument, code == connect.CodeUnimplemented:
+		case err == nil, code == connect.CodeInvalidArgument, code == connect.CodeUnimplemented, gather.Outlasts(g.ctx, ctx):
 			go func() { g.answer(c.getAlone(g.ctx, &v1.GetTaskRequest{Id: g.id})) }()
 		default:
 			g.answer(nil, err)

@@ -20,7 +20,7 @@ import (
 
 const (
 	lanesPerHost = 8
-	// laneTimeout is how long a lane may take to answer before its call goes on over HTTP/2,
+	// laneTimeout is how long a lane may be silent before its call goes on over HTTP/2,
 	// whose pings tell a member that is gone from one that has no leader to ask. It is more
 	// than dialTimeout.
 	laneTimeout = pingAfter
@@ -33,8 +33,11 @@ const (
 	laneIdleTimeout = time.Minute
 )
 
+// statusAlienProtocol is what load balancers of AWS say if the protocol is not that of their targets.
+const statusAlienProtocol = 464
+
 var (
-	errLaneSlow  = errors.New("the lane gave no answer")
+	errLaneSlow  = errors.New("no answer, or no more of it, over HTTP/1.1")
 	errLaneAlien = errors.New("what answered the lane does not speak Connect")
 )
 
@@ -114,6 +117,7 @@ type lane struct {
 func (l *lane) roundTrip(r *http.Request) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(r.Context())
 	l.cancel = cancel
+	begun := time.Now()
 	l.slow = time.AfterFunc(l.lanes.timeout, func() { cancel(errLaneSlow) })
 	next := l.lanes.plain
 	if r.URL.Scheme == "https" {
@@ -126,14 +130,21 @@ func (l *lane) roundTrip(r *http.Request) (*http.Response, error) {
 	}
 	switch {
 	case err == nil:
-		response.Body = &laneBody{ReadCloser: response.Body, lane: l}
+		response.Body = &laneBody{ReadCloser: response.Body, lane: l, caller: r.Context()}
 		return response, nil
 	case r.Context().Err() != nil || isDialError(err):
-		l.release(false)
+		l.release(errors.Is(r.Context().Err(), context.DeadlineExceeded) && time.Since(begun) > l.lanes.timeout/4)
 		return nil, err
 	}
 	l.release(true)
 	return nil, nil //nolint:nilnil // see above
+}
+
+// progress notes that a part of the answer has come.
+func (l *lane) progress() {
+	if l.slow.Stop() { // else it is too late
+		l.slow.Reset(l.lanes.timeout)
+	}
 }
 
 // release gives the lane back, once.
@@ -158,8 +169,12 @@ func isDialError(err error) bool {
 }
 
 // isConnect tells an answer in Connect's protocol from that of a proxy that takes HTTP/1.1 but
-// has only HTTP/2 to go on with.
+// has only HTTP/2 to go on with. Connect has no errors with these statuses.
 func isConnect(r *http.Response) bool {
+	switch r.StatusCode {
+	case http.StatusUpgradeRequired, statusAlienProtocol, http.StatusBadGateway, http.StatusHTTPVersionNotSupported:
+		return false
+	}
 	kind := r.Header.Get("Content-Type")
 	return strings.HasPrefix(kind, "application/proto") || strings.HasPrefix(kind, "application/json")
 }
@@ -203,14 +218,20 @@ func again(r *http.Request) *http.Request {
 // laneBody gives the lane back at its end.
 type laneBody struct {
 	io.ReadCloser
-	lane *lane
+	lane   *lane
+	caller context.Context //nolint:containedctx // a body is read without one
 }
 
 // Read implements io.Reader.
 func (b *laneBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	if err != nil {
+	switch {
+	case err == nil: // however long the answer takes, it is not silent
+		b.lane.progress()
+	case errors.Is(err, io.EOF):
 		b.lane.release(false)
+	default: // the call goes over HTTP/2 when it is tried again
+		b.lane.release(b.caller.Err() == nil)
 	}
 	return n, err
 }

@@ -8,13 +8,16 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"connectrpc.com/connect"
 	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/raft-control-plane/control-plane/client"
@@ -243,23 +246,100 @@ func TestServersWithHTTP2Alone(t *testing.T) {
 	alone.Config.Protocols.SetUnencryptedHTTP2(true)
 	alone.Start()
 	t.Cleanup(alone.Close)
+	urls := []string{alone.URL}
 	h, refused := f.handler(), 0
-	proxy := startHandler(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.ProtoMajor == 1 {
-			refused++
-			http.Error(w, "nothing to go on with", 464) // so a load balancer of AWS
-			return
-		}
-		h.ServeHTTP(w, r)
-	}))
-	for _, url := range []string{alone.URL, proxy} {
+	for status, kind := range map[int]string{
+		464:                                "text/plain", // so a load balancer of AWS
+		http.StatusBadGateway:              "application/json",
+		http.StatusUpgradeRequired:         "application/json",
+		http.StatusHTTPVersionNotSupported: "application/json; charset=utf-8",
+	} {
+		urls = append(urls, startHandler(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.ProtoMajor == 1 {
+				refused++
+				w.Header().Set("Content-Type", kind)
+				w.WriteHeader(status)
+				_, _ = io.WriteString(w, `{"message": "nothing to go on with"}`)
+				return
+			}
+			h.ServeHTTP(w, r)
+		})))
+	}
+	for _, url := range urls {
 		c := newClient(t, []string{url}, client.WithoutRetries())
 		for range 3 {
 			get(t, c)
 		}
 	}
-	if refused != 1 {
-		t.Errorf("a proxy that has only HTTP/2 was asked %d times by HTTP/1.1, want once", refused)
+	if refused != len(urls)-1 {
+		t.Errorf("%d proxies that have only HTTP/2 were asked %d times by HTTP/1.1, want each once", len(urls)-1, refused)
+	}
+}
+
+// partly serves GetTask: over HTTP/1.1 in parts, before each of which it calls a function; over
+// HTTP/2 at once. It counts the calls by HTTP/1.1 and by HTTP/2.
+func partly(t *testing.T, before func(part int, r *http.Request)) (url string, calls *[3]atomic.Int32) {
+	t.Helper()
+	calls = new([3]atomic.Int32)
+	body, err := proto.Marshal(&v1.GetTaskResponse{Task: &v1.Task{Id: "a", Result: make([]byte, 1<<20)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return startHandler(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		calls[r.ProtoMajor].Add(1)
+		_, _ = io.Copy(io.Discard, r.Body) // until then HTTP/1.1 does not look whether anybody waits
+		w.Header().Set("Content-Type", "application/proto")
+		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+		const parts = 8
+		for i := range parts {
+			if r.ProtoMajor == 1 {
+				before(i, r)
+			}
+			if _, err := w.Write(body[i*len(body)/parts : (i+1)*len(body)/parts]); err != nil {
+				return
+			}
+			_ = http.NewResponseController(w).Flush()
+		}
+	})), calls
+}
+
+func TestALongAnswerOverALane(t *testing.T) {
+	t.Parallel()                                          // it takes as long as it says
+	const silence, all = 2 * time.Second, 3 * time.Second // the line is as slow as that
+	url, calls := partly(t, func(int, *http.Request) { time.Sleep(all / 8) })
+	c := newClient(t, []string{url}, client.WithoutRetries())
+	client.LanesAnswerWithin(c, silence)
+	res, err := c.GetTask(testContext(t, time.Minute), &v1.GetTaskRequest{Id: "a"})
+	if len(res.GetTask().GetResult()) != 1<<20 || calls[1].Load() != 1 || calls[2].Load() != 0 {
+		t.Errorf("%d bytes, %v, after %d calls by HTTP/1.1 and %d by HTTP/2", len(res.GetTask().GetResult()), err, calls[1].Load(), calls[2].Load())
+	}
+}
+
+func TestAnAnswerOverALaneThatBreaksOff(t *testing.T) {
+	url, calls := partly(t, func(part int, r *http.Request) {
+		if part == 3 {
+			<-r.Context().Done() // the caller has waited long enough
+		}
+	})
+	c := newClient(t, []string{url})
+	client.LanesAnswerWithin(c, 50*time.Millisecond)
+	res, err := c.GetTask(testContext(t, time.Minute), &v1.GetTaskRequest{Id: "a"})
+	if len(res.GetTask().GetResult()) != 1<<20 || calls[1].Load() != 1 || calls[2].Load() != 1 {
+		t.Errorf("%d bytes, %v, after %d calls by HTTP/1.1 and %d by HTTP/2", len(res.GetTask().GetResult()), err, calls[1].Load(), calls[2].Load())
+	}
+}
+
+// TestALaneThatIsSlowerThanItsCallerAllows is not tried again by the next.
+func TestALaneThatIsSlowerThanItsCallerAllows(t *testing.T) {
+	url, calls := partly(t, func(_ int, r *http.Request) { <-r.Context().Done() })
+	c := newClient(t, []string{url}, client.WithoutRetries())
+	client.LanesAnswerWithin(c, time.Second)
+	if _, err := c.GetTask(testContext(t, 300*time.Millisecond), &v1.GetTaskRequest{Id: "a"}); connect.CodeOf(err) != connect.CodeDeadlineExceeded {
+		t.Errorf("err = %v", err)
+	}
+	_, err := c.GetTask(testContext(t, time.Minute), &v1.GetTaskRequest{Id: "a"})
+	if err != nil || calls[1].Load() != 1 || calls[2].Load() != 1 {
+		t.Errorf("%v, after %d calls by HTTP/1.1 and %d by HTTP/2", err, calls[1].Load(), calls[2].Load())
 	}
 }
 

@@ -173,8 +173,8 @@ func (q *Queue[T]) Waiting() (items int, underWay bool) {
 	return len(q.waiting), q.underWay
 }
 
-// Latest is a context that lasts until the last of a batch gives up; without one, if one of
-// them does not, and fallback is 0.
+// Latest is a context that lasts until the last of a batch gives up. If one of them never does, it lasts
+// for fallback, even if others have more time than that; without end if fallback is 0.
 func Latest(callers []context.Context, fallback time.Duration) (context.Context, context.CancelFunc) {
 	var last time.Time
 	for _, c := range callers {
@@ -183,11 +183,20 @@ func Latest(callers []context.Context, fallback time.Duration) (context.Context,
 		case !ok && fallback == 0:
 			return context.WithCancel(context.Background())
 		case !ok:
-			deadline = time.Now().Add(fallback)
-		}
-		if deadline.After(last) {
+			return context.WithTimeout(context.Background(), fallback)
+		case deadline.After(last):
 			last = deadline
 		}
 	}
 	return context.WithDeadline(context.Background(), last)
+}
+
+// Outlasts reports whether a caller has time left when the context of its batch has not.
+func Outlasts(caller, batch context.Context) bool {
+	if batch.Err() == nil || caller.Err() != nil {
+		return false
+	}
+	end, _ := batch.Deadline()
+	deadline, ok := caller.Deadline()
+	return ok && deadline.After(end)
 }
