@@ -58,7 +58,7 @@ func (t *earlyTransport) storing(logs []*raft.Log) {
 		case <-p.offers: // it was sending: the library sends those, with what has come by then
 		default:
 		}
-		p.offers <- logs
+		p.offers <- offer{logs, p.committed()}
 	}
 }
 
@@ -69,8 +69,8 @@ type earlyPipeline struct {
 	committed func() uint64
 	leave     func()
 
-	offers chan []*raft.Log // the newest
-	wake   chan struct{}    // asked has changed
+	offers chan offer    // the newest
+	wake   chan struct{} // asked has changed
 	done   chan raft.AppendFuture
 	closed chan struct{}
 	once   sync.Once
@@ -83,6 +83,13 @@ type earlyPipeline struct {
 	early []*sentMessage // sent, and not yet asked for; each goes on where the one before ends
 	asked []*earlyFuture // what the library waits for, in its order
 	wire  []*sentMessage // sent and not answered, in their order
+}
+
+// offer is entries that are about to be stored, and what was committed then. Sent later, they must
+// not go with what is committed by that time: it may be another leader's, with others in their place.
+type offer struct {
+	logs      []*raft.Log
+	committed uint64
 }
 
 // position is a place in the log.
@@ -126,7 +133,7 @@ func (f *earlyFuture) Error() error                          { <-f.done; return 
 func newEarlyPipeline(inner raft.AppendPipeline, committed func() uint64) *earlyPipeline {
 	p := &earlyPipeline{
 		inner: inner, committed: committed, leave: func() {},
-		offers: make(chan []*raft.Log, 1), wake: make(chan struct{}, 1), done: make(chan raft.AppendFuture), closed: make(chan struct{}),
+		offers: make(chan offer, 1), wake: make(chan struct{}, 1), done: make(chan raft.AppendFuture), closed: make(chan struct{}),
 	}
 	go p.sendEarly()
 	go p.relay()
@@ -137,8 +144,8 @@ func newEarlyPipeline(inner raft.AppendPipeline, committed func() uint64) *early
 func (p *earlyPipeline) sendEarly() {
 	for {
 		select {
-		case logs := <-p.offers:
-			p.offer(logs)
+		case o := <-p.offers:
+			p.offer(o)
 		case <-p.closed:
 			return
 		}
@@ -146,15 +153,16 @@ func (p *earlyPipeline) sendEarly() {
 }
 
 // offer sends entries if they follow what was sent last, in the term of the leadership.
-func (p *earlyPipeline) offer(logs []*raft.Log) {
+func (p *earlyPipeline) offer(o offer) {
 	p.sending.Lock()
 	defer p.sending.Unlock()
+	logs := o.logs
 	if logs[0].Index != p.sent.index+1 || logs[len(logs)-1].Term != p.last.Term || len(logs) > maxAppendEntries {
 		return
 	}
 	request := p.last // its header, term and leader
 	request.PrevLogEntry, request.PrevLogTerm = p.sent.index, p.sent.term
-	request.Entries, request.LeaderCommitIndex = logs, p.committed()
+	request.Entries, request.LeaderCommitIndex = logs, o.committed
 	// If it fails, whoever asks for it hears of it.
 	_ = p.send(&sentMessage{request: &request, response: new(raft.AppendEntriesResponse)}, nil)
 }

@@ -16,7 +16,8 @@ type wire struct {
 	sent   chan *wireMessage
 	done   chan raft.AppendFuture
 	closed chan struct{}
-	fault  error // of what is sent
+	fault  error         // of what is sent
+	full   chan struct{} // if not nil, nothing can be sent until it is closed
 }
 
 func newWire() *wire {
@@ -44,6 +45,9 @@ func (m *wireMessage) answer(r raft.AppendEntriesResponse) {
 func (w *wire) AppendEntries(q *raft.AppendEntriesRequest, r *raft.AppendEntriesResponse) (raft.AppendFuture, error) {
 	if w.fault != nil {
 		return nil, w.fault
+	}
+	if w.full != nil {
+		<-w.full
 	}
 	m := &wireMessage{w: w, request: q, response: r}
 	w.sent <- m
@@ -248,6 +252,37 @@ func TestWhatIsNotSentEarly(t *testing.T) {
 			r.offer(logs(1, 1))
 			r.expectSent("")
 		})
+	})
+}
+
+// TestALateMessageTellsWhatWasCommittedThen: a follower that has not heard of the next leader
+// would take the entry for the one that was committed in its place.
+func TestALateMessageTellsWhatWasCommittedThen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &earlyRig{t: t, w: newWire()}
+		committed := uint64(3)
+		r.p = newEarlyPipeline(r.w, func() uint64 { return committed })
+		defer r.p.Close()
+		r.ask(asks(4, 4))
+		r.expectSent("4")
+		r.answer("4", yes)
+		r.expectHeard("4 true")
+		r.w.full = make(chan struct{})
+		r.offer(logs(5, 5))
+		r.offer(logs(6, 6)) // while 5 cannot be sent
+		committed = 9       // by another leader
+		close(r.w.full)
+		synctest.Wait()
+		for _, want := range []string{"5", "6"} {
+			select {
+			case m := <-r.w.sent:
+				if name(m.request) != want || m.request.LeaderCommitIndex != 3 {
+					t.Errorf("sent %s with commit index %d, want %s with 3", name(m.request), m.request.LeaderCommitIndex, want)
+				}
+			default:
+				t.Errorf("%s was not sent", want)
+			}
+		}
 	})
 }
 

@@ -259,14 +259,18 @@ func (e *Engine) startRaft() (err error) {
 	return nil
 }
 
-// knownCommit is what Raft knows to be committed, for what may run before Open ends.
+// knownCommit is what this member knows to be committed as the leader, 0 if it is none: what another
+// leader has committed must not be told in an earlier one's name. It may run before Open ends.
 func (e *Engine) knownCommit() uint64 {
 	select {
 	case <-e.started:
-		return e.raft.CommitIndex()
 	default:
 		return 0
 	}
+	if e.raft.State() != raft.Leader {
+		return 0
+	}
+	return e.raft.CommitIndex()
 }
 
 // knownServers is servers for Raft's own goroutines, which run before Open ends.
