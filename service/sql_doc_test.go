@@ -6,17 +6,26 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
+	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/structpb"
+
+	v1 "github.com/raft-control-plane/control-plane/gen/go/controlplane/v1"
 )
 
-const sqlDoc = "../docs/sql.md"
+const (
+	sqlDoc          = "../docs/sql.md"
+	webExamplesFile = "../web/src/pages/examples.ts"
+)
 
 var (
 	docHeading  = regexp.MustCompile("^### `(\\w+)`$")
 	docKind     = regexp.MustCompile(`^A (table|view) `)
 	docColumn   = regexp.MustCompile("^\\| `(\\w+)` \\| ([A-Z]+) \\| (\\S.*) \\|$")
 	docExamples = regexp.MustCompile("(?s)\n```sql\n(.*?)\n```\n")
+	docMeasured = regexp.MustCompile(`_s$|_gib$|percent$|^usd_`)
+	webExamples = regexp.MustCompile(`sql: "([^"]+)"`)
 )
 
 // documented returns what the document says there is, as "table tasks", "tasks.seq
@@ -84,26 +93,75 @@ func TestSQLDocNamesTheSchema(t *testing.T) {
 	}
 }
 
-func TestSQLDocExamplesRun(t *testing.T) {
-	text, err := os.ReadFile(sqlDoc)
-	if err != nil {
+// sqlExamples are the queries of docs/sql.md, and those with which the dashboard begins.
+func sqlExamples(t *testing.T) (queries []string) {
+	t.Helper()
+	for file, find := range map[string]*regexp.Regexp{sqlDoc: docExamples, webExamplesFile: webExamples} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := find.FindAllStringSubmatch(string(text), -1)
+		if len(found) < 11 {
+			t.Fatalf("%s has %d examples", file, len(found))
+		}
+		for _, e := range found {
+			queries = append(queries, strings.TrimSuffix(strings.ReplaceAll(e[1], `\n`, "\n"), ";"))
+		}
+	}
+	return queries
+}
+
+// TestSQLExamples runs each. What they measure in seconds, gibibytes and percent is not
+// cut to whole ones: SQLite divides integers as Go does.
+func TestSQLExamples(t *testing.T) {
+	m := solo(t)
+	spec := &v1.NodeSpec{
+		Slots: 4, Exec: true, Capacity: &v1.Resources{CpuMillis: 3000, MemoryBytes: 1 << 30, Gpus: 1},
+		GpuDevices: []*v1.GpuDevice{{Model: "h100", MemoryBytes: 85520809984}}, PriceMicrosPerHour: 1,
+	}
+	if _, err := m.nodeClient().Heartbeat(testContext(t), connect.NewRequest(&v1.HeartbeatRequest{NodeId: "n1", SessionId: "s1", Spec: spec})); err != nil {
 		t.Fatal(err)
 	}
-	examples := docExamples.FindAllStringSubmatch(string(text), -1)
-	if len(examples) < 12 {
-		t.Fatalf("%d examples", len(examples))
+	for _, id := range []string{"a", "b"} { // one ends, one runs, one waits
+		m.submit(id)
+		if work, err := m.poll("n1", "s1", 20*time.Second); err != nil || len(work.GetTasks()) != 1 {
+			t.Fatalf("polled %v, %v", work, err)
+		}
 	}
-	m := solo(t)
-	m.submit("a")
-	m.register("n1", "s1", 1)
-	for _, e := range examples {
+	m.report("n1", "s1", "a", 1, v1.TaskStatus_TASK_STATUS_COMPLETED, "", 0)
+	huge := echo("c")
+	huge.Resources = &v1.Resources{Gpus: 8}
+	if _, err := m.trySubmit(huge); err != nil {
+		t.Fatal(err)
+	}
+	measured := map[string]int{}
+	for _, sql := range sqlExamples(t) {
 		var params []*structpb.Value
-		if strings.Contains(e[1], "?1") {
+		if strings.Contains(sql, "?1") {
 			params = append(params, structpb.NewStringValue("a"))
 		}
-		if _, err := m.query(e[1], params...); err != nil {
-			t.Errorf("%s\n%v", e[1], err)
+		res, err := m.query(sql, params...)
+		if err != nil {
+			t.Errorf("%s\n%v", sql, err)
+			continue
 		}
+		for _, column := range res.GetColumns() {
+			if !docMeasured.MatchString(column) {
+				continue
+			}
+			for _, kind := range m.rows(fmt.Sprintf("SELECT typeof(%s) FROM (%s)", column, sql)) {
+				if kind[0] == "null" { // assigned, and not begun
+					continue
+				}
+				if measured[column]++; kind[0] != "real" {
+					t.Errorf("%s is of type %s in\n%s", column, kind[0], sql)
+				}
+			}
+		}
+	}
+	if len(measured) < 8 {
+		t.Errorf("only %v were looked at", measured)
 	}
 }
 
