@@ -172,7 +172,7 @@ func eachMethodHasAnExample(t *testing.T, list []example) {
 	}
 	for _, file := range []protoreflect.FileDescriptor{
 		v1.File_controlplane_v1_task_proto, v1.File_controlplane_v1_node_proto, v1.File_controlplane_v1_event_proto,
-		v1.File_controlplane_v1_cluster_proto, v1.File_controlplane_v1_query_proto, v1.File_controlplane_v1_log_proto,
+		v1.File_controlplane_v1_cluster_proto, v1.File_controlplane_v1_query_proto, v1.File_controlplane_v1_queue_proto, v1.File_controlplane_v1_log_proto,
 	} {
 		for i := range file.Services().Len() {
 			service := file.Services().Get(i)

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/binary"
 	"io"
+	"iter"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -19,6 +21,8 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
 
 	v1 "github.com/raft-control-plane/control-plane/gen/go/controlplane/v1"
 )
@@ -156,6 +160,13 @@ func TestRootSaysWhatThisIs(t *testing.T) {
 	if code, _, body := m.get("/"); code != 200 || !strings.Contains(body["text"].(string), "SubmitTask") || !strings.Contains(body["text"].(string), m.cfg.Advertise) {
 		t.Errorf("%d %v", code, body)
 	}
+	_, _, root := m.get("/")
+	for path := range contractMethods() {
+		service, method, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+		if !regexp.MustCompile(`(?m)^  /` + regexp.QuoteMeta(service) + `/ .*\b` + method + `\b`).MatchString(root["text"].(string)) {
+			t.Errorf("it does not name %s", path)
+		}
+	}
 	if code, _, body := m.get("/favicon.ico"); code != 404 || !strings.Contains(body["text"].(string), "/favicon.ico") {
 		t.Errorf("%d %v", code, body)
 	}
@@ -187,5 +198,23 @@ func TestAnswersToThisMachineAreNotPacked(t *testing.T) {
 			t.Errorf("proxy header %q: status %d, Content-Encoding %q, want %q", proxy, res.StatusCode, got, want)
 		}
 		_ = res.Body.Close()
+	}
+}
+
+// contractMethods are the paths of all methods of the contract, whether the member
+// serves them or not.
+func contractMethods() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		protoregistry.GlobalFiles.RangeFilesByPackage("controlplane.v1", func(f protoreflect.FileDescriptor) bool {
+			for i := range f.Services().Len() {
+				methods := f.Services().Get(i).Methods()
+				for j := range methods.Len() {
+					if !yield(pathOf(methods.Get(j))) {
+						return false
+					}
+				}
+			}
+			return true
+		})
 	}
 }

@@ -8,11 +8,15 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
+	"sync"
 	"time"
 
 	"connectrpc.com/connect"
 	"golang.org/x/net/netutil"
 	"golang.org/x/sys/unix"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
 
 	"github.com/raft-control-plane/control-plane/internal/burst"
 )
@@ -134,7 +138,7 @@ func (s *server) root(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	fmt.Fprintf(w, rootText, s.Version, r.Host)
+	fmt.Fprintf(w, rootText, s.Version, methodList(), r.Host)
 }
 
 // notFound answers an unknown path with 404, as HTTP and Connect's protocol have it,
@@ -152,17 +156,28 @@ func (w notFound) WriteHeader(status int) {
 // Unwrap lets http.ResponseController find the server's own writer.
 func (w notFound) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
+// methodList says which methods there are, of the contract itself, a service a line.
+var methodList = sync.OnceValue(func() string {
+	var list strings.Builder
+	for _, name := range services() {
+		d, err := protoregistry.GlobalFiles.FindDescriptorByName(protoreflect.FullName(name))
+		if err != nil {
+			panic(err) // the stubs register what they are made of
+		}
+		fmt.Fprintf(&list, "  %-33s", "/"+name+"/")
+		methods := d.(protoreflect.ServiceDescriptor).Methods() //nolint:forcetypeassert // by the name of a service
+		for i := range methods.Len() {
+			list.WriteString(" " + string(methods.Get(i).Name()))
+		}
+		list.WriteString("\n")
+	}
+	return list.String()
+})
+
 const rootText = `raft-node %s: a control plane for ML work.
 
 Calls, by gRPC, gRPC-Web, and Connect in Protobuf or JSON:
-  /controlplane.v1.TaskService/     SubmitTask SubmitTasks GetTask GetTasks ListTasks CancelTask CancelTasks RetryTask WatchTasks
-  /controlplane.v1.NodeService/     Heartbeat PollTask ReportTaskResult ReportTaskResults GetNode ListNodes
-  /controlplane.v1.QueueService/    CreateQueue UpdateQueue PauseQueue ResumeQueue DeleteQueue GetQueue ListQueues
-  /controlplane.v1.EventService/    ListEvents WatchEvents
-  /controlplane.v1.LogService/      PushLogs ReadLog TailLog
-  /controlplane.v1.ClusterService/  GetCluster JoinMember RemoveMember PromoteMember TransferLeadership Snapshot Verify Backup
-  /controlplane.v1.QueryService/    Query
-
+%s
 For example:
   curl -H 'content-type: application/json' -d '{}' %s/controlplane.v1.ClusterService/GetCluster
 
