@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -13,17 +14,21 @@ import (
 // runExample runs a script of examples/nodes against a cluster.
 func (c *cluster) runExample(script string, env ...string) string {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "sh", "../examples/nodes/"+script)
-	cmd.Env = append(os.Environ(), "RAFT_NODE="+raftNode, "SERVER="+c.servers())
-	cmd.Env = append(cmd.Env, env...)
-	cmd.WaitDelay = 5 * time.Second
-	out, err := cmd.CombinedOutput()
+	out, err := c.example(script, env...).CombinedOutput()
 	if err != nil {
 		c.t.Fatalf("%s: %v\n%s", script, err, out)
 	}
 	return string(out)
+}
+
+func (c *cluster) example(script string, env ...string) *exec.Cmd {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	c.t.Cleanup(cancel)
+	cmd := exec.CommandContext(ctx, "sh", "../examples/nodes/"+script)
+	cmd.Env = append(os.Environ(), "RAFT_NODE="+raftNode, "SERVER="+c.servers())
+	cmd.Env = append(cmd.Env, env...)
+	cmd.WaitDelay = 5 * time.Second
+	return cmd
 }
 
 // TestATaskSaysWhyItWaits runs examples/nodes/explain.sh: on a node without GPUs a
@@ -59,8 +64,41 @@ func TestADrainLosesNothing(t *testing.T) {
 	if bad := c.query(c.any(), `SELECT task_id, attempt, status FROM attempts WHERE status IN ('FAILED', 'LOST')`); len(bad) > 0 {
 		t.Errorf("failed or lost: %v", bad)
 	}
-	if left := c.query(c.any(), `SELECT id FROM nodes WHERE NOT schedulable OR drain_time_ms IS NOT NULL`); len(left) > 0 {
+	if left := c.cordoned(); len(left) > 0 {
 		t.Errorf("still cordoned: %v", left)
+	}
+}
+
+func (c *cluster) cordoned() [][]string {
+	c.t.Helper()
+	return c.query(c.any(), `SELECT id FROM nodes WHERE NOT schedulable OR drain_time_ms IS NOT NULL`)
+}
+
+// TestADrainNeedsAnotherNode runs examples/nodes/drain.sh where there is none, which
+// it says; then with one, and cuts it off: the node is not left drained.
+func TestADrainNeedsAnotherNode(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 1)
+	c.addAgent("n1", 1)
+	out, err := c.example("drain.sh", "NODE=n1").CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "no node but n1 takes tasks") || !strings.Contains(string(out), "agent --server "+c.servers()) {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if rows := c.query("m1", `SELECT id FROM tasks`); len(rows) > 0 {
+		t.Errorf("it has submitted %d tasks", len(rows))
+	}
+	c.addAgent("n2", 1)
+	script := c.example("drain.sh", "NODE=n1", "DEADLINE=1h")
+	script.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := script.Start(); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the node is drained", func() bool { return len(c.cordoned()) == 1 })
+	if err := syscall.Kill(-script.Process.Pid, syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	if err := script.Wait(); err == nil || len(c.cordoned()) > 0 {
+		t.Errorf("it ends with %v and leaves drained: %v", err, c.cordoned())
 	}
 }
 
