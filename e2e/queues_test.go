@@ -9,6 +9,21 @@ import (
 	"time"
 )
 
+// TestSharesNeedSlots runs examples/queues on two slots, where 3 to 1 cannot be: it
+// says so, and how to start what it needs.
+func TestSharesNeedSlots(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 1)
+	c.addAgent("n1", 2)
+	out, err := exec.CommandContext(t.Context(), "python3", "../examples/queues/share.py", "--server", c.servers()).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "the agents have 2 slots together") || !strings.Contains(string(out), "--slots 2 &") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if rows := c.query(c.any(), `SELECT id FROM tasks`); len(rows) > 0 {
+		t.Errorf("it has submitted %d tasks", len(rows))
+	}
+}
+
 // TestQueuesShareABusyFleet runs examples/queues as it stands, on three members and two
 // agents: as long as both queues have tasks that wait, they share the nodes 3 to 1.
 func TestQueuesShareABusyFleet(t *testing.T) {
@@ -23,7 +38,7 @@ func TestQueuesShareABusyFleet(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	if !strings.Contains(string(out), "started: gold 120, silver ") {
+	if !strings.Contains(string(out), "started while tasks of both waited: gold ") {
 		t.Errorf("the example says\n%s", out)
 	}
 	// From when both had begun, at the 16th of 120 gold tasks, to the 112th: then tasks of

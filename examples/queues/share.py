@@ -3,8 +3,9 @@
 
 Gives settings to the queues "gold" and "silver", fills both with tasks that sleep,
 shows how they share the nodes until one of them is empty, cancels what is left, and
-prints how many tasks of each were started meanwhile. Needs Python 3.8 or newer, a
-member to talk to, and agents that run commands.
+prints how many tasks of each were started while both had some. Needs Python 3.8 or newer, a
+member to talk to, and agents that run commands, with 4 slots together or more: on
+fewer, each queue holds one as soon as it is free, and 3 to 1 cannot be kept.
 
 Exit status: 0 done, 1 something failed, 2 a bad argument.
 """
@@ -21,6 +22,8 @@ WEIGHTS = {"gold": 3, "silver": 1}
 BATCH = 500
 LOOK_EVERY_S = 0.5
 START_AFTER_S = 3
+SLOTS = sum(WEIGHTS.values())
+FLEET_WAIT_S = 5
 
 
 class Failed(Exception):
@@ -41,6 +44,34 @@ def call(args, method, request):
         raise Failed("%s: %s" % (method, json.load(error).get("message", error)))
     except OSError as error:
         raise Failed("no member answers at %s (%s): give one by --server" % (args.server, error))
+
+
+def slots(args):
+    """How many tasks the nodes run at once: those that ask for work, since one that is gone is HEALTHY until its lease is over."""
+    count, token = 0, ""
+    while True:
+        page = call(args, "NodeService/ListNodes", {"statuses": ["NODE_STATUS_HEALTHY"], "pageSize": 1000, "pageToken": token})
+        count += sum(node["spec"].get("slots", 0) for node in page.get("nodes", [])
+                     if node.get("polling") and node.get("schedulable") and node["spec"].get("exec"))
+        token = page.get("nextPageToken", "")
+        if not token:
+            return count
+
+
+def check_fleet(args):
+    """Refuse a fleet on which the shares could not be kept, but wait for agents that were just started."""
+    end = time.monotonic() + FLEET_WAIT_S
+    while True:
+        count = slots(args)
+        if count >= SLOTS:
+            if count % SLOTS:
+                print("The agents have %d slots together. Tasks are whole: 3 to 1 exactly is kept on %d, %d, %d and so on." % (count, SLOTS, 2 * SLOTS, 3 * SLOTS))
+            return
+        if time.monotonic() > end:
+            raise Failed("the agents have %d slot%s together, and to share them 3 to 1 takes %d: start another agent, by\n"
+                         "  bin/raft-node agent --server %s --name share --slots %d &"
+                         % (count, "" if count == 1 else "s", SLOTS, args.server, SLOTS - count))
+        time.sleep(LOOK_EVERY_S)
 
 
 def prepare(args):
@@ -66,14 +97,16 @@ def queues(args):
 
 
 def watch(args):
-    """Show how they share until one has nothing to be started."""
+    """Show how they share until one has nothing to be started; how many of each were when both still had."""
+    started = {}
     while True:
         now = queues(args)
         print("   ".join("%s: %3d run, %5.1f %% of the fleet, %4d wait" % (
             name, int(q.get("runningTasks", 0)), int(q.get("dominantShareMillionths", 0)) / 1e4, int(q.get("pendingTasks", 0)))
             for name, q in now.items()), flush=True)
-        if any("pendingTasks" not in q for q in now.values()):
-            return {name: args.tasks - int(q.get("pendingTasks", 0)) for name, q in now.items()}
+        if started and any("pendingTasks" not in q for q in now.values()):
+            return started
+        started = {name: args.tasks - int(q.get("pendingTasks", 0)) for name, q in now.items()}
         time.sleep(LOOK_EVERY_S)
 
 
@@ -87,6 +120,7 @@ def main(argv=None):
     if args.tasks < 1 or args.sleep < 0:
         parser.error("--tasks must be 1 or more, --sleep 0 or more")
     try:
+        check_fleet(args)
         prepare(args)
         started = watch(args)
         for queue in WEIGHTS:
@@ -94,7 +128,7 @@ def main(argv=None):
     except Failed as why:
         print("share: %s" % why, file=sys.stderr)
         return 1
-    print("started: gold %d, silver %d, which is %.2f to 1" % (started["gold"], started["silver"], started["gold"] / max(started["silver"], 1)))
+    print("started while tasks of both waited: gold %d, silver %d, which is %.2f to 1" % (started["gold"], started["silver"], started["gold"] / max(started["silver"], 1)))
     return 0
 
 
