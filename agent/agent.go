@@ -66,6 +66,7 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 	defer remove()
 	a := &agent{cfg: cfg, spec: spec, log: cfg.Logger.With("node", cfg.Name)}
+	a.warnOfOther(ctx)
 	err = session.Run(ctx, session.Config{
 		ControlPlane: cfg.ControlPlane, Name: cfg.Name, Spec: spec, Run: a.run, Usage: usage,
 		Terminating: (&notice{file: cfg.TerminationFile, log: a.log}).time,

@@ -66,6 +66,10 @@ func (d dialled) Heartbeat(ctx context.Context, req *controlplanev1.HeartbeatReq
 	return message(d.rpc.Heartbeat(ctx, connect.NewRequest(req)))
 }
 
+func (d dialled) GetNode(ctx context.Context, req *controlplanev1.GetNodeRequest) (*controlplanev1.GetNodeResponse, error) {
+	return message(d.rpc.GetNode(ctx, connect.NewRequest(req)))
+}
+
 func (d dialled) PollTask(ctx context.Context, req *controlplanev1.PollTaskRequest) (*controlplanev1.PollTaskResponse, error) {
 	return message(d.rpc.PollTask(ctx, connect.NewRequest(req)))
 }
@@ -101,8 +105,9 @@ type plane struct {
 	lease   time.Duration
 	tasks   []*controlplanev1.Task
 	stops   []*controlplanev1.StopAttempt
-	dead    bool  // nothing is answered
-	beatErr error // each by what it fails
+	node    *controlplanev1.Node // nil if it was never heard
+	dead    bool                 // nothing is answered
+	beatErr error                // each by what it fails
 	pollErr error
 	// report answers a result; nil is as if it had been recorded.
 	report func(*controlplanev1.TaskResult) (*controlplanev1.ReportOutcome, error)
@@ -162,6 +167,18 @@ func (p *plane) Heartbeat(ctx context.Context, req *connect.Request[controlplane
 		return nil, p.beatErr
 	}
 	return connect.NewResponse(&controlplanev1.HeartbeatResponse{Lease: durationpb.New(p.lease), Stop: p.stops}), nil
+}
+
+func (p *plane) GetNode(ctx context.Context, req *connect.Request[controlplanev1.GetNodeRequest]) (*connect.Response[controlplanev1.GetNodeResponse], error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := p.until(ctx, p.alive); err != nil {
+		return nil, err
+	}
+	if p.node == nil || p.node.GetId() != req.Msg.GetId() {
+		return nil, connect.NewError(connect.CodeNotFound, errors.New("no such node"))
+	}
+	return connect.NewResponse(&controlplanev1.GetNodeResponse{Node: p.node}), nil
 }
 
 func (p *plane) PollTask(ctx context.Context, req *connect.Request[controlplanev1.PollTaskRequest]) (*connect.Response[controlplanev1.PollTaskResponse], error) {

@@ -54,7 +54,7 @@ func newAgentCommand(a *app) *cobra.Command {
 }
 
 func addAgentFlags(f *pflag.FlagSet) {
-	f.String("name", "", "name of the node, unique among all nodes (default: the host's name)")
+	f.String("name", "", "name of the node, unique among all nodes, so that a second agent on a host needs one of its own (default: the host's name)")
 	f.Int("slots", 0, "how many tasks run at once, 1 to 10000 (default: the number of cores, rounded up)")
 	f.String("cpu", "", "cores that tasks may reserve, such as 3.5 (default: all, or what the control group allows)")
 	f.String("memory", "", "memory that tasks may reserve, such as 64GiB (default: all, or what the control group allows)")
