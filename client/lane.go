@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -206,9 +207,17 @@ func inMemory(r *http.Request) (*http.Request, error) {
 	return r, err
 }
 
-// again returns r with a body that has not been read.
+// timeoutHeader tells the server for how many milliseconds the caller waits.
+const timeoutHeader = "Connect-Timeout-Ms"
+
+// again returns r with a body that has not been read, and with the time that is left: told
+// of all of it, a server that waits for a leader would say so when nobody listens any more.
 func again(r *http.Request) *http.Request {
 	r = r.WithContext(r.Context()) // a copy
+	if deadline, ok := r.Context().Deadline(); ok && r.Header.Get(timeoutHeader) != "" {
+		r.Header = maps.Clone(r.Header)
+		r.Header.Set(timeoutHeader, strconv.FormatInt(max(time.Until(deadline).Milliseconds(), 1), 10))
+	}
 	if r.GetBody != nil {
 		r.Body, _ = r.GetBody() // it cannot fail
 	}

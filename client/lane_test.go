@@ -195,6 +195,34 @@ func TestALaneWithoutAnAnswerIsLeftForHTTP2(t *testing.T) {
 	}
 }
 
+// TestACallThatLeavesALaneSaysWhatTimeIsLeft: a server that waits for a leader answers
+// shortly before the deadline that it was told.
+func TestACallThatLeavesALaneSaysWhatTimeIsLeft(t *testing.T) {
+	const all, silence = 30 * time.Second, 50 * time.Millisecond
+	told := make(chan string, 2)
+	f := &fake{get: getNothing}
+	h := f.handler()
+	url := startHandler(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		told <- r.Header.Get("Connect-Timeout-Ms")
+		if r.ProtoMajor == 1 {
+			_, _ = io.Copy(io.Discard, r.Body) // only then it is seen that the lane is left
+			<-r.Context().Done()
+			return
+		}
+		h.ServeHTTP(w, r)
+	}))
+	c := newClient(t, []string{url}, client.WithoutRetries(), client.WithCallTimeout(all))
+	client.LanesAnswerWithin(c, silence)
+	if _, err := c.GetTask(t.Context(), &v1.GetTaskRequest{Id: "a", Consistency: v1.Consistency_CONSISTENCY_STALE}); err != nil {
+		t.Fatal(err)
+	}
+	first, errFirst := strconv.Atoi(<-told)
+	second, errSecond := strconv.Atoi(<-told)
+	if errFirst != nil || errSecond != nil || second <= 0 || time.Duration(first-second)*time.Millisecond < silence-5*time.Millisecond {
+		t.Errorf("the server was told of %d ms, and again of %d ms after %v", first, second, silence)
+	}
+}
+
 // TestAServerThatIsStoppedIsLeft: one whose kernel takes what is sent, and that never answers.
 func TestAServerThatIsStoppedIsLeft(t *testing.T) {
 	t.Parallel() // it takes as long as HTTP/2's pings do

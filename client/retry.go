@@ -15,6 +15,9 @@ const (
 	// attemptMin is the least that an attempt is given when its share of the
 	// deadline is less.
 	attemptMin = time.Second
+	// attemptWorth is what must be left for another attempt once a server has said why the
+	// call fails: what is cut off says nothing, and may leave the outcome open.
+	attemptWorth = 250 * time.Millisecond
 )
 
 // method says how one RPC is called.
@@ -92,6 +95,9 @@ type retry struct {
 	heard time.Time
 	// answered: some server has answered something.
 	answered bool
+	// said is the error of a server that says most about why the call fails; nil if none
+	// has sent one.
+	said error
 	// failed counts the attempts since the last pause or success.
 	failed int
 	round  int
@@ -111,11 +117,17 @@ func (r *retry) next(ctx context.Context, index int64, srv *server, err error) e
 	if v.outcome == refused || r.client.options.once {
 		return err
 	}
+	if v.answered && weight(err) >= weight(r.said) {
+		r.said = err
+	}
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return contextError(ctx)
 	}
 	if v.outcome != throttled {
 		r.client.skip(index)
+	}
+	if v.outcome == unknown && !r.method.repeatable {
+		r.said = nil // it speaks of an attempt before this one, which may have been processed
 	}
 	if ctx.Err() != nil {
 		return r.giveUp(err)
@@ -124,7 +136,7 @@ func (r *retry) next(ctx context.Context, index int64, srv *server, err error) e
 		return err
 	}
 	if d := r.client.options.patience; d > 0 && time.Since(r.heard) >= d {
-		return r.unreachable(err)
+		return r.giveUp(err)
 	}
 	r.client.options.logger.Debug("call is tried again", "method", r.method.name, "server", srv.url, "error", err)
 	return r.pause(ctx, v, err)
@@ -149,7 +161,11 @@ func (r *retry) pause(ctx context.Context, v verdict, err error) error {
 // sleep waits for d. It does not begin a wait that the deadline would cut short,
 // and then returns err, which says more than that time is over.
 func (r *retry) sleep(ctx context.Context, d time.Duration, err error) error {
-	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= d {
+	worth := time.Duration(0)
+	if r.said != nil {
+		worth = attemptWorth
+	}
+	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= d+worth {
 		return r.giveUp(err)
 	}
 	timer := time.NewTimer(d)
@@ -164,19 +180,38 @@ func (r *retry) sleep(ctx context.Context, d time.Duration, err error) error {
 
 // progressed starts the count anew, after a stream has delivered something.
 func (r *retry) progressed() {
-	r.heard, r.answered, r.failed, r.round = time.Now(), false, 0, 0
+	r.heard, r.answered, r.said, r.failed, r.round = time.Now(), false, nil, 0, 0
 }
 
-// giveUp is the error of a call whose time is over.
+// giveUp is the error of a call whose time is over: what a server has said of it before
+// what went wrong on the way to others.
 func (r *retry) giveUp(err error) error {
-	if r.answered {
+	switch {
+	case r.said != nil:
+		return r.said
+	case r.answered:
 		return err
 	}
-	return r.unreachable(err)
+	return &UnreachableError{Servers: r.client.Servers(), Err: err}
 }
 
-func (r *retry) unreachable(err error) error {
-	return &UnreachableError{Servers: r.client.Servers(), Err: err}
+// weight is how much an error says about why a call fails: an open outcome most, for what
+// comes after it does not close it; a member that stops, and a proxy, least.
+func weight(err error) int {
+	switch {
+	case err == nil:
+		return 0
+	case !connect.IsWireError(err):
+		return 1
+	}
+	switch connect.CodeOf(err) {
+	case connect.CodeCanceled:
+		return 2
+	case connect.CodeAborted:
+		return 4
+	default:
+		return 3
+	}
 }
 
 // backoff is the pause after so many rounds.

@@ -2,7 +2,9 @@ package client_test
 
 import (
 	"context"
+	"errors"
 	"net/http"
+	"slices"
 	"testing"
 	"time"
 
@@ -128,6 +130,61 @@ func TestWithoutRetriesTheFirstErrorIsReturned(t *testing.T) {
 		if got, want := connect.CodeOf(methods["SubmitTask"](t.Context(), c)), connect.CodeOf(fails()); got != want {
 			t.Errorf("%s: %s, want %s", name, got, want)
 		}
+	}
+}
+
+// TestWhatAServerSaidIsTold: of a call whose time is over, rather than what went wrong on the
+// way to the others, or that an attempt after it was cut off.
+func TestWhatAServerSaidIsTold(t *testing.T) {
+	leaderless := func() error { return connect.NewError(connect.CodeUnavailable, errors.New("no leader was reached")) }
+	aborts := func() error { return connect.NewError(connect.CodeAborted, errors.New("the outcome is unknown")) }
+	stops := func() error { return connect.NewError(connect.CodeCanceled, errors.New("the caller went away")) }
+	for _, tc := range []struct {
+		name string
+		says []func() error // and nothing any more after that
+		dead int
+		want string
+	}{
+		{"others do not listen", slices.Repeat([]func() error{leaderless}, 99), 2, "unavailable: no leader was reached"},
+		{"a later attempt is cut off", []func() error{leaderless}, 0, "unavailable: no leader was reached"},
+		{"an open outcome stays open", []func() error{aborts, leaderless}, 1, "aborted: the outcome is unknown"},
+		{"a member that stops says least", []func() error{leaderless, stops}, 1, "unavailable: no leader was reached"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel() // each takes as long as its call may
+			f := &fake{}
+			f.get = func(ctx context.Context, _ *v1.GetTaskRequest) (*v1.GetTaskResponse, error) {
+				if n := int(f.calls.Load()); n <= len(tc.says) {
+					return nil, tc.says[n-1]()
+				}
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}
+			urls := []string{start(t, f)}
+			for range tc.dead {
+				urls = append(urls, nobody(t))
+			}
+			c := newClient(t, urls, client.WithCallTimeout(2*time.Second))
+			_, err := c.GetTask(t.Context(), &v1.GetTaskRequest{Id: "a", Consistency: v1.Consistency_CONSISTENCY_STALE})
+			if err == nil || err.Error() != tc.want {
+				t.Errorf("err = %v, want %s", err, tc.want)
+			}
+		})
+	}
+}
+
+// TestWhatIsCutOffIsNotSaidToBeUnchanged: a server said so of an earlier attempt.
+func TestWhatIsCutOffIsNotSaidToBeUnchanged(t *testing.T) {
+	f := &fake{}
+	f.poll = func(*v1.PollTaskRequest) (*v1.PollTaskResponse, error) {
+		if f.calls.Load() == 1 {
+			return nil, failure(connect.CodeUnavailable)
+		}
+		panic(http.ErrAbortHandler)
+	}
+	err := methods["PollTask"](testContext(t, 10*time.Second), newClient(t, []string{start(t, f)}))
+	if err == nil || connect.IsWireError(err) || f.calls.Load() != 2 {
+		t.Errorf("err = %v after %d calls, want that the connection was lost", err, f.calls.Load())
 	}
 }
 

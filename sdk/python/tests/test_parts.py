@@ -289,6 +289,21 @@ def test_nobody_answers() -> None:
         client.get("t1")
 
 
+def test_what_a_member_said_goes_before_what_went_wrong_on_the_way_to_others(member: HTTPServer) -> None:
+    _Member.answers = [(503, b'{"code":"unavailable","message":"no leader was reached"}')] * 99
+    servers = [f"http://127.0.0.1:{member.server_port}", "http://127.0.0.1:1", "http://127.0.0.1:2"]
+    with Client(servers, timeout=1) as client, pytest.raises(CallError) as caught:
+        client.get("t1")
+    assert str(caught.value) == "unavailable: no leader was reached"
+    assert type(caught.value) is CallError
+    _Member.answers = [
+        (409, b'{"code":"aborted","message":"outcome unknown"}'),
+        *([(503, b'{"code":"unavailable","message":"no leader"}')] * 99),
+    ]
+    with Client(servers, timeout=1) as client, pytest.raises(CallError, match="aborted: outcome unknown"):
+        client.get("t1")
+
+
 def test_a_lease_counts_from_the_sending() -> None:
     lease = Lease()
     assert lease.renewed(100.0, 15.0)

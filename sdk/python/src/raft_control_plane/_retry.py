@@ -26,6 +26,9 @@ _BACKOFF_MIN_S = 0.05
 _BACKOFF_MAX_S = 2.0
 # The least that an attempt is given when its share of the time is less.
 _ATTEMPT_MIN_S = 1.0
+# What must be left for another attempt once a server has said why the call fails: what is
+# cut off says nothing, and may leave the outcome open.
+_ATTEMPT_WORTH_S = 0.25
 
 
 class Verdict(enum.Enum):
@@ -87,7 +90,7 @@ class Retry:
         self._deadline = time.monotonic() + timeout_s + wait_s
         self._wait_s = wait_s
         self._repeatable = repeatable
-        self._answered = False
+        self._said: ConnectError | None = None
         self._failed = 0
         self._round = 0
 
@@ -111,24 +114,29 @@ class Retry:
         if isinstance(error.__cause__, asyncio.CancelledError):
             raise error.__cause__  # connectrpc hides a cancelled task behind its own error
         verdict, pause = judge(error)
-        self._answered |= error.__cause__ is None
         if verdict is Verdict.REFUSED:
             raise CallError(error.code, error.message) from error
+        if _weight(error) >= max(1, _weight(self._said)):
+            self._said = error
         if verdict is not Verdict.THROTTLED:
             self._rota.skip(index)
             if not self._repeatable:
+                if _weight(error) == 0:
+                    self._said = None  # it speaks of an attempt before this one, which may have been processed
                 raise self._give_up(error)
             pause = self._pause()
         else:
             pause *= 1 + random.random() / 2
-        if self.left_s() <= pause:
+        # A server that has had no turn is asked however little is left.
+        worth = _ATTEMPT_WORTH_S if self._said is not None and pause else 0.0
+        if self.left_s() <= pause + worth:
             raise self._give_up(error)
         logger.debug("%s is tried again: %s", self._name, error)
         return pause
 
     def progressed(self) -> None:
         """Starts counting anew, after a stream has delivered something."""
-        self._answered, self._failed, self._round = False, 0, 0
+        self._said, self._failed, self._round = None, 0, 0
 
     def _pause(self) -> float:
         self._failed += 1
@@ -140,9 +148,23 @@ class Retry:
         return pause * (1 + random.random() / 2)
 
     def _give_up(self, error: ConnectError) -> CallError:
-        if self._answered:
+        """Makes the error of a call whose time is over: what a server has said of it goes before other failures."""
+        failure: CallError
+        if self._said is not None:
+            error = self._said
             failure = CallError(error.code, error.message)
         else:
             failure = UnreachableError(error.code, self._rota.servers, error.message)
         failure.__cause__ = error
         return failure
+
+
+def _weight(error: ConnectError | None) -> int:
+    """Returns how much an error says about why a call fails, 0 if no server sent it.
+
+    An open outcome says most, for what comes after it does not close it; a member that
+    stops least.
+    """
+    if error is None or error.__cause__ is not None:
+        return 0
+    return {Code.CANCELED: 1, Code.ABORTED: 3}.get(error.code, 2)
