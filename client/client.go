@@ -22,7 +22,8 @@
 //
 // Submit and Worker are for functions: Submit stores a call of one by its name, and a
 // Worker, anywhere, runs those that are registered with it. The package clienttest runs a
-// control plane within a test.
+// control plane within a test. How a module of your own uses all that, with a whole worker
+// and what submits to it, is in docs/go.md: it needs two replacements in its go.mod.
 //
 // A *connect.Error is in the chain of every error that a call returns.
 package client
