@@ -125,7 +125,7 @@ func TestOperations(t *testing.T) {
 		}
 		t.Fatalf("%v\n%s", err, tail(string(out), 6000))
 	}
-	for _, want := range []string{"b leads", "d is no member any more", "monday.db: ", "restored the state at index", "recovered the state at index"} {
+	for _, want := range []string{"b leads", "d is no member any more", "monday.db: ", "restored the state at index", "recovered the state at index", "m3.pem: OK", "\nover TLS\n", `"leader":"m`} {
 		if !strings.Contains(string(out), want) {
 			t.Errorf("no %q in\n%s", want, out)
 		}
