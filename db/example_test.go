@@ -110,7 +110,7 @@ func ExampleTaskManifest_AddTask() {
 	// Output:
 	// train-7 PENDING default
 	// <nil>
-	// task.id: task train-7 exists and is another one: choose another id, or leave it empty
+	// task.id: task train-7 exists and is another one, it differs in priority: choose another id, or leave it empty
 }
 
 func ExampleTaskManifest_GetTask() {

@@ -36,7 +36,7 @@ var (
 	sqlTaskCancelRunning   = query("task_cancel_running")
 	sqlTaskGet             = query("task_get")
 	sqlTaskGetBefore       = query("task_get_before")
-	sqlTaskGetByRequest    = query("task_get_by_request")
+	sqlTaskIDByRequest     = query("task_id_by_request")
 	sqlTaskGetForWork      = query("task_get_for_work")
 	sqlTaskList            = query("task_list")
 	sqlTaskListOnNode      = query("task_list_on_node")

@@ -1,13 +1,9 @@
 package db
 
 import (
-	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 	"iter"
-	"maps"
-	"reflect"
 	"slices"
 	"time"
 
@@ -26,8 +22,8 @@ type AddOutcome struct {
 // if it has none) and, if a node was waiting for it, its first attempt.
 //
 // It is idempotent by ID and by RequestID: a repeat of the same submission
-// returns the task as it is by then. An id or key that belongs to another task
-// gives CodeExists.
+// returns the task as it is by then. An id or key that belongs to another task,
+// or to one that was submitted with other content, gives CodeExists.
 //
 // What the task refers to, such as its payload, must not be changed any more: it is kept in
 // memory until the task is handed out.
@@ -115,77 +111,6 @@ func (m *TaskManifest) outcomes(ctx context.Context, subs []*Submission) []AddOu
 		}
 	}
 	return out
-}
-
-// repeats answers submissions while no new ones are taken: if each repeats one that is
-// stored, as if they were, else with why.
-func (m *TaskManifest) repeats(ctx context.Context, subs []*Submission, why error) ([]AddOutcome, error) {
-	for _, s := range subs {
-		if stored, err := m.submitted(ctx, s.Task); err != nil || stored == nil {
-			return nil, cmp.Or(err, why)
-		}
-	}
-	return m.outcomes(ctx, subs), nil
-}
-
-// submitted returns the task that has the id or key of another submission, nil if
-// there is none.
-func (m *TaskManifest) submitted(ctx context.Context, t *controlplane.Task) (stored *controlplane.Task, err error) {
-	err = m.readShort(ctx, func(c Conn) (err error) {
-		if stored, err = m.byID(c, t.ID); err != nil || stored != nil || t.RequestID == "" {
-			return err
-		}
-		stored, err = m.one(c, sqlTaskGetByRequest, t.RequestID)
-		return err
-	})
-	return stored, err
-}
-
-// repeated answers a submission whose id or key is taken: with the stored task if
-// it is a repeat of that one's submission, else with CodeExists.
-func (m *TaskManifest) repeated(ctx context.Context, s *Submission) (stored *controlplane.Task, err error) {
-	t := s.Task
-	stored, err = m.submitted(ctx, t)
-	switch {
-	case err != nil:
-		return nil, err
-	case stored == nil: // deleted between the two
-		return nil, controlplane.Errorf(controlplane.CodeExists, "the id was in use a moment ago: submit again")
-	case t.RequestID != "" && stored.RequestID == t.RequestID && s.named && stored.ID != t.ID:
-		return nil, &controlplane.Error{Code: controlplane.CodeExists, Field: "request_id",
-			Message: "it belongs to task " + stored.ID + ", which has another id: use a new request_id"}
-	case t.RequestID != "" && stored.RequestID == t.RequestID:
-		return stored, nil
-	case sameSubmission(stored, t):
-		return stored, nil
-	}
-	return nil, &controlplane.Error{Code: controlplane.CodeExists, Field: "task.id",
-		Message: "task " + t.ID + " exists and is another one: choose another id, or leave it empty"}
-}
-
-// sameSubmission compares what is to be done. Who asks for it, the trace, may be another
-// span each time.
-func sameSubmission(a, b *controlplane.Task) bool {
-	return a.ID == b.ID && a.RequestID == b.RequestID && a.Name == b.Name && a.Queue == b.Queue && a.Priority == b.Priority &&
-		maps.Equal(a.Labels, b.Labels) && ClassOf(a).key() == ClassOf(b).key() && a.Timeout == b.Timeout && a.NoProgressTimeout == b.NoProgressTimeout &&
-		a.MaxAttempts == b.MaxAttempts && a.MaxLostAttempts == b.MaxLostAttempts && sameWork(a, b) && sameCourse(a, b)
-}
-
-// sameCourse compares when and how often the tasks are to be tried. A delay counts
-// from the first submission, so a repeat comes to a later time.
-func sameCourse(stored, t *controlplane.Task) bool {
-	return (t.StartDelay > 0 && !stored.EarliestStart.IsZero() || stored.EarliestStart.Equal(t.EarliestStart)) &&
-		stored.QueueTimeout == t.QueueTimeout && reflect.DeepEqual(stored.Retry, t.Retry) &&
-		stored.ConcurrencyKey == t.ConcurrencyKey && stored.MaxConcurrency == t.MaxConcurrency
-}
-
-func sameWork(a, b *controlplane.Task) bool {
-	if a.Function != nil && b.Function != nil {
-		return a.Function.Name == b.Function.Name && bytes.Equal(a.Function.Payload, b.Function.Payload)
-	}
-	x, _ := json.Marshal(a.Exec)
-	y, _ := json.Marshal(b.Exec)
-	return bytes.Equal(x, y) && reflect.DeepEqual(a.Function, b.Function)
 }
 
 // normalize makes s a copy of a task without output fields, and fills in defaults.

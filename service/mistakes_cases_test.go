@@ -154,7 +154,7 @@ func stateMistakes() []mistake {
 		{what: "an id that a task has that has ended", method: submit, body: `{"task":{"id":"done","exec":{"command":["other"]}}}`},
 		{what: "a request_id that another task has", method: submit, body: `{"request_id":"key-1","task":{"id":"fresh",` + exec + `}}`},
 		{what: "a request_id of one task with the id of another", method: submit, body: `{"request_id":"key-1","task":{"id":"waiting-1",` + exec + `}}`},
-		{what: "the id of a keyed task with another request_id", method: submit, body: `{"request_id":"key-2","task":{"id":"keyed",` + exec + `}}`},
+		{what: "a request_id again, for something else", method: submit, body: `{"request_id":"key-1","task":{"exec":{"command":["other"]}}}`},
 		{what: "report a task that there is not", method: one, body: report("nobody", "1", "n1", "s1", "COMPLETED")},
 		{what: "report an attempt that has not been", method: one, body: report("running", "2", "n1", "s1", "COMPLETED")},
 		{what: "report another node's task", method: one, body: report("running", "1", "n2", "s-new", "COMPLETED")},

@@ -1295,9 +1295,11 @@ type SubmitTaskRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The task; its output fields are ignored.
 	Task *Task `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
-	// Key that makes a retry safe, at most 128 bytes: of two submissions with the
-	// same key only the first counts, for as long as its task is kept (`serve
-	// --task-retention`). It may be left out when task.id is given.
+	// Key that makes a retry safe, at most 128 bytes: the same submission with the
+	// same key is stored once and returned again, for as long as its task is kept (`serve
+	// --task-retention`); another one with that key is refused. Traces are not
+	// compared, and a delay counts from the first submission. It may be left out when
+	// task.id is given, which does the same alone: a repeat by id may come with another key.
 	RequestId string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Answer with the task's id alone: for callers that need nothing else of it, as the
 	// rest costs both sides as much as the submission itself. SubmitTask puts it into `task.id`

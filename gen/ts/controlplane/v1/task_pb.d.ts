@@ -690,9 +690,11 @@ export declare type SubmitTaskRequest = Message<"controlplane.v1.SubmitTaskReque
   task?: Task | undefined;
 
   /**
-   * Key that makes a retry safe, at most 128 bytes: of two submissions with the
-   * same key only the first counts, for as long as its task is kept (`serve
-   * --task-retention`). It may be left out when task.id is given.
+   * Key that makes a retry safe, at most 128 bytes: the same submission with the
+   * same key is stored once and returned again, for as long as its task is kept (`serve
+   * --task-retention`); another one with that key is refused. Traces are not
+   * compared, and a delay counts from the first submission. It may be left out when
+   * task.id is given, which does the same alone: a repeat by id may come with another key.
    *
    * @generated from field: string request_id = 2;
    */
@@ -1870,7 +1872,8 @@ export declare const TaskService: GenService<{
    * `task.id`: the first submission is returned again.
    *
    * Errors: INVALID_ARGUMENT (a field is malformed), ALREADY_EXISTS (the id or
-   * request_id belongs to another task), RESOURCE_EXHAUSTED (too much is waiting
+   * request_id belongs to another task, or to one that was submitted with other
+   * content), RESOURCE_EXHAUSTED (too much is waiting
    * to be written; retry after the delay given), UNAVAILABLE (no leader; nothing
    * was stored), ABORTED (the leader was lost meanwhile, outcome unknown: retry
    * with the same key, which the detail ErrorInfo names in its metadata

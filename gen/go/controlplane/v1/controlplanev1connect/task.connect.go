@@ -72,7 +72,8 @@ type TaskServiceClient interface {
 	// `task.id`: the first submission is returned again.
 	//
 	// Errors: INVALID_ARGUMENT (a field is malformed), ALREADY_EXISTS (the id or
-	// request_id belongs to another task), RESOURCE_EXHAUSTED (too much is waiting
+	// request_id belongs to another task, or to one that was submitted with other
+	// content), RESOURCE_EXHAUSTED (too much is waiting
 	// to be written; retry after the delay given), UNAVAILABLE (no leader; nothing
 	// was stored), ABORTED (the leader was lost meanwhile, outcome unknown: retry
 	// with the same key, which the detail ErrorInfo names in its metadata
@@ -267,7 +268,8 @@ type TaskServiceHandler interface {
 	// `task.id`: the first submission is returned again.
 	//
 	// Errors: INVALID_ARGUMENT (a field is malformed), ALREADY_EXISTS (the id or
-	// request_id belongs to another task), RESOURCE_EXHAUSTED (too much is waiting
+	// request_id belongs to another task, or to one that was submitted with other
+	// content), RESOURCE_EXHAUSTED (too much is waiting
 	// to be written; retry after the delay given), UNAVAILABLE (no leader; nothing
 	// was stored), ABORTED (the leader was lost meanwhile, outcome unknown: retry
 	// with the same key, which the detail ErrorInfo names in its metadata

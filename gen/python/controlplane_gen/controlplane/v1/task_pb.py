@@ -837,9 +837,11 @@ class SubmitTaskRequest(Message[_SubmitTaskRequestFields]):
             optional controlplane.v1.Task task = 1;
             ```
         request_id:
-            Key that makes a retry safe, at most 128 bytes: of two submissions with the
-            same key only the first counts, for as long as its task is kept (`serve
-            --task-retention`). It may be left out when task.id is given.
+            Key that makes a retry safe, at most 128 bytes: the same submission with the
+            same key is stored once and returned again, for as long as its task is kept (`serve
+            --task-retention`); another one with that key is refused. Traces are not
+            compared, and a delay counts from the first submission. It may be left out when
+            task.id is given, which does the same alone: a repeat by id may come with another key.
 
             ```proto
             string request_id = 2;

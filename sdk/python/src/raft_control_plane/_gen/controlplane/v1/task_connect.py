@@ -44,7 +44,8 @@ class TaskService(Protocol):
         `task.id`: the first submission is returned again.
 
         Errors: INVALID_ARGUMENT (a field is malformed), ALREADY_EXISTS (the id or
-        request_id belongs to another task), RESOURCE_EXHAUSTED (too much is waiting
+        request_id belongs to another task, or to one that was submitted with other
+        content), RESOURCE_EXHAUSTED (too much is waiting
         to be written; retry after the delay given), UNAVAILABLE (no leader; nothing
         was stored), ABORTED (the leader was lost meanwhile, outcome unknown: retry
         with the same key, which the detail ErrorInfo names in its metadata
@@ -288,7 +289,8 @@ class TaskServiceClient(ConnectClient):
         `task.id`: the first submission is returned again.
 
         Errors: INVALID_ARGUMENT (a field is malformed), ALREADY_EXISTS (the id or
-        request_id belongs to another task), RESOURCE_EXHAUSTED (too much is waiting
+        request_id belongs to another task, or to one that was submitted with other
+        content), RESOURCE_EXHAUSTED (too much is waiting
         to be written; retry after the delay given), UNAVAILABLE (no leader; nothing
         was stored), ABORTED (the leader was lost meanwhile, outcome unknown: retry
         with the same key, which the detail ErrorInfo names in its metadata
@@ -556,7 +558,8 @@ class TaskServiceSync(Protocol):
         `task.id`: the first submission is returned again.
 
         Errors: INVALID_ARGUMENT (a field is malformed), ALREADY_EXISTS (the id or
-        request_id belongs to another task), RESOURCE_EXHAUSTED (too much is waiting
+        request_id belongs to another task, or to one that was submitted with other
+        content), RESOURCE_EXHAUSTED (too much is waiting
         to be written; retry after the delay given), UNAVAILABLE (no leader; nothing
         was stored), ABORTED (the leader was lost meanwhile, outcome unknown: retry
         with the same key, which the detail ErrorInfo names in its metadata
@@ -798,7 +801,8 @@ class TaskServiceClientSync(ConnectClientSync):
         `task.id`: the first submission is returned again.
 
         Errors: INVALID_ARGUMENT (a field is malformed), ALREADY_EXISTS (the id or
-        request_id belongs to another task), RESOURCE_EXHAUSTED (too much is waiting
+        request_id belongs to another task, or to one that was submitted with other
+        content), RESOURCE_EXHAUSTED (too much is waiting
         to be written; retry after the delay given), UNAVAILABLE (no leader; nothing
         was stored), ABORTED (the leader was lost meanwhile, outcome unknown: retry
         with the same key, which the detail ErrorInfo names in its metadata
