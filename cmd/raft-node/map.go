@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -28,7 +29,8 @@ it is JSON, else as a text in JSON.
 
 The exit code is 0 if all completed, 1 if not, and 130 after Ctrl-C, which ends the
 waiting and not the tasks: it says how to follow or to cancel them. The same command
-with the same --request-id goes on where it was cut off.
+with the same --request-id goes on where it was cut off; lines may be added to the end
+by then, and one that has changed is refused.
 
 Outputs are the last 64 KiB of each task. With -o jsonl each task is a line, in order.`
 
@@ -80,7 +82,7 @@ func (a *app) mapLines(cmd *cobra.Command, s *submission, file string, jobs int3
 		return err
 	}
 	m := many{key: key, label: arrayLabel + "=" + key, count: len(lines), task: func(i int) (*v1.Task, string) {
-		return arrayTask(common, key, i, &lines[i]), fmt.Sprintf("item %d, %q", i, short(lines[i], 40))
+		return arrayTask(common, key, i, &lines[i].text), fmt.Sprintf("line %d, %q", lines[i].number, short(lines[i].text, 40))
 	}}
 	ended := &v1.ListTasksResponse{}
 	err = a.followMany(cmd.Context(), c, m, func(t *v1.Task) error { return a.printMapped(t, ended) })
@@ -112,8 +114,14 @@ func checkJobs(s *submission, jobs int32) error {
 	return nil
 }
 
+// mapLine is a line that is not empty.
+type mapLine struct {
+	text   string
+	number int // from 1, empty ones counted
+}
+
 // readLines reads the lines that are not empty.
-func (a *app) readLines(path string) ([]string, error) {
+func (a *app) readLines(path string) ([]mapLine, error) {
 	in := a.in
 	if path != "-" {
 		file, err := os.Open(path)
@@ -126,13 +134,17 @@ func (a *app) readLines(path string) ([]string, error) {
 	return splitLines(in)
 }
 
-func splitLines(in io.Reader) ([]string, error) {
-	var lines []string
+func splitLines(in io.Reader) ([]mapLine, error) {
+	var lines []mapLine
 	scan := bufio.NewScanner(in)
 	scan.Buffer(nil, mapLineMaxBytes)
-	for scan.Scan() {
+	number := 1
+	for ; scan.Scan(); number++ {
 		if line := bytes.TrimSuffix(scan.Bytes(), []byte("\r")); len(line) > 0 {
-			lines = append(lines, string(line))
+			if !utf8.Valid(line) {
+				return nil, fmt.Errorf("line %d is no valid UTF-8, nothing was submitted: convert it, for example by iconv", number)
+			}
+			lines = append(lines, mapLine{string(line), number})
 		}
 		if len(lines) > arrayMax {
 			return nil, fmt.Errorf("has more than %d lines: divide it", arrayMax)
@@ -140,7 +152,7 @@ func splitLines(in io.Reader) ([]string, error) {
 	}
 	switch err := scan.Err(); {
 	case errors.Is(err, bufio.ErrTooLong):
-		return nil, fmt.Errorf("line %d has more than %d bytes: write it to a file, and give its address", len(lines)+1, mapLineMaxBytes)
+		return nil, fmt.Errorf("line %d has more than %d bytes: write it to a file, and give its address", number, mapLineMaxBytes)
 	case err != nil:
 		return nil, err
 	case len(lines) == 0:

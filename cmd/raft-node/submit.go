@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -42,8 +43,10 @@ gets it as its payload. The tasks have the labels array=KEY and array-index, by 
 'task list' and 'task cancel' find them. With --wait it waits for all, and exits with
 1 if one did not complete.
 
-Submitting again with the same --id or --request-id gives the first task again; of
-several tasks, those that were not submitted before are added.`
+Submitting the same again with the same --id or --request-id gives the first task again;
+anything else with it is refused. Of several tasks, those that were not submitted before
+are added: those of a --file are told apart by their ids, or else by their place in it,
+those of an --array by their index.`
 
 // submission is what the flags of submit say.
 type submission struct {
@@ -115,9 +118,9 @@ func (s *submission) addFlags(f *pflag.FlagSet) {
 
 func (a *app) submitTask(cmd *cobra.Command, s *submission, args []string) error {
 	switch {
-	case s.file != "":
+	case s.given("file"):
 		return a.submitFile(cmd, s, args)
-	case s.array != "":
+	case s.given("array"): // also if it is empty, as from a variable that is not set
 		return a.submitArray(cmd, s, args)
 	}
 	req, err := s.request(args, a.in)
@@ -179,6 +182,9 @@ func (s *submission) request(args []string, in io.Reader) (*v1.SubmitTaskRequest
 	if s.given("timeout") {
 		s.task.Timeout = durationpb.New(s.timeout)
 	}
+	if s.given("max-attempts") && s.task.GetMaxAttempts() < 1 {
+		keep("max-attempts", fmt.Errorf("%d: give 1 to 100", s.task.GetMaxAttempts()))
+	}
 	errs = append(errs, s.course.set(&s.task, s.given), s.setWork(args, in))
 	if err := errors.Join(errs...); err != nil {
 		return nil, usageErrorf("%w", err)
@@ -205,6 +211,11 @@ func (s *submission) setWork(args []string, in io.Reader) error {
 		}
 		s.task.Work = &v1.Task_Function{Function: &v1.FunctionTask{Name: s.function, Payload: payload}}
 		return nil
+	}
+	for i, arg := range args {
+		if !utf8.ValidString(arg) {
+			return fmt.Errorf("word %d of the command is no valid UTF-8: convert it, or give the name of a file", i+1)
+		}
 	}
 	env, err := parsePairs(s.env)
 	if err != nil {

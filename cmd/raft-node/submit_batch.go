@@ -23,6 +23,9 @@ func (a *app) submitFile(cmd *cobra.Command, s *submission, args []string) error
 	if len(args) > 0 {
 		return usageErrorf("--file and the command %q exclude each other: give one of them", args[0])
 	}
+	if s.file == "" {
+		return usageErrorf("--file: is empty: give a path, or - for standard input")
+	}
 	var idle []string
 	cmd.Flags().Visit(func(f *pflag.Flag) {
 		if cmd.InheritedFlags().Lookup(f.Name) == nil && !slices.Contains(withFile, f.Name) {
@@ -63,9 +66,12 @@ func (a *app) submitArray(cmd *cobra.Command, s *submission, args []string) erro
 		return err
 	}
 	a.fillQueue(req.GetTask())
-	return a.submitOrFollow(cmd, s.follow, many{key: key, label: arrayLabel + "=" + key, count: len(indexes), task: func(i int) (*v1.Task, string) {
-		return arrayTask(req.GetTask(), key, indexes[i], nil), fmt.Sprintf("index %d", indexes[i])
-	}})
+	return a.submitOrFollow(cmd, s.follow, many{
+		key: key, label: arrayLabel + "=" + key, count: len(indexes), index: func(i int) int { return indexes[i] },
+		task: func(i int) (*v1.Task, string) {
+			return arrayTask(req.GetTask(), key, indexes[i], nil), fmt.Sprintf("index %d", indexes[i])
+		},
+	})
 }
 
 // submitOrFollow submits tasks and prints their ids, or waits for all of them.
@@ -76,7 +82,9 @@ func (a *app) submitOrFollow(cmd *cobra.Command, follow bool, m many) error {
 	}
 	if !follow {
 		m.idOnly = !a.forPrograms() // people are shown no more
-		tasks, err := a.submitMany(cmd.Context(), c, m)
+		ctx, stop := interruptible(cmd.Context())
+		defer stop()
+		tasks, err := a.submitMany(ctx, c, m)
 		return errors.Join(a.printTasks(tasks), err)
 	}
 	ended := &v1.ListTasksResponse{}
@@ -84,7 +92,18 @@ func (a *app) submitOrFollow(cmd *cobra.Command, follow bool, m many) error {
 		ended.Tasks = append(ended.Tasks, t)
 		return nil
 	})
-	return errors.Join(a.print(ended, func(w io.Writer) { a.taskTable(w, ended.GetTasks()) }), err)
+	if len(ended.GetTasks()) == 0 && !a.forPrograms() {
+		return err
+	}
+	return errors.Join(a.print(ended, func(w io.Writer) { a.taskTable(w, ended.GetTasks(), m.columns()...) }), err)
+}
+
+// columns are those that the table of the tasks has beside that of any others.
+func (m many) columns() []taskColumn {
+	if m.index == nil {
+		return nil
+	}
+	return []taskColumn{{"INDEX", func(t *v1.Task) string { return t.GetLabels()[arrayIndexLabel] }}}
 }
 
 // followMany submits tasks, waits until all have ended, and shows each once all before it
@@ -93,17 +112,17 @@ func (a *app) followMany(ctx context.Context, c *client.Client, m many, show fun
 	ctx, stop := interruptible(ctx)
 	defer stop()
 	m.idOnly = true
-	f := &following{app: a, show: show, at: map[string][]int{}, bar: progressOf(a.err, nil)}
+	f := &following{app: a, many: m, show: show, at: map[string][]int{}, bar: progressOf(a.err, nil)}
 	f.bar.text = f.text
 	w := newWaiter(c)
 	w.enough = func(t *v1.Task) bool { return client.Final(t.GetStatus()) }
 	w.tell = f.ended
 	w.began = func(ctx context.Context) error {
 		tasks, err := a.submitMany(ctx, c, m)
-		f.submitted = len(tasks)
 		if err != nil {
 			return err
 		}
+		f.submitted = true
 		f.expect(tasks, w.add)
 		fmt.Fprintf(a.err, "raft-node: submitted %d tasks, waiting for their end\n", len(tasks))
 		return nil
@@ -111,12 +130,12 @@ func (a *app) followMany(ctx context.Context, c *client.Client, m many, show fun
 	err := w.run(ctx, &v1.WatchEventsRequest{Types: finalEvents})
 	f.bar.end()
 	switch {
+	case err != nil && !f.submitted:
+		return err
 	case errors.Is(ctx.Err(), context.Canceled):
 		return exitError{exitInterrupted, fmt.Errorf("no longer waiting, %d of %d tasks have ended. The others go on: %s", f.bar.done, m.count, m.hint())}
-	case err != nil && f.bar.total > 0:
-		return fmt.Errorf("the tasks go on, but could not be followed: %s. %s", a.explain(err), m.hint())
 	case err != nil:
-		return err
+		return fmt.Errorf("the tasks go on, but could not be followed: %s. %s", a.explain(err), m.hint())
 	}
 	return f.result()
 }
@@ -126,9 +145,9 @@ var finalEvents = []v1.EventType{v1.EventType_EVENT_TYPE_TASK_COMPLETED, v1.Even
 
 // hint says how to follow or cancel the tasks.
 func (m many) hint() string {
-	text := fmt.Sprintf("the same command with --request-id %s follows them again", m.key)
-	if m.label != "" {
-		text += fmt.Sprintf(", 'raft-node task list --label %s' shows them, 'raft-node task cancel --label %s' ends them", m.label, m.label)
+	text := fmt.Sprintf("the same command with --request-id %s follows them again", shellWord(m.key))
+	if label := shellWord(m.label); m.label != "" {
+		text += fmt.Sprintf(", 'raft-node task list --label %s' shows them, 'raft-node task cancel --label %s' ends them", label, label)
 	}
 	return text
 }
@@ -136,11 +155,12 @@ func (m many) hint() string {
 // following are tasks whose end is waited for.
 type following struct {
 	app       *app
+	many      many
 	show      func(t *v1.Task) error
 	bar       *progress
 	at        map[string][]int // where a task stands; twice if it was submitted twice
 	tasks     []*v1.Task       // those that have ended
-	submitted int
+	submitted bool             // all, that is, and they are waited for
 	shown     int
 	failed    []*v1.Task
 	err       error
@@ -188,11 +208,16 @@ func (f *following) result() error {
 	slices.SortFunc(f.failed, func(a, b *v1.Task) int { return f.at[a.GetId()][0] - f.at[b.GetId()][0] })
 	var lines []error
 	for _, t := range f.failed[:min(len(f.failed), refusedShown)] {
-		lines = append(lines, ending(t))
+		_, place := f.many.task(f.at[t.GetId()][0])
+		lines = append(lines, fmt.Errorf("%s: %w", place, ending(t)))
 	}
 	if more := len(f.failed) - len(lines); more > 0 {
 		lines = append(lines, fmt.Errorf("and %d more", more))
 	}
-	lines = append(lines, fmt.Errorf("%d of %d tasks did not complete: 'raft-node task retry' tries them again", len(f.failed), f.submitted))
+	retry := "raft-node task retry"
+	if f.many.label != "" {
+		retry += " --label " + shellWord(f.many.label)
+	}
+	lines = append(lines, fmt.Errorf("%d of %d tasks did not complete: '%s' tries them again", len(f.failed), f.many.count, retry))
 	return exitError{exitFailed, errors.Join(lines...)}
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strconv"
 
@@ -36,6 +35,8 @@ type many struct {
 	idOnly bool
 	// task makes the one at i, and says where it comes from.
 	task func(i int) (t *v1.Task, place string)
+	// index is what its request id ends with; nil for its place among all.
+	index func(i int) int
 }
 
 // manyKey is the request id that was given, or one that is made.
@@ -64,12 +65,11 @@ func (a *app) submitMany(ctx context.Context, c *client.Client, m many) ([]*v1.T
 		res, err := c.SubmitTasks(withSubmitter(ctx), batch)
 		if err != nil {
 			p.end()
-			return tasks, fmt.Errorf("%s\n%d of %d tasks are known to be submitted: the same command with --request-id %s goes on, and submits none twice",
-				a.explain(err), len(tasks), m.count, m.key)
+			return tasks, a.cutOff(ctx, err, m, places, len(tasks))
 		}
 		for i, o := range res.GetOutcomes() {
 			if e := o.GetError(); e != nil {
-				refused = append(refused, fmt.Errorf("%s: %s: %s", places[i], e.GetCode(), e.GetMessage()))
+				refused = append(refused, refusedItem(places[i], e))
 			}
 			if id := o.GetTaskId(); id != "" {
 				tasks = append(tasks, &v1.Task{Id: id})
@@ -80,29 +80,33 @@ func (a *app) submitMany(ctx context.Context, c *client.Client, m many) ([]*v1.T
 		p.add(int64(len(places)))
 	}
 	p.end()
-	if len(refused) == 0 {
-		return tasks, nil
-	}
-	text := refused[:min(len(refused), refusedShown)]
-	if more := len(refused) - len(text); more > 0 {
-		text = append(text, fmt.Errorf("and %d more", more))
-	}
-	return tasks, errors.Join(append(text, fmt.Errorf("%d of %d tasks were refused, the others are submitted", len(refused), m.count))...)
+	return tasks, refusedItems(refused, m.count)
 }
 
-// batch is what fits into one call, one task at least.
+// batch is what fits into one call, one task at least. The id of a task makes a repeat safe
+// by itself; a key beside it would be another one with each command.
 func (m many) batch(from int) (*v1.SubmitTasksRequest, []string) {
 	batch, size := &v1.SubmitTasksRequest{}, 0
 	var places []string
 	for i := from; i < m.count && i < from+submitBatch; i++ {
 		t, place := m.task(i)
-		req := &v1.SubmitTaskRequest{Task: t, RequestId: m.key + "/" + strconv.Itoa(i), IdOnly: m.idOnly}
+		req := &v1.SubmitTaskRequest{Task: t, IdOnly: m.idOnly}
+		if t.GetId() == "" {
+			req.RequestId = m.key + "/" + strconv.Itoa(m.indexOf(i))
+		}
 		if size += proto.Size(req) + 16; i > from && size > submitBatchBytes {
 			break
 		}
 		batch.Requests, places = append(batch.Requests, req), append(places, place)
 	}
 	return batch, places
+}
+
+func (m many) indexOf(i int) int {
+	if m.index == nil {
+		return i
+	}
+	return m.index(i)
 }
 
 // printTasks prints tasks that were submitted, those that were not left out.

@@ -120,15 +120,30 @@ func readTasks(ctx context.Context, c *client.Client, req *v1.ListTasksRequest, 
 	return all, err
 }
 
-func (a *app) taskTable(w io.Writer, tasks []*v1.Task) {
-	head := []string{"TASK", "NAME", "STATUS", "QUEUE", "NODE", "ATTEMPT", "CREATED"}
+// taskColumn is one more column of a table of tasks.
+type taskColumn struct {
+	head string
+	cell func(t *v1.Task) string
+}
+
+// taskTable writes tasks as rows; more columns come first.
+func (a *app) taskTable(w io.Writer, tasks []*v1.Task, more ...taskColumn) {
+	var head []string
+	for _, c := range more {
+		head = append(head, c.head)
+	}
+	head = append(head, "TASK", "NAME", "STATUS", "QUEUE", "NODE", "ATTEMPT", "CREATED")
 	if a.wide() {
 		head = append(head, "PRIORITY", "RESERVES", "LABELS", "RUNS")
 	}
 	row(w, append(head, "DETAIL")...)
 	for _, t := range tasks {
-		cells := []string{t.GetId(), dash(short(t.GetName(), 40)), enum(t.GetStatus(), taskStatusPrefix), dash(t.GetQueue()), dash(t.GetNodeId()),
-			fmt.Sprint(t.GetAttempt()), ago(t.GetCreateTime())}
+		var cells []string
+		for _, c := range more {
+			cells = append(cells, c.cell(t))
+		}
+		cells = append(cells, t.GetId(), dash(short(t.GetName(), 40)), enum(t.GetStatus(), taskStatusPrefix), dash(t.GetQueue()), dash(t.GetNodeId()),
+			fmt.Sprint(t.GetAttempt()), ago(t.GetCreateTime()))
 		if a.wide() {
 			cells = append(cells, fmt.Sprint(t.GetPriority()), resources(t.GetResources()), dash(pairs(t.GetLabels())), short(workText(t), 60))
 		}

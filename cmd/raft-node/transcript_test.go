@@ -112,6 +112,14 @@ func words(line string) []string {
 	return all
 }
 
+// refusals are why exampleMember refuses a task, by its name.
+var refusals = map[string]string{
+	"refused":     "taken",
+	"id-taken":    "requests[N].task.id: task t9 exists and is another one: choose another id",
+	"key-taken":   "requests[N].request_id: it belongs to task t9, which differs in exec.command: use a new request_id",
+	"key-taken-b": "requests[N].request_id: it belongs to task t9, which differs in exec.command: use a new request_id",
+}
+
 // exampleMember is a member with two tasks, a node and a queue, which do not change.
 func exampleMember(t *testing.T) *member {
 	t.Helper()
@@ -159,10 +167,11 @@ func exampleMember(t *testing.T) *member {
 		queues: queueMember{queue: exampleQueue()},
 		submitMany: func(r *v1.SubmitTasksRequest) (*v1.SubmitTasksResponse, error) {
 			res := &v1.SubmitTasksResponse{}
-			for _, s := range r.GetRequests() {
+			for i, s := range r.GetRequests() {
 				t := ranExample(s.GetTask(), s.GetRequestId())
-				if t.GetName() == "refused" {
-					res.Outcomes = append(res.Outcomes, &v1.SubmitTaskOutcome{Outcome: &v1.SubmitTaskOutcome_Error{Error: &v1.ItemError{Code: "already_exists", Message: "taken"}}})
+				if why := refusals[t.GetName()]; why != "" {
+					why = strings.ReplaceAll(why, "requests[N]", fmt.Sprintf("requests[%d]", i))
+					res.Outcomes = append(res.Outcomes, &v1.SubmitTaskOutcome{Outcome: &v1.SubmitTaskOutcome_Error{Error: &v1.ItemError{Code: "already_exists", Message: why}}})
 					continue
 				}
 				mu.Lock()
