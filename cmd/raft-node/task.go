@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -50,6 +51,7 @@ type taskFilter struct {
 	labels            []string
 	pageToken         string
 	limit             int
+	allowed           []string // statuses that may be given; nil for all
 }
 
 func newTaskListCommand(a *app) *cobra.Command {
@@ -91,6 +93,11 @@ func newTaskListCommand(a *app) *cobra.Command {
 
 func (t *taskFilter) request() (*v1.ListTasksRequest, error) {
 	req := &v1.ListTasksRequest{Queue: t.queue, NodeId: t.node, Name: t.name, PageToken: t.pageToken}
+	for _, given := range t.statuses {
+		if t.allowed != nil && !slices.Contains(t.allowed, strings.ToLower(strings.TrimSpace(given))) {
+			return nil, usageErrorf("--status %q: give %s", given, strings.Join(t.allowed, ", "))
+		}
+	}
 	values, err := parseStatuses(t.statuses, v1.TaskStatus_value, taskStatusPrefix)
 	if err != nil {
 		return nil, err

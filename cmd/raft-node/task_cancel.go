@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -16,7 +17,7 @@ stopped by its node; it keeps its status until then. One that has ended stays as
 is.`
 
 func newTaskCancelCommand(a *app) *cobra.Command {
-	var t taskFilter
+	t := taskFilter{allowed: []string{"pending", "assigned", "running"}}
 	var all bool
 	cmd := &cobra.Command{
 		Use: "cancel [TASK…]", Short: "Cancel tasks", Long: taskCancelLong,
@@ -25,13 +26,13 @@ func newTaskCancelCommand(a *app) *cobra.Command {
   raft-node task cancel --label experiment=7`,
 	}
 	f := cmd.Flags()
-	f.StringSliceVar(&t.statuses, "status", nil, "all of these statuses: pending, assigned, running")
+	f.StringSliceVar(&t.statuses, "status", nil, "all of these statuses: "+strings.Join(t.allowed, ", "))
 	f.StringVar(&t.queue, "queue", "", "all of this queue")
 	f.StringVar(&t.node, "node", "", "all on this node")
 	f.StringVar(&t.name, "task-name", "", "all of this name")
 	f.StringArrayVar(&t.labels, "label", nil, "all with this label, as key=value; may be repeated")
 	f.BoolVar(&all, "all", false, "all that have not ended")
-	must(cmd.RegisterFlagCompletionFunc("status", completions("pending", "assigned", "running")))
+	must(cmd.RegisterFlagCompletionFunc("status", completions(t.allowed...)))
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		filter, err := t.request()
 		if err != nil {
@@ -120,29 +121,4 @@ func (a *app) printCancelled(res *v1.CancelTaskResponse) error {
 	}
 	_, err := fmt.Fprintf(a.out, "%s: %s\n", t.GetId(), oneLine(text))
 	return err
-}
-
-func newTaskRetryCommand(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use: "retry TASK…", Short: "Try tasks again that have failed or were cancelled", Args: cobra.MinimumNArgs(1),
-		Long: "Puts tasks that have failed or were cancelled back to their queues. Their attempts\nso far are kept. One that has not ended stays as it is.",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.client()
-			if err != nil {
-				return err
-			}
-			var errs []error
-			for _, id := range args {
-				res, err := c.RetryTask(cmd.Context(), &v1.RetryTaskRequest{Id: id})
-				if err == nil {
-					t := res.GetTask()
-					err = a.say(res, "%s: %s, attempt %d so far", t.GetId(), enum(t.GetStatus(), taskStatusPrefix), t.GetAttempt())
-				} else if len(args) > 1 {
-					err = fmt.Errorf("%s: %s", id, a.explain(err))
-				}
-				errs = append(errs, err)
-			}
-			return errors.Join(errs...)
-		},
-	}
 }
