@@ -155,13 +155,31 @@ func (a *app) printWaited(ids []string, found map[string]*v1.Task) error {
 	return a.print(all, func(w io.Writer) { a.taskTable(w, all.GetTasks()) })
 }
 
+// missingShown is how many of the tasks that are not there are named.
+const missingShown = 3
+
+// missing says how many of the tasks are not there, and which.
+func missing(ids []string, found map[string]*v1.Task) string {
+	var left []string
+	for _, id := range ids {
+		if found[id] == nil {
+			left = append(left, id)
+		}
+	}
+	text := fmt.Sprintf("%d of %d tasks are not there: %s", len(left), len(ids), strings.Join(left[:min(len(left), missingShown)], ", "))
+	if more := len(left) - missingShown; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
+}
+
 // waitResult is the exit code, and the error that says why.
 func waitResult(ctx context.Context, ids []string, found map[string]*v1.Task, reached func(*v1.Task) bool, target string, err error) error {
 	switch {
 	case errors.Is(context.Cause(ctx), errWaitTimeout):
-		return exitError{exitTimeout, fmt.Errorf("%w: %d of %d tasks are not there. They go on", errWaitTimeout, len(ids)-len(found), len(ids))}
+		return exitError{exitTimeout, fmt.Errorf("%w: %s. They go on", errWaitTimeout, missing(ids, found))}
 	case ctx.Err() != nil:
-		return exitError{exitInterrupted, fmt.Errorf("no longer waiting: %d of %d tasks are not there. They go on", len(ids)-len(found), len(ids))}
+		return exitError{exitInterrupted, fmt.Errorf("no longer waiting: %s. They go on", missing(ids, found))}
 	case err != nil:
 		return err
 	}
