@@ -152,10 +152,19 @@ func (a *app) taskTable(w io.Writer, tasks []*v1.Task, more ...taskColumn) {
 		cells = append(cells, t.GetId(), dash(short(t.GetName(), 40)), enum(t.GetStatus(), taskStatusPrefix), dash(t.GetQueue()), dash(t.GetNodeId()),
 			fmt.Sprint(t.GetAttempt()), ago(t.GetCreateTime()))
 		if a.wide() {
-			cells = append(cells, fmt.Sprint(t.GetPriority()), resources(t.GetResources()), dash(pairs(t.GetLabels())), short(workText(t), 60))
+			cells = append(cells, fmt.Sprint(t.GetPriority()), resources(t.GetResources()), dash(pairs(t.GetLabels())), runs(t))
 		}
 		row(w, append(cells, detail(t))...)
 	}
+}
+
+// runs is what a task in a list runs. Commands are left out of lists, which they can make
+// very long: 'task get' has them.
+func runs(t *v1.Task) string {
+	if text := workText(t); text != "" {
+		return short(text, 60)
+	}
+	return "a command"
 }
 
 // detail is the most telling thing about a task that its status does not say.

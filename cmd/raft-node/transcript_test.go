@@ -141,7 +141,11 @@ func exampleMember(t *testing.T) *member {
 			res := &v1.ListTasksResponse{}
 			for _, task := range tasks {
 				if len(r.GetStatuses()) == 0 || slices.Contains(r.GetStatuses(), task.GetStatus()) {
-					res.Tasks = append(res.Tasks, task)
+					listed := proto.CloneOf(task)
+					if listed.GetExec() != nil { // lists come without inputs
+						listed.Work = &v1.Task_Exec{Exec: &v1.ExecTask{}}
+					}
+					res.Tasks = append(res.Tasks, listed)
 				}
 			}
 			return res, nil

@@ -2121,7 +2121,7 @@ func (x *ListTasksRequest) GetMaxStaleness() *durationpb.Duration {
 // ListTasksResponse is a page of tasks.
 type ListTasksResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The tasks, newest first, without payload, result and log tail.
+	// The tasks, newest first, without command, payload, result and log tail.
 	Tasks []*Task `protobuf:"bytes,1,rep,name=tasks,proto3" json:"tasks,omitempty"`
 	// Token for the next page; empty at the end.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`

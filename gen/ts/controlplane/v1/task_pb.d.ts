@@ -1104,7 +1104,7 @@ export declare const ListTasksRequestSchema: GenMessage<ListTasksRequest>;
  */
 export declare type ListTasksResponse = Message<"controlplane.v1.ListTasksResponse"> & {
   /**
-   * The tasks, newest first, without payload, result and log tail.
+   * The tasks, newest first, without command, payload, result and log tail.
    *
    * @generated from field: repeated controlplane.v1.Task tasks = 1;
    */
@@ -1923,7 +1923,8 @@ export declare const TaskService: GenService<{
     output: typeof GetTasksResponseSchema;
   },
   /**
-   * ListTasks returns tasks, newest first, without their result and log tail.
+   * ListTasks returns tasks, newest first, without their inputs (command, payload),
+   * results and log tails; of a function there is its name.
    *
    * @generated from rpc controlplane.v1.TaskService.ListTasks
    */

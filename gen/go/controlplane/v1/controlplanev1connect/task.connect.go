@@ -91,7 +91,8 @@ type TaskServiceClient interface {
 	// RESOURCE_EXHAUSTED for what does not fit into the answer: it has some 2 MiB of tasks
 	// and at least one, and the ids from the first that does not fit on are to be asked for again.
 	GetTasks(context.Context, *connect.Request[v1.GetTasksRequest]) (*connect.Response[v1.GetTasksResponse], error)
-	// ListTasks returns tasks, newest first, without their result and log tail.
+	// ListTasks returns tasks, newest first, without their inputs (command, payload),
+	// results and log tails; of a function there is its name.
 	ListTasks(context.Context, *connect.Request[v1.ListTasksRequest]) (*connect.Response[v1.ListTasksResponse], error)
 	// CancelTask ends a task that is not running at once. A running task keeps
 	// its status and its resources until its node has stopped it or lost its
@@ -287,7 +288,8 @@ type TaskServiceHandler interface {
 	// RESOURCE_EXHAUSTED for what does not fit into the answer: it has some 2 MiB of tasks
 	// and at least one, and the ids from the first that does not fit on are to be asked for again.
 	GetTasks(context.Context, *connect.Request[v1.GetTasksRequest]) (*connect.Response[v1.GetTasksResponse], error)
-	// ListTasks returns tasks, newest first, without their result and log tail.
+	// ListTasks returns tasks, newest first, without their inputs (command, payload),
+	// results and log tails; of a function there is its name.
 	ListTasks(context.Context, *connect.Request[v1.ListTasksRequest]) (*connect.Response[v1.ListTasksResponse], error)
 	// CancelTask ends a task that is not running at once. A running task keeps
 	// its status and its resources until its node has stopped it or lost its

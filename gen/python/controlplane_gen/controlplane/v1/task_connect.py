@@ -79,7 +79,8 @@ class TaskService(Protocol):
 
     async def list_tasks(self, request: ListTasksRequest, ctx: RequestContext[ListTasksRequest, ListTasksResponse], /) -> ListTasksResponse:
         """
-        ListTasks returns tasks, newest first, without their result and log tail.
+        ListTasks returns tasks, newest first, without their inputs (command, payload),
+        results and log tails; of a function there is its name.
         """
         raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
 
@@ -397,7 +398,8 @@ class TaskServiceClient(ConnectClient):
         use_get: bool = False,
     ) -> ListTasksResponse:
         """
-        ListTasks returns tasks, newest first, without their result and log tail.
+        ListTasks returns tasks, newest first, without their inputs (command, payload),
+        results and log tails; of a function there is its name.
         """
         return await self.execute_unary(
             request=request,
@@ -593,7 +595,8 @@ class TaskServiceSync(Protocol):
 
     def list_tasks(self, request: ListTasksRequest, ctx: RequestContext[ListTasksRequest, ListTasksResponse], /) -> ListTasksResponse:
         """
-        ListTasks returns tasks, newest first, without their result and log tail.
+        ListTasks returns tasks, newest first, without their inputs (command, payload),
+        results and log tails; of a function there is its name.
         """
         raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
 
@@ -909,7 +912,8 @@ class TaskServiceClientSync(ConnectClientSync):
         use_get: bool = False,
     ) -> ListTasksResponse:
         """
-        ListTasks returns tasks, newest first, without their result and log tail.
+        ListTasks returns tasks, newest first, without their inputs (command, payload),
+        results and log tails; of a function there is its name.
         """
         return self.execute_unary(
             request=request,

@@ -1374,7 +1374,7 @@ class ListTasksResponse(Message[_ListTasksResponseFields]):
 
     Attributes:
         tasks:
-            The tasks, newest first, without payload, result and log tail.
+            The tasks, newest first, without command, payload, result and log tail.
 
             ```proto
             repeated controlplane.v1.Task tasks = 1;
