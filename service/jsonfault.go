@@ -24,7 +24,7 @@ func explainJSON(md protoreflect.MessageDescriptor, data []byte, err error) erro
 	case place.path == "" && strings.Contains(text, "unexpected token"):
 		return controlplane.Errorf(controlplane.CodeInvalid, "the body must be one JSON object, such as {}: it has the fields of %s", md.Name())
 	case strings.Contains(text, "unknown field"):
-		return controlplane.FieldErrorf(place.path, "is no field of %s: %s", place.parent.Name(), suggest(place.parent, place.name))
+		return controlplane.FieldErrorf(place.path, "is no field of %s: %s", place.parent.Name(), suggest(place.parent, place.name, anyField))
 	case strings.Contains(text, "duplicate"):
 		return controlplane.FieldErrorf(place.path, "is given twice: give it once")
 	case strings.Contains(text, "is already set") && place.field != nil && place.field.ContainingOneof() != nil:
@@ -261,12 +261,19 @@ func fieldNames(fields protoreflect.FieldDescriptors) (names []string) {
 	return names
 }
 
-// suggest names the field that was probably meant.
-func suggest(md protoreflect.MessageDescriptor, given string) string {
+func anyField(protoreflect.FieldDescriptor) bool { return true }
+
+// suggest names the field that was probably meant, of those that may be given.
+func suggest(md protoreflect.MessageDescriptor, given string, may func(protoreflect.FieldDescriptor) bool) string {
 	given = strings.ToLower(cut(given, 80))
+	var names []string
 	best, distance := "", len(given)/3+1
 	for i := range md.Fields().Len() {
 		f := md.Fields().Get(i)
+		if !may(f) {
+			continue
+		}
+		names = append(names, f.TextName())
 		for _, name := range []string{f.TextName(), f.JSONName()} {
 			if d := editDistance(given, strings.ToLower(name)); d < distance {
 				best, distance = name, d
@@ -279,7 +286,7 @@ func suggest(md protoreflect.MessageDescriptor, given string) string {
 	if best != "" {
 		return "did you mean " + best + "?"
 	}
-	return "it has " + cut(strings.Join(fieldNames(md.Fields()), ", "), 300)
+	return "it has " + cut(strings.Join(names, ", "), 300)
 }
 
 // editDistance counts the letters to change, add or take away between two words.

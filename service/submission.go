@@ -36,5 +36,7 @@ func CheckTask(t *v1.Task) ([]*errdetails.BadRequest_FieldViolation, error) {
 	return out, nil
 }
 
-// SuggestField names the field of a message that was probably meant.
-func SuggestField(md protoreflect.MessageDescriptor, given string) string { return suggest(md, given) }
+// SuggestField names the field of a message that was probably meant, of those that may be given.
+func SuggestField(md protoreflect.MessageDescriptor, given string, may func(protoreflect.FieldDescriptor) bool) string {
+	return suggest(md, given, may)
+}

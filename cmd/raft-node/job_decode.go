@@ -65,6 +65,10 @@ func (r *jobReader) message(n *yaml.Node, m protoreflect.Message, at string) {
 		return
 	}
 	md := m.Descriptor()
+	if n.Kind == yaml.SequenceNode && at == "" {
+		r.fail(n, at, "is a list: write each task by itself, with a line of --- between two of them")
+		return
+	}
 	if n.Kind != yaml.MappingNode {
 		r.fail(n, at, "must have fields, such as %q, not be %s", md.Fields().Get(0).JSONName()+": …", given(n))
 		return
@@ -80,7 +84,7 @@ func (r *jobReader) message(n *yaml.Node, m protoreflect.Message, at string) {
 		_, twice := r.lines[field]
 		switch {
 		case f == nil:
-			r.fail(key, field, "is no field of %s: %s", md.Name(), service.SuggestField(md, key.Value))
+			r.fail(key, field, "is no field of %s: %s", md.Name(), service.SuggestField(md, key.Value, isInput))
 			continue
 		case twice:
 			r.fail(key, field, "is given twice, in line %d too: give it once", r.lines[field])

@@ -50,6 +50,8 @@ func outputOnly(f protoreflect.FieldDescriptor) bool {
 	return strings.HasPrefix(commentOf(f), "Output only.")
 }
 
+func isInput(f protoreflect.FieldDescriptor) bool { return !outputOnly(f) }
+
 // schema is a JSON Schema.
 type schema map[string]any
 
