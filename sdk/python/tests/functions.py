@@ -35,6 +35,7 @@ def make_worker(servers: str | None = None, **options: Any) -> Worker:
         countdown,
         train,
         broken,
+        picky,
         slow,
         hold,
         spawn,
@@ -140,6 +141,12 @@ def broken(what: str) -> None:
     print("about to break")
     logging.getLogger("broken").info("a line at level info")
     raise ValueError(f"broken: {what}")
+
+
+def picky(what: str, n: int) -> int:
+    if what == "bad":
+        raise ValueError("no good")
+    return n
 
 
 def flaky(folder: str, failures: int) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import datetime
 import inspect
+import math
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ from raft_control_plane import (
     TaskStatus,
     Worker,
 )
+from raft_control_plane._requests import resources
 from raft_control_plane.testing import LocalControlPlane
 from raft_control_plane.v1 import LabelOperator, Placement, SpotUse
 
@@ -309,12 +312,76 @@ def test_a_watch_of_one_node(control_plane: LocalControlPlane, caller: Any) -> N
         (lambda: Selector("k", "="), "operator: '='"),  # type: ignore[arg-type]
         (lambda: Selector("k", "in", "v"), "give a list"),
         (lambda: Worker(price=-1), "price: -1"),
+        (
+            lambda: TaskOptions(resources={"memory": "2 GiX"}),
+            "resources: memory: '2 GiX': give a number of bytes, or text",
+        ),
+        (lambda: TaskOptions(resources={"disk": "0.3B"}), "resources: disk: '0.3B': give a whole number of bytes"),
+        (lambda: TaskOptions(resources={"memory": "8192PiB"}), "less than 8 EiB"),
+        (lambda: TaskOptions(resources={"memory": math.nan}), "resources: memory: nan is out of range"),
+        (lambda: TaskOptions(resources={"cpu": "2"}), "resources: cpu: '2': give a number of cores"),
+        (lambda: TaskOptions(resources={"gpus": 0.5}), "resources: gpus: 0.5: give a whole number"),
     ],
 )
 def test_mistakes_are_told_where_they_are_made(make: Any, says: str) -> None:
     with pytest.raises((ValueError, TypeError)) as caught:
         make()
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "amount"),
+    [
+        ("2GiB", 2 << 30),
+        ("512 mib", 512 << 20),
+        ("1.5Ki", 1536),
+        ("3TB", 3 * 10**12),
+        ("7b", 7),
+        ("9", 9),
+        (2 << 30, 2 << 30),
+    ],
+)
+def test_amounts_have_the_units_of_the_command_line(given: Any, amount: int) -> None:
+    made = resources({"memory": given, "disk": given}, {})
+    assert made is not None
+    assert (made.memory_bytes, made.disk_bytes) == (amount, amount)
+
+
+@pytest.mark.parametrize(
+    ("make", "kind", "says"),
+    [
+        (lambda c: c.submit("f", '{"x":1}'), TypeError, "payload: str is not allowed: give a dict of the arguments by"),
+        (lambda c: c.submit("f", [1]), TypeError, "payload: list is not allowed"),
+        (lambda c: c.submit_command("echo hi"), TypeError, "command: str is not allowed: give a list .* shlex.split"),
+        (lambda c: c.submit_command(["echo", None]), TypeError, "command: None is not allowed: give str"),
+        (lambda c: c.submit_command(["env"], env={"N": 1}), TypeError, "submit_task: the request cannot be encoded"),
+        (lambda c: c.get(5), TypeError, "get_task: the request cannot be encoded: expected str"),
+        (
+            lambda c: c.submit("f", options=TaskOptions(priority=1 << 40)),
+            ValueError,
+            "encoded: .* out of range for int32",
+        ),
+        (lambda c: c.submit("\ud800"), ValueError, "cannot be encoded: .*surrogates"),
+        (
+            lambda c: c.drain("vm", deadline="10m"),
+            TypeError,
+            "deadline: '10m' is not allowed: give seconds as a number",
+        ),
+        (lambda c: c.drain("vm", deadline=-1), ValueError, "deadline: -1 is out of range: give 0 to 2,592,000 seconds"),
+        (lambda c: c.drain("vm", deadline=datetime.timedelta(31)), ValueError, "deadline: 31 days, .* is out of range"),
+    ],
+)
+def test_what_cannot_be_sent_is_told_at_once(caller: Any, make: Any, kind: type[Exception], says: str) -> None:
+    begun = time.monotonic()
+    with pytest.raises(kind, match=says):
+        make(caller)
+    assert time.monotonic() - begun < 15, "it was tried again"
+
+
+def test_arguments_by_name_are_sent_as_json(caller: Any) -> None:
+    task = caller.submit("nobody", {"x": 1, "y": [0.5, None, "ä"]})
+    assert task.work.value.payload == '{"x":1,"y":[0.5,null,"ä"]}'.encode()
+    caller.cancel(task.id)
 
 
 def test_a_decorated_function_has_its_options(control_plane: LocalControlPlane) -> None:

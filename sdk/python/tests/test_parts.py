@@ -88,6 +88,8 @@ def test_signatures() -> None:
         signature.encode((), {})
     with pytest.raises(TypeError, match="missing a required argument: 'a'"):
         signature.decode(b"")
+    with pytest.raises(TypeError, match=r"several\(a: .*, \*\*more: .*\) -> .*: too many positional arguments"):
+        signature.encode((1, 2), {})
     with pytest.raises(ValueError, match="at most 1048576 are allowed"):
         Signature(lambda data: data).encode(("x" * (1 << 20),), {})
 

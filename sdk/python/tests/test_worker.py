@@ -22,8 +22,10 @@ from raft_control_plane import (
     Client,
     Handle,
     ResultTimeoutError,
+    SweepResult,
     Task,
     TaskCancelledError,
+    TaskError,
     TaskFailedError,
     TaskOptions,
     TaskStatus,
@@ -343,9 +345,36 @@ def test_map_and_sweep(worker: Worker, client: Client) -> None:
 def test_map_can_return_errors(worker: Worker, client: Client) -> None:
     broken: Task[[str], None] = Task(functions.broken, "broken", TaskOptions(), lambda: client)
     results = broken.map(["a", "b"], return_errors=True, timeout=60)
-    assert [str(result).partition("\n")[0].split(": ", 2)[2] for result in results] == ["broken: a", "broken: b"]
+    assert [str(result).partition("\n")[0].split(": ", 3)[3] for result in results] == ["broken: a", "broken: b"]
     with pytest.raises(TaskFailedError):
         broken.map(["a"], timeout=60)
+
+
+def test_one_bad_point_does_not_cost_the_others(worker: Worker, client: Client) -> None:
+    task: Task[[str, int], int] = Task(functions.picky, "picky", TaskOptions(), lambda: client)
+
+    async def awaited() -> tuple[list[SweepResult[int | TaskError]], list[int | TaskError]]:
+        points = await task.sweep_async(what=["bad", "good"], n=[1, 2], return_errors=True, timeout=60)
+        return points, await task.map_async(["good", "bad"], [1, 2], return_errors=True, timeout=60)
+
+    points = task.sweep(what=["bad", "good"], n=[1, 2], return_errors=True, timeout=60)
+    points_too, mapped = asyncio.run(awaited())
+    for some in (points, points_too):
+        assert [point.params["n"] for point in some] == [1, 2, 1, 2]
+        assert [point.result for point in some[2:]] == [1, 2]
+        failed = some[1].result
+        assert isinstance(failed, TaskFailedError)
+        assert (failed.position, failed.task_ids[1], len(failed.task_ids)) == (1, failed.task.id, 4)
+        assert str(failed).startswith(f"at index 1 of 4 calls: task {failed.task.id} failed at attempt 1: ")
+    assert mapped[0] == 1
+    assert isinstance(mapped[1], TaskFailedError)
+    with pytest.raises(TaskFailedError, match="at index 2 of 3 calls: task ") as caught:
+        task.map(["good", "good", "bad"], [1, 2, 3], timeout=60)
+    ended = [client.wait(task_id, timeout=60) for task_id in caught.value.task_ids]
+    assert [task.handle(record.id).decode(record) for record in ended[:2]] == [1, 2]
+    with pytest.raises(ResultTimeoutError) as late:
+        Task(functions.picky, "nobody", TaskOptions(), lambda: client).map(["good"], [1], timeout=0.1)
+    client.cancel(late.value.task_ids[0])
 
 
 def test_a_result_that_takes_too_long(call: Any, tmp_path: Path) -> None:

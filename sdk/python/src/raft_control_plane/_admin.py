@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -39,9 +40,10 @@ from ._gen.controlplane.v1.task_pb import (
     TaskStatus,
 )
 from ._queues import QueueSettings, queue_message
-from ._time import duration
+from ._time import wait
 
 PAGE = 1000
+DRAIN_MAX_S = 2_592_000.0
 
 
 @dataclass(frozen=True)
@@ -211,7 +213,7 @@ class AdminCalls:
         node: Node = (self.call(NodeServiceClientSync.uncordon_node, UncordonNodeRequest(id=node_id))).node
         return node
 
-    def drain(self, node_id: str, *, deadline: float | None = None) -> Node:
+    def drain(self, node_id: str, *, deadline: float | datetime.timedelta | None = None) -> Node:
         """Cordons a node and takes its work off it; see drained for how far that is.
 
         What it has not fetched goes to others at once. What it runs is waited for, and at the
@@ -219,11 +221,11 @@ class AdminCalls:
 
         Args:
             node_id: the node.
-            deadline: how long what it runs may take, in seconds, 0 to 2,592,000 (30 days); as long
-                as it takes when None. Repeated, it moves the deadline.
+            deadline: how long what it runs may take, in seconds or as a timedelta, 0 to 2,592,000 s
+                (30 days); as long as it takes when None. Repeated, it moves the deadline.
 
         """
-        request = DrainNodeRequest(id=node_id, deadline=None if deadline is None else duration(deadline))
+        request = DrainNodeRequest(id=node_id, deadline=wait("deadline", deadline, DRAIN_MAX_S))
         node: Node = (self.call(NodeServiceClientSync.drain_node, request)).node
         return node
 
@@ -411,7 +413,7 @@ class AsyncAdminCalls:
         node: Node = (await self.call(NodeServiceClient.uncordon_node, UncordonNodeRequest(id=node_id))).node
         return node
 
-    async def drain(self, node_id: str, *, deadline: float | None = None) -> Node:
+    async def drain(self, node_id: str, *, deadline: float | datetime.timedelta | None = None) -> Node:
         """Cordons a node and takes its work off it; see drained for how far that is.
 
         What it has not fetched goes to others at once. What it runs is waited for, and at the
@@ -419,11 +421,11 @@ class AsyncAdminCalls:
 
         Args:
             node_id: the node.
-            deadline: how long what it runs may take, in seconds, 0 to 2,592,000 (30 days); as long
-                as it takes when None. Repeated, it moves the deadline.
+            deadline: how long what it runs may take, in seconds or as a timedelta, 0 to 2,592,000 s
+                (30 days); as long as it takes when None. Repeated, it moves the deadline.
 
         """
-        request = DrainNodeRequest(id=node_id, deadline=None if deadline is None else duration(deadline))
+        request = DrainNodeRequest(id=node_id, deadline=wait("deadline", deadline, DRAIN_MAX_S))
         node: Node = (await self.call(NodeServiceClient.drain_node, request)).node
         return node
 

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import fractions
 import json
 import math
+import re
 import secrets
 import time
 import uuid
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from connectrpc.code import Code
 from protobuf import Oneof
 from protobuf.wkt.google.protobuf.struct_pb import ListValue, Struct, Value
 
 from . import _tracing
+from ._convert import to_json
 from ._gen.controlplane.v1.query_pb import QueryRequest, QueryResponse
 from ._gen.controlplane.v1.task_pb import (
     ExecTask,
@@ -29,6 +32,7 @@ from ._gen.controlplane.v1.task_pb import (
     TaskStatus,
 )
 from ._options import Constraints, RetryPolicy, within
+from ._signature import checked
 from ._time import duration, timestamp
 from .errors import CallError, TaskCancelledError, TaskFailedError
 
@@ -45,6 +49,8 @@ GET_ITEMS = 1000
 STALE_CURSOR = (Code.OUT_OF_RANGE, Code.INVALID_ARGUMENT)
 # A watch names at most this many tasks.
 WATCH_IDS = 100
+# What a function is called with: bytes as its worker expects them, or arguments by name.
+Payload: TypeAlias = bytes | Mapping[str, Any]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,8 +63,8 @@ class TaskOptions:
     """Higher runs first, -1000 to 1000."""
     labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """At most 32 pairs."""
-    resources: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    """What it reserves: "cpu" in cores, "memory" and "disk" in bytes, "gpus"."""
+    resources: Mapping[str, float | str] = dataclasses.field(default_factory=dict)
+    """What it reserves: "cpu" in cores, "memory" and "disk" in bytes or as text like "2GiB", "gpus"."""
     timeout: float | None = None
     """Longest run time of an attempt in seconds; none when None."""
     no_progress_timeout: float | None = None
@@ -98,6 +104,7 @@ class TaskOptions:
                 f"resources: {', '.join(unknown)} is not known: give cpu (cores), memory or disk (bytes) "
                 "or gpus, and anything else as custom="
             )
+        resources(self.resources, {})
         within("start_delay", self.start_delay, 0.001, 31_536_000)
         within("queue_timeout", self.queue_timeout, 0.001, 31_536_000)
         if self.start_delay is not None and self.earliest_start is not None:
@@ -110,15 +117,35 @@ class TaskOptions:
         return dataclasses.replace(self, **changes) if changes else self
 
 
-def function_task(name: str, payload: bytes, options: TaskOptions, task_id: str = "") -> SubmitTaskRequest:
+def function_task(name: str, payload: Payload, options: TaskOptions, task_id: str = "") -> SubmitTaskRequest:
     """Makes the submission of a function's call, with a key that makes a repeat safe."""
-    return _submission(Oneof("function", FunctionTask(name=name, payload=payload)), name, options, task_id)
+    call = FunctionTask(name=name, payload=payload_bytes(payload))
+    return _submission(Oneof("function", call), name, options, task_id)
+
+
+def payload_bytes(payload: Payload) -> bytes:
+    """Returns bytes as they are, and the JSON of arguments by name, as a Task sends them."""
+    if isinstance(payload, (bytes, bytearray, memoryview)):
+        return checked(bytes(payload), "the payload")
+    if isinstance(payload, Mapping):
+        return checked(to_json(dict(payload)), "the payload")
+    raise TypeError(
+        f"payload: {type(payload).__name__} is not allowed: give a dict of the arguments by name, "
+        "or bytes as the worker expects them, such as json.dumps(value).encode()"
+    )
 
 
 def exec_task(
     command: Sequence[str], env: Mapping[str, str], name: str, options: TaskOptions, task_id: str = ""
 ) -> SubmitTaskRequest:
     """Makes the submission of a command."""
+    if isinstance(command, (str, bytes)):
+        raise TypeError(
+            f"command: {type(command).__name__} is not allowed: give a list of the program and its arguments, "
+            'such as ["echo", "hi"] or shlex.split(…); ["sh", "-c", …] for a shell'
+        )
+    if wrong := [item for item in command if not isinstance(item, str)]:
+        raise TypeError(f"command: {wrong[0]!r} is not allowed: give str for the program and each argument")
     return _submission(Oneof("exec", ExecTask(command=list(command), env=dict(env))), name, options, task_id)
 
 
@@ -148,17 +175,57 @@ def _submission(work: Any, name: str, options: TaskOptions, task_id: str) -> Sub
     return SubmitTaskRequest(task=_tracing.fill(task))
 
 
-def resources(amounts: Mapping[str, float], custom: Mapping[str, int]) -> Resources | None:
+def resources(amounts: Mapping[str, float | str], custom: Mapping[str, int]) -> Resources | None:
     """Turns cores, bytes and GPUs into the contract's units."""
     if not amounts and not custom:
         return None
     return Resources(
-        cpu_millis=math.ceil(amounts.get("cpu", 0) * 1000),
-        memory_bytes=int(amounts.get("memory", 0)),
-        disk_bytes=int(amounts.get("disk", 0)),
-        gpus=int(amounts.get("gpus", 0)),
+        cpu_millis=math.ceil(_number("cpu", amounts.get("cpu", 0), "cores") * 1000),
+        memory_bytes=_bytes("memory", amounts.get("memory", 0)),
+        disk_bytes=_bytes("disk", amounts.get("disk", 0)),
+        gpus=_whole("gpus", amounts.get("gpus", 0)),
         custom=dict(custom),
     )
+
+
+_QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([A-Za-z]*)")
+_PREFIXES = "kmgtp"
+# The units of the command line and of job files, in lower case.
+_UNITS = {"": 1, "b": 1} | {
+    prefix + ending: base ** (power + 1)
+    for power, prefix in enumerate(_PREFIXES)
+    for ending, base in (("ib", 1024), ("i", 1024), ("b", 1000))
+}
+
+
+def _bytes(name: str, amount: float | str) -> int:
+    if not isinstance(amount, str):
+        return int(_number(name, amount, "bytes, or text with a unit, such as '2GiB'"))
+    found = _QUANTITY.fullmatch(amount)
+    if found is None or (unit := _UNITS.get(found[2].lower())) is None:
+        raise ValueError(
+            f"resources: {name}: {amount!r}: give a number of bytes, or text with a unit, such as '512MiB' or '2GiB': "
+            "KiB, MiB, GiB, TiB or PiB, KB, MB, GB, TB or PB, or B"
+        )
+    exact = fractions.Fraction(found[1]) * unit
+    if exact.denominator != 1 or exact >= 1 << 63:
+        raise ValueError(f"resources: {name}: {amount!r}: give a whole number of bytes, less than 8 EiB")
+    return int(exact)
+
+
+def _number(name: str, amount: float | str, what: str) -> float:
+    if isinstance(amount, str):
+        raise TypeError(f"resources: {name}: {amount!r}: give a number of {what}")
+    if not 0 <= amount < 1 << 63:  # nor NaN
+        raise ValueError(f"resources: {name}: {amount!r} is out of range: give 0 or more {what}")
+    return amount
+
+
+def _whole(name: str, amount: float | str) -> int:
+    number = _number(name, amount, "whole GPUs")
+    if number != int(number):
+        raise ValueError(f"resources: {name}: {amount!r}: give a whole number")
+    return int(number)
 
 
 def keyed(request: SubmitTaskRequest) -> SubmitTaskRequest:

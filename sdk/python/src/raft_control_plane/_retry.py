@@ -110,9 +110,16 @@ class Retry:
         return max(1, int(left * 1000))
 
     def next(self, index: int, error: ConnectError) -> float:
-        """Returns the pause before the next attempt, or raises the error to give up with."""
+        """Returns the pause before the next attempt, or raises the error to give up with.
+
+        connectrpc has its own error for what cannot be encoded: that is no matter of servers.
+        """
         if isinstance(error.__cause__, asyncio.CancelledError):
             raise error.__cause__  # connectrpc hides a cancelled task behind its own error
+        if isinstance(error.__cause__, (TypeError, OverflowError, UnicodeEncodeError)):
+            kind = TypeError if isinstance(error.__cause__, TypeError) else ValueError
+            name = self._name.rpartition(".")[2]
+            raise kind(f"{name}: the request cannot be encoded: {error.message}") from error.__cause__
         verdict, pause = judge(error)
         if verdict is Verdict.REFUSED:
             raise CallError(error.code, error.message) from error

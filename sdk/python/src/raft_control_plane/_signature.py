@@ -40,7 +40,7 @@ class Signature:
 
     def encode(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
         """Encodes the arguments of a call; raises TypeError as the call itself would."""
-        bound = self._signature.bind(*args, **kwargs)
+        bound = self._bind(*args, **kwargs)
         if self._whole is not None:
             bound.apply_defaults()
             value = bound.arguments[self._whole]
@@ -62,7 +62,7 @@ class Signature:
             arguments = {}
         if not isinstance(arguments, dict):
             raise TypeError(f"the payload of {self.name} must be a JSON object of its arguments by name")
-        self._signature.bind(**arguments)  # says what is missing or too much
+        self._bind(**arguments)  # says what is missing or too much
         return {name: convert(value, self._hints.get(name)) for name, value in arguments.items()}
 
     def encode_result(self, value: Any) -> bytes:
@@ -73,6 +73,12 @@ class Signature:
     def decode_result(self, data: bytes) -> Any:
         """Decodes what the function returned, by its annotation."""
         return data if self.result_type is bytes else from_json(data, self.result_type)
+
+    def _bind(self, *args: Any, **kwargs: Any) -> inspect.BoundArguments:
+        try:
+            return self._signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{self.name}{self._signature}: {error}") from None
 
     def _whole_parameter(self) -> str | None:
         """Returns the name of the parameter that is the whole payload, if one is."""

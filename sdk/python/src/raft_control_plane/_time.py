@@ -14,6 +14,18 @@ def duration(seconds: float) -> Duration:
     return Duration(seconds=nanos // 1_000_000_000, nanos=nanos % 1_000_000_000)
 
 
+def wait(name: str, given: float | datetime.timedelta | None, limit_s: float) -> Duration | None:
+    """Makes a Duration of what a caller gave for a time, 0 to a limit; None of None."""
+    if given is None:
+        return None
+    s = given.total_seconds() if isinstance(given, datetime.timedelta) else given
+    if isinstance(s, bool) or not isinstance(s, (int, float)):
+        raise TypeError(f"{name}: {given!r} is not allowed: give seconds as a number, or a timedelta")
+    if not 0 <= s <= limit_s:  # nor NaN
+        raise ValueError(f"{name}: {given} is out of range: give 0 to {limit_s:,.0f} seconds, or a timedelta")
+    return duration(s)
+
+
 def seconds(value: Duration | None) -> float:
     """Reads a Duration; 0 when it is not set."""
     return value.seconds + value.nanos / 1e9 if value is not None else 0.0

@@ -39,6 +39,7 @@ from ._requests import (
     GET_ITEMS,
     STALE_CURSOR,
     WATCH_IDS,
+    Payload,
     TaskOptions,
     batches,
     ended_well,
@@ -161,7 +162,7 @@ class AsyncClient(AsyncAdminCalls):
                 await asyncio.sleep(retry.next(index, error))
 
     async def submit(
-        self, function: str, payload: bytes = b"", *, task_id: str = "", options: TaskOptions | None = None
+        self, function: str, payload: Payload = b"", *, task_id: str = "", options: TaskOptions | None = None
     ) -> Task:
         """Stores a call of a function that some worker has registered, and returns the task."""
         return await self.submit_task(function_task(function, payload, options or TaskOptions(), task_id))

@@ -45,6 +45,7 @@ from ._requests import (
     GET_ITEMS,
     STALE_CURSOR,
     WATCH_IDS,
+    Payload,
     TaskOptions,
     batches,
     ended_well,
@@ -156,13 +157,14 @@ class Client(AdminCalls):
                 time.sleep(retry.next(index, error))
 
     def submit(
-        self, function: str, payload: bytes = b"", *, task_id: str = "", options: TaskOptions | None = None
+        self, function: str, payload: Payload = b"", *, task_id: str = "", options: TaskOptions | None = None
     ) -> Task:
         """Stores a call of a function that some worker has registered, and returns the task.
 
         Args:
             function: its registered name.
-            payload: its argument as the worker expects it, JSON for most; at most 1 MiB.
+            payload: its arguments by name, as a dict or a dataclass, which are sent as JSON; or
+                bytes as the worker expects them. At most 1 MiB.
             task_id: an id of your own; the control plane gives one when empty.
             options: queue, retries, timeout and so on.
 

@@ -42,9 +42,18 @@ class UnreachableError(CallError):
 class TaskError(ControlPlaneError):
     """A task that did not end well; `task` is its record, with `error` and `log_tail`."""
 
+    position: int | None = None
+    """Of calls that were waited for together: the index of its arguments among theirs, from 0."""
+    task_ids: tuple[str, ...] = ()
+    """Of calls that were waited for together: the ids of all, in order. They go on."""
+
     def __init__(self, task: Task, message: str) -> None:
         super().__init__(message)
         self.task = task
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return text if self.position is None else f"at index {self.position} of {len(self.task_ids)} calls: {text}"
 
 
 class TaskFailedError(TaskError):
@@ -63,6 +72,9 @@ class TaskCancelledError(TaskError):
 
 class ResultTimeoutError(ControlPlaneError, TimeoutError):
     """The task had not ended in the time that the caller would wait; it goes on."""
+
+    task_ids: tuple[str, ...] = ()
+    """The ids of all tasks that were waited for, in order, where the caller has not named them."""
 
 
 def unfinished(left: int, count: int, timeout_s: float | None) -> ResultTimeoutError:

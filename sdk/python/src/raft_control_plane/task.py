@@ -17,7 +17,7 @@ from ._progress import bar
 from ._requests import TaskOptions, ended_well, function_task
 from ._signature import Signature
 from .client import Client
-from .errors import TaskError
+from .errors import ResultTimeoutError, TaskError
 
 __all__ = ["Handle", "SweepResult", "Task", "gather"]
 
@@ -193,33 +193,105 @@ class Task(Generic[P, R]):
         calls = [self.request(*args) for args in zip(*iterables, strict=False)]  # type: ignore[call-arg]
         return self._all(calls, progress=progress, timeout=timeout, return_errors=return_errors)
 
+    @overload
     def sweep(
-        self, *, progress: bool = False, timeout: float | None = None, **params: Iterable[Any]
-    ) -> list[SweepResult[R]]:
+        self,
+        *,
+        progress: bool = ...,
+        timeout: float | None = ...,
+        return_errors: Literal[False] = ...,
+        **params: Iterable[Any],
+    ) -> list[SweepResult[R]]: ...
+
+    @overload
+    def sweep(
+        self,
+        *,
+        progress: bool = ...,
+        timeout: float | None = ...,
+        return_errors: Literal[True],
+        **params: Iterable[Any],
+    ) -> list[SweepResult[R | TaskError]]: ...
+
+    def sweep(
+        self,
+        *,
+        progress: bool = False,
+        timeout: float | None = None,
+        return_errors: bool = False,
+        **params: Iterable[Any],
+    ) -> Any:
         """Calls the function for every combination of the values given for its parameters.
 
         Args:
             progress: shows a progress bar.
             timeout: raises ResultTimeoutError after so many seconds.
+            return_errors: puts a TaskError in the place of a result, rather than raise the first.
             params: the values of each parameter.
 
         """
         points = [dict(zip(params, values, strict=True)) for values in itertools.product(*params.values())]
         calls = [self.request(**point) for point in points]  # type: ignore[call-arg]
-        results = self._all(calls, progress=progress, timeout=timeout, return_errors=False)
-        return [SweepResult(point, cast("R", result)) for point, result in zip(points, results, strict=True)]
+        results = self._all(calls, progress=progress, timeout=timeout, return_errors=return_errors)
+        return [SweepResult(point, result) for point, result in zip(points, results, strict=True)]
+
+    @overload
+    async def map_async(
+        self,
+        *iterables: Iterable[Any],
+        progress: bool = ...,
+        timeout: float | None = ...,
+        return_errors: Literal[False] = ...,
+    ) -> list[R]: ...
+
+    @overload
+    async def map_async(
+        self, *iterables: Iterable[Any], progress: bool = ..., timeout: float | None = ..., return_errors: Literal[True]
+    ) -> list[R | TaskError]: ...
 
     async def map_async(
-        self, *iterables: Iterable[Any], progress: bool = False, timeout: float | None = None
-    ) -> list[R]:
+        self,
+        *iterables: Iterable[Any],
+        progress: bool = False,
+        timeout: float | None = None,
+        return_errors: bool = False,
+    ) -> Sequence[R | TaskError]:
         """Does what map does, without blocking the event loop."""
-        return await asyncio.to_thread(self.map, *iterables, progress=progress, timeout=timeout)
+        call: Callable[..., Sequence[R | TaskError]] = self.map
+        how: dict[str, Any] = {"progress": progress, "timeout": timeout, "return_errors": return_errors}
+        return await asyncio.to_thread(call, *iterables, **how)
+
+    @overload
+    async def sweep_async(
+        self,
+        *,
+        progress: bool = ...,
+        timeout: float | None = ...,
+        return_errors: Literal[False] = ...,
+        **params: Iterable[Any],
+    ) -> list[SweepResult[R]]: ...
+
+    @overload
+    async def sweep_async(
+        self,
+        *,
+        progress: bool = ...,
+        timeout: float | None = ...,
+        return_errors: Literal[True],
+        **params: Iterable[Any],
+    ) -> list[SweepResult[R | TaskError]]: ...
 
     async def sweep_async(
-        self, *, progress: bool = False, timeout: float | None = None, **params: Iterable[Any]
-    ) -> list[SweepResult[R]]:
+        self,
+        *,
+        progress: bool = False,
+        timeout: float | None = None,
+        return_errors: bool = False,
+        **params: Iterable[Any],
+    ) -> Any:
         """Does what sweep does, without blocking the event loop."""
-        return await asyncio.to_thread(self.sweep, progress=progress, timeout=timeout, **params)
+        how: dict[str, Any] = {"progress": progress, "timeout": timeout, "return_errors": return_errors}
+        return await asyncio.to_thread(self.sweep, **how, **params)
 
     def _all(
         self, calls: list[SubmitTaskRequest], *, progress: bool, timeout: float | None, return_errors: bool
@@ -245,21 +317,28 @@ def gather(
         handles: the calls.
         progress: shows a progress bar with this title, unless it is empty.
         timeout: raises ResultTimeoutError after so many seconds.
-        return_errors: puts a TaskError in the place of a result, rather than raise the first.
+        return_errors: puts a TaskError in the place of a result, rather than raise the first. Either
+            says by ``position`` which call it is of, and by ``task_ids`` the ids of all.
         cursor: of a watch that began before the first was submitted.
 
     """
     results: dict[str, R | TaskError] = {}
     by_id = {handle.id: handle for handle in handles}
+    task_ids = tuple(handle.id for handle in handles)
     with bar(len(by_id), progress) as shown:
-        for record in _ended(by_id, timeout, cursor, shown.note if progress else None):
-            try:
-                results[record.id] = by_id[record.id].decode(record)
-            except TaskError as error:
-                if not return_errors:
-                    raise
-                results[record.id] = error
-            shown.advance(record.id)
+        try:
+            for record in _ended(by_id, timeout, cursor, shown.note if progress else None):
+                try:
+                    results[record.id] = by_id[record.id].decode(record)
+                except TaskError as error:
+                    error.position, error.task_ids = task_ids.index(record.id), task_ids
+                    if not return_errors:
+                        raise
+                    results[record.id] = error
+                shown.advance(record.id)
+        except ResultTimeoutError as error:
+            error.task_ids = task_ids
+            raise
     return [results[handle.id] for handle in handles]
 
 

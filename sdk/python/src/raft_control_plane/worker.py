@@ -219,7 +219,7 @@ class Worker:
         retries: int = ...,
         timeout: float | None = ...,
         no_progress_timeout: float | None = ...,
-        resources: Mapping[str, float] | None = ...,
+        resources: Mapping[str, float | str] | None = ...,
         queue: str = ...,
         priority: int = ...,
         labels: Mapping[str, str] | None = ...,
@@ -237,7 +237,7 @@ class Worker:
         retries: int = 0,
         timeout: float | None = None,
         no_progress_timeout: float | None = None,
-        resources: Mapping[str, float] | None = None,
+        resources: Mapping[str, float | str] | None = None,
         queue: str = "",
         priority: int = 0,
         labels: Mapping[str, str] | None = None,
@@ -262,7 +262,8 @@ class Worker:
             timeout: longest run time of an attempt in seconds.
             no_progress_timeout: an attempt that reports no progress for so many seconds, 1 to
                 365 days, is stopped and fails; see TaskContext.progress.
-            resources: what it reserves: "cpu" in cores, "memory" and "disk" in bytes, "gpus".
+            resources: what it reserves: "cpu" in cores, "memory" and "disk" in bytes or like "2GiB",
+                "gpus".
             queue: queue of its calls.
             priority: -1000 to 1000; higher runs first.
             labels: labels of its calls.
