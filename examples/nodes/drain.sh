@@ -12,11 +12,14 @@ node=${NODE:?the node to drain}
 tasks=${TASKS:-20}
 name=drain-$$
 
-# needs waits for a node that asks for work, of those that a condition names: it may
-# have been started a moment ago.
+begun=$("$RAFT_NODE" sql -o jsonl "SELECT clock_ms FROM raft_state" | tr -cd 0-9)
+# needs waits for a node that takes tasks, of those that a condition names, and is heard
+# from now on, as those that live are within some 5 s: one that is gone is HEALTHY until
+# its lease is over.
 needs() {
-  for _ in 1 2 3 4 5 6 7 8 9 10; do
-    found=$("$RAFT_NODE" sql -o jsonl "SELECT id FROM nodes WHERE status = 'HEALTHY' AND schedulable AND polling AND exec AND $1")
+  for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14; do
+    found=$("$RAFT_NODE" sql -o jsonl "SELECT id FROM nodes WHERE status = 'HEALTHY' AND schedulable AND polling AND exec
+      AND heartbeat_time_ms > $begun AND $1")
     [ -z "$found" ] || return 0
     sleep 0.5
   done

@@ -23,7 +23,7 @@ BATCH = 500
 LOOK_EVERY_S = 0.5
 START_AFTER_S = 3
 SLOTS = sum(WEIGHTS.values())
-FLEET_WAIT_S = 5
+FLEET_WAIT_S = 7
 
 
 class Failed(Exception):
@@ -46,32 +46,31 @@ def call(args, method, request):
         raise Failed("no member answers at %s (%s): give one by --server" % (args.server, error))
 
 
-def slots(args):
-    """How many tasks the nodes run at once: those that ask for work, since one that is gone is HEALTHY until its lease is over."""
-    count, token = 0, ""
-    while True:
-        page = call(args, "NodeService/ListNodes", {"statuses": ["NODE_STATUS_HEALTHY"], "pageSize": 1000, "pageToken": token})
-        count += sum(node["spec"].get("slots", 0) for node in page.get("nodes", [])
-                     if node.get("polling") and node.get("schedulable") and node["spec"].get("exec"))
-        token = page.get("nextPageToken", "")
-        if not token:
-            return count
+def query(args, sql, *params):
+    return call(args, "QueryService/Query", {"sql": sql, "params": params})["rows"][0]
 
 
 def check_fleet(args):
-    """Refuse a fleet on which the shares could not be kept, but wait for agents that were just started."""
+    """Refuse a fleet on which the shares could not be kept.
+
+    An agent that is gone is HEALTHY until its lease is over, so those count that are
+    heard from now on, as all that live are within some 5 s."""
+    begun = query(args, "SELECT clock_ms FROM raft_state")[0]
     end = time.monotonic() + FLEET_WAIT_S
     while True:
-        count = slots(args)
-        if count >= SLOTS:
-            if count % SLOTS:
-                print("The agents have %d slots together. Tasks are whole: 3 to 1 exactly is kept on %d, %d, %d and so on." % (count, SLOTS, 2 * SLOTS, 3 * SLOTS))
-            return
-        if time.monotonic() > end:
+        every, heard = query(
+            args, "SELECT coalesce(sum(slots), 0), coalesce(sum(slots) FILTER (WHERE heartbeat_time_ms > ?1), 0) FROM nodes"
+                  " WHERE status = 'HEALTHY' AND schedulable AND polling AND exec", begun)
+        over = time.monotonic() > end
+        if heard >= SLOTS and (heard == every or over):
+            break
+        if over:
             raise Failed("the agents have %d slot%s together, and to share them 3 to 1 takes %d: start another agent, by\n"
                          "  bin/raft-node agent --server %s --name share --slots %d &"
-                         % (count, "" if count == 1 else "s", SLOTS, args.server, SLOTS - count))
+                         % (heard, "" if heard == 1 else "s", SLOTS, args.server, SLOTS - heard))
         time.sleep(LOOK_EVERY_S)
+    if heard % SLOTS:
+        print("The agents have %d slots together. Tasks are whole: 3 to 1 exactly is kept on %d, %d, %d and so on." % (heard, SLOTS, 2 * SLOTS, 3 * SLOTS))
 
 
 def prepare(args):
