@@ -11,6 +11,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"google.golang.org/protobuf/proto"
@@ -133,6 +134,9 @@ func (a *app) submitTask(cmd *cobra.Command, s *submission, args []string) error
 		return err
 	}
 	res, err := c.SubmitTask(withSubmitter(cmd.Context()), req)
+	if connect.CodeOf(err) == connect.CodeAlreadyExists {
+		return errors.New(keyFlags(a.explain(err)))
+	}
 	if err != nil {
 		return err
 	}

@@ -51,11 +51,18 @@ func refusedItem(place string, e *v1.ItemError) error {
 	if !strings.HasPrefix(text, path) || path == "" {
 		return fmt.Errorf("%s: %s: %s", place, e.GetCode(), text)
 	}
-	text = text[len(path):]
+	return fmt.Errorf("%s: %s", place, keyFlags(text[len(path):]))
+}
+
+// keyFlags puts the flags for what makes a repeat safe into a refusal that begins with it.
+func keyFlags(text string) string {
 	if strings.HasPrefix(text, "request_id: ") {
-		text = strings.ReplaceAll(text, "request_id", "--request-id")
+		return strings.ReplaceAll(text, "request_id", "--request-id")
 	}
-	return fmt.Errorf("%s: %s", place, text)
+	if id, ok := strings.CutPrefix(text, "task.id: "); ok {
+		return "--id: " + id
+	}
+	return text
 }
 
 // refusedItems is the error of the tasks that were refused, nil if none was.

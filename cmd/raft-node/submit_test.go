@@ -101,6 +101,18 @@ func TestSubmitRefused(t *testing.T) {
 	m.at(t, "submit", "--priority", "5000", "x").expect(t, 1, nil, []string{"raft-node: task.priority: must be at most 1000\n"})
 }
 
+func TestSubmitOfATakenKeyNamesItsFlag(t *testing.T) {
+	for given, want := range map[string]string{
+		"request_id: it belongs to task t1, which differs in name: use a new request_id": "raft-node: --request-id: it belongs to task t1, which differs in name: use a new --request-id\n",
+		"task.id: task t1 exists": "raft-node: --id: task t1 exists\n",
+	} {
+		m := (&member{submit: func(*v1.SubmitTaskRequest) (*v1.SubmitTaskResponse, error) {
+			return nil, refusal(connect.CodeAlreadyExists, given)
+		}}).start(t)
+		m.at(t, "submit", "--", "x").expect(t, 1, nil, []string{want})
+	}
+}
+
 func TestSubmitWait(t *testing.T) {
 	code := func(c int32) *int32 { return &c }
 	exec := &v1.Task_Exec{Exec: &v1.ExecTask{Command: []string{"x"}}}
