@@ -8,7 +8,8 @@ const exitCodesLong = `Exit codes of all commands:
   1    failed: the line on standard error says why, and what to do
   2    called wrongly: a flag, an argument, a setting or a context; nothing was done
   124  'task wait --timeout': the time was over before
-  130  Ctrl-C or SIGTERM while a command waited, which ends the waiting and nothing else;
+  130  Ctrl-C or SIGTERM while a command waited, which ends the waiting and nothing else,
+       or while it submitted several tasks or tried them again: it says how many;
        'submit --wait': the task was cancelled
 
 'submit --wait' of one task exits with the exit code of its process if it failed with
