@@ -27,6 +27,8 @@ const (
 	// EventNodeSchedulingChanged tells by its reason how: "cordoned", "uncordoned",
 	// "draining", "terminating".
 	EventNodeSchedulingChanged EventType = "NODE_SCHEDULING_CHANGED"
+	// EventNodeRemoved tells by its reason why: "removed", "retention".
+	EventNodeRemoved EventType = "NODE_REMOVED"
 )
 
 // Event is one change of a task's or a node's state. Index and Ordinal are its

@@ -24,6 +24,13 @@ func (c *Client) DrainNode(ctx context.Context, req *v1.DrainNodeRequest) (*v1.D
 		func(s *server) unary[v1.DrainNodeRequest, v1.DrainNodeResponse] { return s.nodes.DrainNode })
 }
 
+// RemoveNode forgets a node that is gone. It is tried again only if nothing was changed: a
+// repeat would not find the node.
+func (c *Client) RemoveNode(ctx context.Context, req *v1.RemoveNodeRequest) (*v1.RemoveNodeResponse, error) {
+	return call(ctx, c, method{name: "RemoveNode"}, req,
+		func(s *server) unary[v1.RemoveNodeRequest, v1.RemoveNodeResponse] { return s.nodes.RemoveNode })
+}
+
 // ExplainTask tells why a task is where it is.
 func (c *Client) ExplainTask(ctx context.Context, req *v1.ExplainTaskRequest) (*v1.ExplainTaskResponse, error) {
 	return call(ctx, c, method{name: "ExplainTask", repeatable: true}, req,

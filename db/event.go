@@ -146,6 +146,7 @@ var kinds = map[string]struct {
 	"P": {controlplane.EventNodeSessionReplaced, "", controlplane.NodeHealthy},
 	"E": {controlplane.EventNodeExpired, "", controlplane.NodeUnhealthy},
 	"B": {controlplane.EventNodeBack, "", controlplane.NodeHealthy},
+	"D": {controlplane.EventNodeRemoved, "", ""},
 	"O": {controlplane.EventNodeSchedulingChanged, "", ""},
 }
 

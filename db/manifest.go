@@ -27,6 +27,7 @@ type TaskManifest struct {
 	log        *slog.Logger
 	retention  Retention
 	keepTasks  TaskRetention
+	keepNodes  NodeRetention
 	migrations []migrations.Migration // those that this release knows; all if nil
 	// schema is the version that the state had when this member began to lead last: what a
 	// later one adds is not written yet.
@@ -45,7 +46,8 @@ type TaskManifest struct {
 
 // NewTaskManifest returns a manifest on an engine. Call Run to let it lead.
 func NewTaskManifest(engine Engine) *TaskManifest {
-	m := &TaskManifest{engine: engine, log: slog.Default(), retention: DefaultRetention, keepTasks: DefaultTaskRetention, ready: make(chan struct{})}
+	m := &TaskManifest{engine: engine, log: slog.Default(), retention: DefaultRetention, keepTasks: DefaultTaskRetention, keepNodes: DefaultNodeRetention,
+		ready: make(chan struct{})}
 	m.batch = newBatcher(engine, m.readNow)
 	return m
 }

@@ -14,6 +14,7 @@ const (
 	NodeSessionReplaced NodeChange = 'P'
 	NodeExpired         NodeChange = 'E'
 	NodeBack            NodeChange = 'B'
+	NodeRemoved         NodeChange = 'D'
 )
 
 // of is the change as an operation tells it to watchers; nothing if it is 0.

@@ -46,6 +46,9 @@ func (m *TaskManifest) prune(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if _, err := m.PruneNodes(ctx, m.keepNodes); err != nil {
+		return err
+	}
 	n, err := m.PruneTasks(ctx, m.keepTasks)
 	if err != nil || n == 0 {
 		return err

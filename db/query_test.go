@@ -155,6 +155,7 @@ func TestNondeterminismIsFound(t *testing.T) {
 // order by them last.
 var uniqueKeys = map[string]string{
 	"event_last":               "log_index DESC",
+	"node_prunable":            "n.id",
 	"event_list":               "log_index",
 	"event_prunable":           "log_index",
 	"event_tasks":              "t.seq",

@@ -16,6 +16,8 @@ type sample struct {
 	in, want string
 }
 
+const removeNode = "NodeService/RemoveNode"
+
 // matrixSamples has one sample for each method of the contract.
 var matrixSamples = map[string]sample{
 	"ClusterService/GetCluster": {in: `{}`, want: `"role":"MEMBER_ROLE_LEADER"`},
@@ -39,6 +41,7 @@ var matrixSamples = map[string]sample{
 	"NodeService/CordonNode":   {prepare: registerAndSubmit, in: `{"id":"$ID"}`, want: `"id":"$ID"`},
 	"NodeService/UncordonNode": {prepare: registerAndSubmit, in: `{"id":"$ID"}`, want: `"schedulable":true`},
 	"NodeService/DrainNode":    {prepare: registerAndSubmit, in: `{"id":"$ID","deadline":"60s"}`, want: `"drain":{"startTime"`},
+	removeNode:                 {prepare: awaitGone, in: `{"id":"$ID"}`, want: `{}`},
 	"NodeService/Heartbeat": {
 		in:   `{"nodeId":"$ID","sessionId":"s","spec":{"slots":1,"functions":["none"]},"held":[{"taskId":"$ID","attempt":1,"progress":{"done":"3"}}]}`,
 		want: `"reason":"not_yours"`,
@@ -106,6 +109,9 @@ func seedMatrix(t *testing.T, wires []*wire) {
 	t.Helper()
 	seeded := map[*cluster]bool{}
 	for _, w := range wires {
+		for _, p := range matrixProtocols() { // nodes that are gone when they are to be removed
+			w.c.call(w.member, "NodeService/Heartbeat", m{"nodeId": cellID(removeNode, p, w), "sessionId": "s", "spec": m{"slots": 1, "functions": []string{"none"}}}, &m{})
+		}
 		if seeded[w.c] {
 			continue
 		}
@@ -113,6 +119,15 @@ func seedMatrix(t *testing.T, wires []*wire) {
 		w.c.call(w.member, "NodeService/Heartbeat", m{"nodeId": "seed", "sessionId": "s", "spec": m{"slots": 1}}, &m{})
 		w.c.call(w.member, "TaskService/SubmitTask", m{"task": m{"id": "seed", "name": "seed", "function": m{"name": "none-runs-this"}}}, &m{})
 	}
+}
+
+// awaitGone waits until the lease of a node that seedMatrix registered has lapsed.
+func awaitGone(c *cluster, member, id string) error {
+	until(c.t, "the lease of "+id+" has lapsed", func() bool {
+		var a struct{ Node struct{ Status string } }
+		return c.try(member, "NodeService/GetNode", m{"id": id}, &a) == nil && a.Node.Status == "NODE_STATUS_UNHEALTHY"
+	})
+	return nil
 }
 
 // submitFunction stores a task that only a node of the same id can run.

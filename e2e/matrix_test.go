@@ -57,8 +57,7 @@ func TestMatrix(t *testing.T) {
 					continue
 				}
 				name := methodName(method)
-				id := strings.ReplaceAll(strings.Join([]string{name, p.name, w.name}, "-"), "/", "-")
-				id = strings.ReplaceAll(id, " ", "-")
+				id := cellID(name, p, w)
 				err := matrixSamples[name].run(w, p, method, id)
 				if err != nil {
 					t.Errorf("%s by %s over %s: %v", name, p.name, w.name, err)
@@ -68,6 +67,11 @@ func TestMatrix(t *testing.T) {
 		}
 	}
 	t.Logf("every method, by protocol and wire:\n%s", table)
+}
+
+// cellID is what the subject of a call is named.
+func cellID(method string, p protocol, w *wire) string {
+	return strings.NewReplacer("/", "-", " ", "-").Replace(strings.Join([]string{method, p.name, w.name}, "-"))
 }
 
 // contractMethods are all methods of all services, whichever there are.

@@ -42,6 +42,9 @@ func (c *class) tier(n *node, m *match) int64 {
 
 // offer puts a node where its load belongs, or leaves it out.
 func (c *class) offer(st *state, n *node) {
+	if n.num == noNum {
+		return
+	}
 	if n.num >= len(c.offers) {
 		c.offers = append(c.offers, make([]offer, len(st.byNum)-len(c.offers))...)
 		c.pos = append(c.pos, make([]int32, len(st.byNum)-len(c.pos))...)

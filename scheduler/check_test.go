@@ -231,6 +231,11 @@ func (st *state) idleProblems() (problems []string) {
 			}
 		}
 	}
+	for _, n := range st.watched {
+		if st.nodes[n.id] != n {
+			complain("node %s is watched, and is not there", n.id)
+		}
+	}
 	if now := st.addUp(); !reflect.DeepEqual(*st.fleet(), now) {
 		complain("the fleet is taken for %+v, and is %+v", *st.fleet(), now)
 	}

@@ -62,6 +62,27 @@ func (c *command) mark() func() string {
 	}
 }
 
+// remove forgets a node that is gone.
+func (c *command) remove() func() string {
+	m := c.s.s.newRemoval(c.word(0))
+	c.must(c.s.rig.tasks.Enqueue(m))
+	return func() string { return c.past(m.await(c.s.ctx))() }
+}
+
+// pruneNodes forgets the nodes that are gone for too long: prune-nodes keep=24h.
+func (c *command) pruneNodes() func() string {
+	pruned, err := c.s.rig.tasks.PruneNodes(c.s.ctx, db.NodeRetention(c.durationOf("keep")))
+	c.must(err)
+	return func() string { return fmt.Sprintf("forgot %d\n", pruned) }
+}
+
+// leftovers counts what the state has of a node.
+func (c *command) leftovers() func() string {
+	rows := c.s.rows(`SELECT 'nodes ' || (SELECT count(*) FROM nodes WHERE id = ?1) || ', devices ' || (SELECT count(*) FROM node_gpus WHERE node_id = ?1)
+		|| ', former sessions ' || (SELECT count(*) FROM node_sessions WHERE node_id = ?1)`, db.Str(c.word(0)))
+	return func() string { return rows[0] + "\n" }
+}
+
 func (c *command) beat(hb controlplane.Heartbeat) func() string {
 	b := c.s.s.newBeat(hb)
 	c.must(c.s.rig.tasks.Enqueue(b))

@@ -134,6 +134,8 @@ func (r *random) step() string {
 		return fmt.Sprintf("retry %s", r.task())
 	case n < 23:
 		return fmt.Sprintf("cancel-tasks queue=%s limit=%d%s", r.pick("a", "b", "default"), 1+r.IntN(4), r.pick("", " status=PENDING", " status=RUNNING"))
+	case n < 26:
+		return r.remove()
 	case n < 40:
 		lines := []string{"together"}
 		for range 2 + r.IntN(6) {
@@ -291,8 +293,16 @@ func (r *random) report() string {
 // mark changes whether a node is given tasks.
 func (r *random) mark() string {
 	node := r.node()
-	return r.pick("cordon "+node, "uncordon "+node, "uncordon "+node, "drain "+node, "drain "+node+" deadline=0s", "drain "+node+" deadline=3s",
+	return r.pick("cordon "+node, "uncordon "+node, "uncordon "+node, "drain "+node, "drain "+node+" deadline=0s", "drain "+node+" deadline=3s", "remove "+node,
 		"heartbeat "+node+" terminating=31s "+r.held(node))
+}
+
+// remove forgets a node that is gone, or those that are gone for long. It may come back in
+// the same group.
+func (r *random) remove() string {
+	node := r.node()
+	back := fmt.Sprintf("remove %s\nnode %s %s", node, node, r.held(node))
+	return r.pick("prune-nodes keep=20s", back, fmt.Sprintf("together\n%s\n%s", back, r.call()))
 }
 
 // leave ends a poll that waits.

@@ -131,6 +131,7 @@ func init() {
 		"hangup": (*command).hangUp, "timeout": (*command).timeout, "advance": (*command).advance, "clock": (*command).advance, "tick": (*command).tick,
 		"new-leader": (*command).newLeader, "reopen": (*command).reopen, "assign": (*command).assign, "renew": (*command).renew, "complete": (*command).complete,
 		"cordon": (*command).mark, "uncordon": (*command).mark, "drain": (*command).mark,
+		"remove": (*command).remove, "prune-nodes": (*command).pruneNodes, "leftovers": (*command).leftovers,
 		"register": (*command).register, "sql": (*command).sql, "queue": (*command).queue, "queues": (*command).queues,
 		"retry": (*command).retry, "cancel-tasks": (*command).cancelTasks,
 		"tasks": (*command).tasks, "nodes": (*command).nodes, "attempts": (*command).attempts, "events": (*command).events, "polling": (*command).polling, "explain": (*command).explain,

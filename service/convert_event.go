@@ -19,6 +19,7 @@ var eventTypeToProto = map[controlplane.EventType]v1.EventType{
 	controlplane.EventNodeSessionReplaced:   v1.EventType_EVENT_TYPE_NODE_SESSION_REPLACED,
 	controlplane.EventNodeExpired:           v1.EventType_EVENT_TYPE_NODE_EXPIRED,
 	controlplane.EventNodeBack:              v1.EventType_EVENT_TYPE_NODE_BACK,
+	controlplane.EventNodeRemoved:           v1.EventType_EVENT_TYPE_NODE_REMOVED,
 	controlplane.EventNodeSchedulingChanged: v1.EventType_EVENT_TYPE_NODE_SCHEDULING_CHANGED,
 }
 

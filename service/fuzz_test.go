@@ -176,6 +176,7 @@ var seedBodies = map[string][]string{
 	"GetNode":           {`{"id":"n1"}`},
 	"CordonNode":        {`{"id":"n1"}`, `{"id":"nobody"}`},
 	"UncordonNode":      {`{"id":"n1"}`},
+	"RemoveNode":        {`{"id":"n1"}`, `{"id":"nobody"}`},
 	"DrainNode":         {`{"id":"n1","deadline":"60s"}`, `{"id":"n1"}`, `{"id":"n1","deadline":"-1s"}`},
 	"ExplainTask":       {`{"id":"here"}`, `{"id":"nobody"}`},
 	"CreateQueue":       {`{"queue":{"name":"q","weight":3,"paused":true,"limits":{"tasks":0,"cpu_millis":"5","memory_bytes":6,"gpus":1},"placement":"PLACEMENT_BINPACK","ageing_interval":"60s"}}`, `{"queue":{"name":"default","weight":2}}`, `{"queue":{}}`},

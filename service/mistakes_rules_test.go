@@ -40,6 +40,7 @@ var goodParts = map[string]string{
 	"GetNodeRequest":           `{"id":"n1"}`,
 	"CordonNodeRequest":        `{"id":"n1"}`,
 	"UncordonNodeRequest":      `{"id":"n1"}`,
+	"RemoveNodeRequest":        `{"id":"n1"}`,
 	"DrainNodeRequest":         `{"id":"n1"}`,
 	"ExplainTaskRequest":       `{"id":"running"}`,
 	"JoinMemberRequest":        `{"address":"127.0.0.1:1"}`,

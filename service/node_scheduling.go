@@ -65,3 +65,17 @@ func (s *server) DrainNode(ctx context.Context, req *connect.Request[v1.DrainNod
 		},
 	}.do(ctx, s)
 }
+
+// RemoveNode implements NodeService.
+func (s *server) RemoveNode(ctx context.Context, req *connect.Request[v1.RemoveNodeRequest]) (*connect.Response[v1.RemoveNodeResponse], error) {
+	return call[v1.RemoveNodeResponse]{
+		header: req.Header(),
+		key:    "id",
+		here: func(ctx context.Context) (*v1.RemoveNodeResponse, error) {
+			return &v1.RemoveNodeResponse{}, s.Scheduler.Remove(ctx, req.Msg.GetId())
+		},
+		there: func(ctx context.Context, p *peer) (*connect.Response[v1.RemoveNodeResponse], error) {
+			return p.nodes.RemoveNode(ctx, connect.NewRequest(req.Msg))
+		},
+	}.do(ctx, s)
+}

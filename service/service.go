@@ -58,6 +58,7 @@ type Scheduler interface {
 	Cordon(ctx context.Context, nodeID string) error
 	Uncordon(ctx context.Context, nodeID string) error
 	Drain(ctx context.Context, nodeID string, deadline *time.Duration) error
+	Remove(ctx context.Context, nodeID string) error
 	Explain(ctx context.Context, taskID string) (*controlplane.Explanation, error)
 	CheckHeld(nodeID, session string, attempts []controlplane.Attempt) ([]error, error)
 	IsHeld(a controlplane.Attempt) bool

@@ -60,6 +60,10 @@ const (
 	// Whether a node is given tasks was changed; the reason tells how: "cordoned",
 	// "uncordoned", "draining", "terminating".
 	EventType_EVENT_TYPE_NODE_SCHEDULING_CHANGED EventType = 25
+	// A node that was gone is forgotten; the reason tells why: "removed" by a call,
+	// "retention" since it was gone for so long. Its status is not set. Until all members
+	// run a release that knows this type, NODE_SCHEDULING_CHANGED stands for it.
+	EventType_EVENT_TYPE_NODE_REMOVED EventType = 26
 )
 
 // Enum value maps for EventType.
@@ -80,6 +84,7 @@ var (
 		23: "EVENT_TYPE_NODE_EXPIRED",
 		24: "EVENT_TYPE_NODE_BACK",
 		25: "EVENT_TYPE_NODE_SCHEDULING_CHANGED",
+		26: "EVENT_TYPE_NODE_REMOVED",
 	}
 	EventType_value = map[string]int32{
 		"EVENT_TYPE_UNSPECIFIED":             0,
@@ -97,6 +102,7 @@ var (
 		"EVENT_TYPE_NODE_EXPIRED":            23,
 		"EVENT_TYPE_NODE_BACK":               24,
 		"EVENT_TYPE_NODE_SCHEDULING_CHANGED": 25,
+		"EVENT_TYPE_NODE_REMOVED":            26,
 	}
 )
 
@@ -674,7 +680,7 @@ const file_controlplane_v1_event_proto_rawDesc = "" +
 	"\x12ListEventsResponse\x12.\n" +
 	"\x06events\x18\x01 \x03(\v2\x16.controlplane.v1.EventR\x06events\x12\x1f\n" +
 	"\vnext_cursor\x18\x02 \x01(\tR\n" +
-	"nextCursor*\xe1\x03\n" +
+	"nextCursor*\xfe\x03\n" +
 	"\tEventType\x12\x1a\n" +
 	"\x16EVENT_TYPE_UNSPECIFIED\x10\x00\x12\x1d\n" +
 	"\x19EVENT_TYPE_TASK_SUBMITTED\x10\x01\x12\x1c\n" +
@@ -690,7 +696,8 @@ const file_controlplane_v1_event_proto_rawDesc = "" +
 	" EVENT_TYPE_NODE_SESSION_REPLACED\x10\x16\x12\x1b\n" +
 	"\x17EVENT_TYPE_NODE_EXPIRED\x10\x17\x12\x18\n" +
 	"\x14EVENT_TYPE_NODE_BACK\x10\x18\x12&\n" +
-	"\"EVENT_TYPE_NODE_SCHEDULING_CHANGED\x10\x192\xc6\x01\n" +
+	"\"EVENT_TYPE_NODE_SCHEDULING_CHANGED\x10\x19\x12\x1b\n" +
+	"\x17EVENT_TYPE_NODE_REMOVED\x10\x1a2\xc6\x01\n" +
 	"\fEventService\x12Z\n" +
 	"\vWatchEvents\x12#.controlplane.v1.WatchEventsRequest\x1a$.controlplane.v1.WatchEventsResponse0\x01\x12Z\n" +
 	"\n" +

@@ -890,6 +890,89 @@ func (x *DrainNodeResponse) GetNode() *Node {
 	return nil
 }
 
+// RemoveNodeRequest names a node.
+type RemoveNodeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id.
+	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveNodeRequest) Reset() {
+	*x = RemoveNodeRequest{}
+	mi := &file_controlplane_v1_node_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveNodeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveNodeRequest) ProtoMessage() {}
+
+func (x *RemoveNodeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_controlplane_v1_node_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveNodeRequest.ProtoReflect.Descriptor instead.
+func (*RemoveNodeRequest) Descriptor() ([]byte, []int) {
+	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *RemoveNodeRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+// RemoveNodeResponse is empty.
+type RemoveNodeResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveNodeResponse) Reset() {
+	*x = RemoveNodeResponse{}
+	mi := &file_controlplane_v1_node_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveNodeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveNodeResponse) ProtoMessage() {}
+
+func (x *RemoveNodeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_controlplane_v1_node_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveNodeResponse.ProtoReflect.Descriptor instead.
+func (*RemoveNodeResponse) Descriptor() ([]byte, []int) {
+	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{12}
+}
+
 // HeldAttempt is an attempt that a node has and has not reported yet.
 type HeldAttempt struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -907,7 +990,7 @@ type HeldAttempt struct {
 
 func (x *HeldAttempt) Reset() {
 	*x = HeldAttempt{}
-	mi := &file_controlplane_v1_node_proto_msgTypes[11]
+	mi := &file_controlplane_v1_node_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -919,7 +1002,7 @@ func (x *HeldAttempt) String() string {
 func (*HeldAttempt) ProtoMessage() {}
 
 func (x *HeldAttempt) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_node_proto_msgTypes[11]
+	mi := &file_controlplane_v1_node_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -932,7 +1015,7 @@ func (x *HeldAttempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeldAttempt.ProtoReflect.Descriptor instead.
 func (*HeldAttempt) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{11}
+	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *HeldAttempt) GetTaskId() string {
@@ -974,7 +1057,7 @@ type StopAttempt struct {
 
 func (x *StopAttempt) Reset() {
 	*x = StopAttempt{}
-	mi := &file_controlplane_v1_node_proto_msgTypes[12]
+	mi := &file_controlplane_v1_node_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -986,7 +1069,7 @@ func (x *StopAttempt) String() string {
 func (*StopAttempt) ProtoMessage() {}
 
 func (x *StopAttempt) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_node_proto_msgTypes[12]
+	mi := &file_controlplane_v1_node_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -999,7 +1082,7 @@ func (x *StopAttempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopAttempt.ProtoReflect.Descriptor instead.
 func (*StopAttempt) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{12}
+	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *StopAttempt) GetTaskId() string {
@@ -1046,7 +1129,7 @@ type HeartbeatRequest struct {
 
 func (x *HeartbeatRequest) Reset() {
 	*x = HeartbeatRequest{}
-	mi := &file_controlplane_v1_node_proto_msgTypes[13]
+	mi := &file_controlplane_v1_node_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1058,7 +1141,7 @@ func (x *HeartbeatRequest) String() string {
 func (*HeartbeatRequest) ProtoMessage() {}
 
 func (x *HeartbeatRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_node_proto_msgTypes[13]
+	mi := &file_controlplane_v1_node_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1071,7 +1154,7 @@ func (x *HeartbeatRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatRequest.ProtoReflect.Descriptor instead.
 func (*HeartbeatRequest) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{13}
+	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *HeartbeatRequest) GetNodeId() string {
@@ -1133,7 +1216,7 @@ type HeartbeatResponse struct {
 
 func (x *HeartbeatResponse) Reset() {
 	*x = HeartbeatResponse{}
-	mi := &file_controlplane_v1_node_proto_msgTypes[14]
+	mi := &file_controlplane_v1_node_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1145,7 +1228,7 @@ func (x *HeartbeatResponse) String() string {
 func (*HeartbeatResponse) ProtoMessage() {}
 
 func (x *HeartbeatResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_node_proto_msgTypes[14]
+	mi := &file_controlplane_v1_node_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1158,7 +1241,7 @@ func (x *HeartbeatResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatResponse.ProtoReflect.Descriptor instead.
 func (*HeartbeatResponse) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{14}
+	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *HeartbeatResponse) GetLease() *durationpb.Duration {
@@ -1206,7 +1289,7 @@ type PollTaskRequest struct {
 
 func (x *PollTaskRequest) Reset() {
 	*x = PollTaskRequest{}
-	mi := &file_controlplane_v1_node_proto_msgTypes[15]
+	mi := &file_controlplane_v1_node_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1218,7 +1301,7 @@ func (x *PollTaskRequest) String() string {
 func (*PollTaskRequest) ProtoMessage() {}
 
 func (x *PollTaskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_node_proto_msgTypes[15]
+	mi := &file_controlplane_v1_node_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1231,7 +1314,7 @@ func (x *PollTaskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PollTaskRequest.ProtoReflect.Descriptor instead.
 func (*PollTaskRequest) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{15}
+	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *PollTaskRequest) GetNodeId() string {
@@ -1292,7 +1375,7 @@ type PollTaskResponse struct {
 
 func (x *PollTaskResponse) Reset() {
 	*x = PollTaskResponse{}
-	mi := &file_controlplane_v1_node_proto_msgTypes[16]
+	mi := &file_controlplane_v1_node_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1304,7 +1387,7 @@ func (x *PollTaskResponse) String() string {
 func (*PollTaskResponse) ProtoMessage() {}
 
 func (x *PollTaskResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_node_proto_msgTypes[16]
+	mi := &file_controlplane_v1_node_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1317,7 +1400,7 @@ func (x *PollTaskResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PollTaskResponse.ProtoReflect.Descriptor instead.
 func (*PollTaskResponse) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{16}
+	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *PollTaskResponse) GetTasks() []*Task {
@@ -1377,7 +1460,7 @@ type TaskResult struct {
 
 func (x *TaskResult) Reset() {
 	*x = TaskResult{}
-	mi := &file_controlplane_v1_node_proto_msgTypes[17]
+	mi := &file_controlplane_v1_node_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1389,7 +1472,7 @@ func (x *TaskResult) String() string {
 func (*TaskResult) ProtoMessage() {}
 
 func (x *TaskResult) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_node_proto_msgTypes[17]
+	mi := &file_controlplane_v1_node_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1402,7 +1485,7 @@ func (x *TaskResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskResult.ProtoReflect.Descriptor instead.
 func (*TaskResult) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{17}
+	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *TaskResult) GetTaskId() string {
@@ -1521,7 +1604,7 @@ type ReportTaskResultRequest struct {
 
 func (x *ReportTaskResultRequest) Reset() {
 	*x = ReportTaskResultRequest{}
-	mi := &file_controlplane_v1_node_proto_msgTypes[18]
+	mi := &file_controlplane_v1_node_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1533,7 +1616,7 @@ func (x *ReportTaskResultRequest) String() string {
 func (*ReportTaskResultRequest) ProtoMessage() {}
 
 func (x *ReportTaskResultRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_node_proto_msgTypes[18]
+	mi := &file_controlplane_v1_node_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1546,7 +1629,7 @@ func (x *ReportTaskResultRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportTaskResultRequest.ProtoReflect.Descriptor instead.
 func (*ReportTaskResultRequest) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{18}
+	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ReportTaskResultRequest) GetTaskId() string {
@@ -1652,7 +1735,7 @@ type ReportTaskResultResponse struct {
 
 func (x *ReportTaskResultResponse) Reset() {
 	*x = ReportTaskResultResponse{}
-	mi := &file_controlplane_v1_node_proto_msgTypes[19]
+	mi := &file_controlplane_v1_node_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1664,7 +1747,7 @@ func (x *ReportTaskResultResponse) String() string {
 func (*ReportTaskResultResponse) ProtoMessage() {}
 
 func (x *ReportTaskResultResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_node_proto_msgTypes[19]
+	mi := &file_controlplane_v1_node_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1677,7 +1760,7 @@ func (x *ReportTaskResultResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportTaskResultResponse.ProtoReflect.Descriptor instead.
 func (*ReportTaskResultResponse) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{19}
+	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ReportTaskResultResponse) GetStatus() TaskStatus {
@@ -1707,7 +1790,7 @@ type ReportTaskResultsRequest struct {
 
 func (x *ReportTaskResultsRequest) Reset() {
 	*x = ReportTaskResultsRequest{}
-	mi := &file_controlplane_v1_node_proto_msgTypes[20]
+	mi := &file_controlplane_v1_node_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1719,7 +1802,7 @@ func (x *ReportTaskResultsRequest) String() string {
 func (*ReportTaskResultsRequest) ProtoMessage() {}
 
 func (x *ReportTaskResultsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_node_proto_msgTypes[20]
+	mi := &file_controlplane_v1_node_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1732,7 +1815,7 @@ func (x *ReportTaskResultsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportTaskResultsRequest.ProtoReflect.Descriptor instead.
 func (*ReportTaskResultsRequest) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{20}
+	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ReportTaskResultsRequest) GetNodeId() string {
@@ -1788,7 +1871,7 @@ type ReportTaskResultsResponse struct {
 
 func (x *ReportTaskResultsResponse) Reset() {
 	*x = ReportTaskResultsResponse{}
-	mi := &file_controlplane_v1_node_proto_msgTypes[21]
+	mi := &file_controlplane_v1_node_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1800,7 +1883,7 @@ func (x *ReportTaskResultsResponse) String() string {
 func (*ReportTaskResultsResponse) ProtoMessage() {}
 
 func (x *ReportTaskResultsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_node_proto_msgTypes[21]
+	mi := &file_controlplane_v1_node_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1813,7 +1896,7 @@ func (x *ReportTaskResultsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportTaskResultsResponse.ProtoReflect.Descriptor instead.
 func (*ReportTaskResultsResponse) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{21}
+	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ReportTaskResultsResponse) GetOutcomes() []*ReportOutcome {
@@ -1860,7 +1943,7 @@ type ReportOutcome struct {
 
 func (x *ReportOutcome) Reset() {
 	*x = ReportOutcome{}
-	mi := &file_controlplane_v1_node_proto_msgTypes[22]
+	mi := &file_controlplane_v1_node_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1872,7 +1955,7 @@ func (x *ReportOutcome) String() string {
 func (*ReportOutcome) ProtoMessage() {}
 
 func (x *ReportOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_node_proto_msgTypes[22]
+	mi := &file_controlplane_v1_node_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1885,7 +1968,7 @@ func (x *ReportOutcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportOutcome.ProtoReflect.Descriptor instead.
 func (*ReportOutcome) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{22}
+	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ReportOutcome) GetOutcome() isReportOutcome_Outcome {
@@ -1955,7 +2038,7 @@ type ListNodesRequest struct {
 
 func (x *ListNodesRequest) Reset() {
 	*x = ListNodesRequest{}
-	mi := &file_controlplane_v1_node_proto_msgTypes[23]
+	mi := &file_controlplane_v1_node_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1967,7 +2050,7 @@ func (x *ListNodesRequest) String() string {
 func (*ListNodesRequest) ProtoMessage() {}
 
 func (x *ListNodesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_node_proto_msgTypes[23]
+	mi := &file_controlplane_v1_node_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1980,7 +2063,7 @@ func (x *ListNodesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNodesRequest.ProtoReflect.Descriptor instead.
 func (*ListNodesRequest) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{23}
+	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ListNodesRequest) GetStatuses() []NodeStatus {
@@ -2038,7 +2121,7 @@ type ListNodesResponse struct {
 
 func (x *ListNodesResponse) Reset() {
 	*x = ListNodesResponse{}
-	mi := &file_controlplane_v1_node_proto_msgTypes[24]
+	mi := &file_controlplane_v1_node_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2050,7 +2133,7 @@ func (x *ListNodesResponse) String() string {
 func (*ListNodesResponse) ProtoMessage() {}
 
 func (x *ListNodesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_node_proto_msgTypes[24]
+	mi := &file_controlplane_v1_node_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2063,7 +2146,7 @@ func (x *ListNodesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNodesResponse.ProtoReflect.Descriptor instead.
 func (*ListNodesResponse) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{24}
+	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ListNodesResponse) GetNodes() []*Node {
@@ -2100,7 +2183,7 @@ type GetNodeRequest struct {
 
 func (x *GetNodeRequest) Reset() {
 	*x = GetNodeRequest{}
-	mi := &file_controlplane_v1_node_proto_msgTypes[25]
+	mi := &file_controlplane_v1_node_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2112,7 +2195,7 @@ func (x *GetNodeRequest) String() string {
 func (*GetNodeRequest) ProtoMessage() {}
 
 func (x *GetNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_node_proto_msgTypes[25]
+	mi := &file_controlplane_v1_node_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2125,7 +2208,7 @@ func (x *GetNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetNodeRequest.ProtoReflect.Descriptor instead.
 func (*GetNodeRequest) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{25}
+	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *GetNodeRequest) GetId() string {
@@ -2167,7 +2250,7 @@ type GetNodeResponse struct {
 
 func (x *GetNodeResponse) Reset() {
 	*x = GetNodeResponse{}
-	mi := &file_controlplane_v1_node_proto_msgTypes[26]
+	mi := &file_controlplane_v1_node_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2179,7 +2262,7 @@ func (x *GetNodeResponse) String() string {
 func (*GetNodeResponse) ProtoMessage() {}
 
 func (x *GetNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_controlplane_v1_node_proto_msgTypes[26]
+	mi := &file_controlplane_v1_node_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2192,7 +2275,7 @@ func (x *GetNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetNodeResponse.ProtoReflect.Descriptor instead.
 func (*GetNodeResponse) Descriptor() ([]byte, []int) {
-	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{26}
+	return file_controlplane_v1_node_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *GetNodeResponse) GetNode() *Node {
@@ -2273,7 +2356,10 @@ const file_controlplane_v1_node_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04 \x01(?R\x02id\x12F\n" +
 	"\bdeadline\x18\x02 \x01(\v2\x19.google.protobuf.DurationB\x0f\xbaH\f\xaa\x01\t\"\x05\b\x80\x9a\x9e\x012\x00R\bdeadline\">\n" +
 	"\x11DrainNodeResponse\x12)\n" +
-	"\x04node\x18\x01 \x01(\v2\x15.controlplane.v1.NodeR\x04node\"\x8b\x01\n" +
+	"\x04node\x18\x01 \x01(\v2\x15.controlplane.v1.NodeR\x04node\".\n" +
+	"\x11RemoveNodeRequest\x12\x19\n" +
+	"\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04 \x01(?R\x02id\"\x14\n" +
+	"\x12RemoveNodeResponse\"\x8b\x01\n" +
 	"\vHeldAttempt\x12\"\n" +
 	"\atask_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04 \x01(@R\x06taskId\x12!\n" +
 	"\aattempt\x18\x02 \x01(\x05B\a\xbaH\x04\x1a\x02(\x01R\aattempt\x125\n" +
@@ -2391,7 +2477,7 @@ const file_controlplane_v1_node_proto_rawDesc = "" +
 	"\x17NODE_STATUS_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13NODE_STATUS_HEALTHY\x10\x01\x12\x19\n" +
 	"\x15NODE_STATUS_UNHEALTHY\x10\x02\x12\x17\n" +
-	"\x13NODE_STATUS_UNKNOWN\x10\x032\xbb\x06\n" +
+	"\x13NODE_STATUS_UNKNOWN\x10\x032\x92\a\n" +
 	"\vNodeService\x12R\n" +
 	"\tHeartbeat\x12!.controlplane.v1.HeartbeatRequest\x1a\".controlplane.v1.HeartbeatResponse\x12O\n" +
 	"\bPollTask\x12 .controlplane.v1.PollTaskRequest\x1a!.controlplane.v1.PollTaskResponse\x12g\n" +
@@ -2402,7 +2488,9 @@ const file_controlplane_v1_node_proto_rawDesc = "" +
 	"\n" +
 	"CordonNode\x12\".controlplane.v1.CordonNodeRequest\x1a#.controlplane.v1.CordonNodeResponse\x12[\n" +
 	"\fUncordonNode\x12$.controlplane.v1.UncordonNodeRequest\x1a%.controlplane.v1.UncordonNodeResponse\x12R\n" +
-	"\tDrainNode\x12!.controlplane.v1.DrainNodeRequest\x1a\".controlplane.v1.DrainNodeResponseB\xd0\x01\n" +
+	"\tDrainNode\x12!.controlplane.v1.DrainNodeRequest\x1a\".controlplane.v1.DrainNodeResponse\x12U\n" +
+	"\n" +
+	"RemoveNode\x12\".controlplane.v1.RemoveNodeRequest\x1a#.controlplane.v1.RemoveNodeResponseB\xd0\x01\n" +
 	"\x13com.controlplane.v1B\tNodeProtoP\x01ZQgithub.com/raft-control-plane/control-plane/gen/go/controlplane/v1;controlplanev1\xa2\x02\x03CXX\xaa\x02\x0fControlplane.V1\xca\x02\x0fControlplane\\V1\xe2\x02\x1bControlplane\\V1\\GPBMetadata\xea\x02\x10Controlplane::V1b\x06proto3"
 
 var (
@@ -2418,7 +2506,7 @@ func file_controlplane_v1_node_proto_rawDescGZIP() []byte {
 }
 
 var file_controlplane_v1_node_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_controlplane_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_controlplane_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_controlplane_v1_node_proto_goTypes = []any{
 	(NodeStatus)(0),                   // 0: controlplane.v1.NodeStatus
 	(*NodeSpec)(nil),                  // 1: controlplane.v1.NodeSpec
@@ -2432,105 +2520,109 @@ var file_controlplane_v1_node_proto_goTypes = []any{
 	(*UncordonNodeResponse)(nil),      // 9: controlplane.v1.UncordonNodeResponse
 	(*DrainNodeRequest)(nil),          // 10: controlplane.v1.DrainNodeRequest
 	(*DrainNodeResponse)(nil),         // 11: controlplane.v1.DrainNodeResponse
-	(*HeldAttempt)(nil),               // 12: controlplane.v1.HeldAttempt
-	(*StopAttempt)(nil),               // 13: controlplane.v1.StopAttempt
-	(*HeartbeatRequest)(nil),          // 14: controlplane.v1.HeartbeatRequest
-	(*HeartbeatResponse)(nil),         // 15: controlplane.v1.HeartbeatResponse
-	(*PollTaskRequest)(nil),           // 16: controlplane.v1.PollTaskRequest
-	(*PollTaskResponse)(nil),          // 17: controlplane.v1.PollTaskResponse
-	(*TaskResult)(nil),                // 18: controlplane.v1.TaskResult
-	(*ReportTaskResultRequest)(nil),   // 19: controlplane.v1.ReportTaskResultRequest
-	(*ReportTaskResultResponse)(nil),  // 20: controlplane.v1.ReportTaskResultResponse
-	(*ReportTaskResultsRequest)(nil),  // 21: controlplane.v1.ReportTaskResultsRequest
-	(*ReportTaskResultsResponse)(nil), // 22: controlplane.v1.ReportTaskResultsResponse
-	(*ReportOutcome)(nil),             // 23: controlplane.v1.ReportOutcome
-	(*ListNodesRequest)(nil),          // 24: controlplane.v1.ListNodesRequest
-	(*ListNodesResponse)(nil),         // 25: controlplane.v1.ListNodesResponse
-	(*GetNodeRequest)(nil),            // 26: controlplane.v1.GetNodeRequest
-	(*GetNodeResponse)(nil),           // 27: controlplane.v1.GetNodeResponse
-	nil,                               // 28: controlplane.v1.NodeSpec.LabelsEntry
-	(*Resources)(nil),                 // 29: controlplane.v1.Resources
-	(*timestamppb.Timestamp)(nil),     // 30: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),       // 31: google.protobuf.Duration
-	(*Progress)(nil),                  // 32: controlplane.v1.Progress
-	(*Task)(nil),                      // 33: controlplane.v1.Task
-	(TaskStatus)(0),                   // 34: controlplane.v1.TaskStatus
-	(*ItemError)(nil),                 // 35: controlplane.v1.ItemError
-	(Consistency)(0),                  // 36: controlplane.v1.Consistency
+	(*RemoveNodeRequest)(nil),         // 12: controlplane.v1.RemoveNodeRequest
+	(*RemoveNodeResponse)(nil),        // 13: controlplane.v1.RemoveNodeResponse
+	(*HeldAttempt)(nil),               // 14: controlplane.v1.HeldAttempt
+	(*StopAttempt)(nil),               // 15: controlplane.v1.StopAttempt
+	(*HeartbeatRequest)(nil),          // 16: controlplane.v1.HeartbeatRequest
+	(*HeartbeatResponse)(nil),         // 17: controlplane.v1.HeartbeatResponse
+	(*PollTaskRequest)(nil),           // 18: controlplane.v1.PollTaskRequest
+	(*PollTaskResponse)(nil),          // 19: controlplane.v1.PollTaskResponse
+	(*TaskResult)(nil),                // 20: controlplane.v1.TaskResult
+	(*ReportTaskResultRequest)(nil),   // 21: controlplane.v1.ReportTaskResultRequest
+	(*ReportTaskResultResponse)(nil),  // 22: controlplane.v1.ReportTaskResultResponse
+	(*ReportTaskResultsRequest)(nil),  // 23: controlplane.v1.ReportTaskResultsRequest
+	(*ReportTaskResultsResponse)(nil), // 24: controlplane.v1.ReportTaskResultsResponse
+	(*ReportOutcome)(nil),             // 25: controlplane.v1.ReportOutcome
+	(*ListNodesRequest)(nil),          // 26: controlplane.v1.ListNodesRequest
+	(*ListNodesResponse)(nil),         // 27: controlplane.v1.ListNodesResponse
+	(*GetNodeRequest)(nil),            // 28: controlplane.v1.GetNodeRequest
+	(*GetNodeResponse)(nil),           // 29: controlplane.v1.GetNodeResponse
+	nil,                               // 30: controlplane.v1.NodeSpec.LabelsEntry
+	(*Resources)(nil),                 // 31: controlplane.v1.Resources
+	(*timestamppb.Timestamp)(nil),     // 32: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),       // 33: google.protobuf.Duration
+	(*Progress)(nil),                  // 34: controlplane.v1.Progress
+	(*Task)(nil),                      // 35: controlplane.v1.Task
+	(TaskStatus)(0),                   // 36: controlplane.v1.TaskStatus
+	(*ItemError)(nil),                 // 37: controlplane.v1.ItemError
+	(Consistency)(0),                  // 38: controlplane.v1.Consistency
 }
 var file_controlplane_v1_node_proto_depIdxs = []int32{
-	29, // 0: controlplane.v1.NodeSpec.capacity:type_name -> controlplane.v1.Resources
+	31, // 0: controlplane.v1.NodeSpec.capacity:type_name -> controlplane.v1.Resources
 	2,  // 1: controlplane.v1.NodeSpec.gpu_devices:type_name -> controlplane.v1.GpuDevice
-	28, // 2: controlplane.v1.NodeSpec.labels:type_name -> controlplane.v1.NodeSpec.LabelsEntry
+	30, // 2: controlplane.v1.NodeSpec.labels:type_name -> controlplane.v1.NodeSpec.LabelsEntry
 	1,  // 3: controlplane.v1.Node.spec:type_name -> controlplane.v1.NodeSpec
 	3,  // 4: controlplane.v1.Node.usage:type_name -> controlplane.v1.NodeUsage
 	0,  // 5: controlplane.v1.Node.status:type_name -> controlplane.v1.NodeStatus
-	29, // 6: controlplane.v1.Node.reserved:type_name -> controlplane.v1.Resources
-	30, // 7: controlplane.v1.Node.create_time:type_name -> google.protobuf.Timestamp
-	30, // 8: controlplane.v1.Node.heartbeat_time:type_name -> google.protobuf.Timestamp
+	31, // 6: controlplane.v1.Node.reserved:type_name -> controlplane.v1.Resources
+	32, // 7: controlplane.v1.Node.create_time:type_name -> google.protobuf.Timestamp
+	32, // 8: controlplane.v1.Node.heartbeat_time:type_name -> google.protobuf.Timestamp
 	5,  // 9: controlplane.v1.Node.drain:type_name -> controlplane.v1.NodeDrain
-	30, // 10: controlplane.v1.Node.terminating_time:type_name -> google.protobuf.Timestamp
-	30, // 11: controlplane.v1.Node.probation_end_time:type_name -> google.protobuf.Timestamp
-	30, // 12: controlplane.v1.NodeDrain.start_time:type_name -> google.protobuf.Timestamp
-	30, // 13: controlplane.v1.NodeDrain.deadline:type_name -> google.protobuf.Timestamp
+	32, // 10: controlplane.v1.Node.terminating_time:type_name -> google.protobuf.Timestamp
+	32, // 11: controlplane.v1.Node.probation_end_time:type_name -> google.protobuf.Timestamp
+	32, // 12: controlplane.v1.NodeDrain.start_time:type_name -> google.protobuf.Timestamp
+	32, // 13: controlplane.v1.NodeDrain.deadline:type_name -> google.protobuf.Timestamp
 	4,  // 14: controlplane.v1.CordonNodeResponse.node:type_name -> controlplane.v1.Node
 	4,  // 15: controlplane.v1.UncordonNodeResponse.node:type_name -> controlplane.v1.Node
-	31, // 16: controlplane.v1.DrainNodeRequest.deadline:type_name -> google.protobuf.Duration
+	33, // 16: controlplane.v1.DrainNodeRequest.deadline:type_name -> google.protobuf.Duration
 	4,  // 17: controlplane.v1.DrainNodeResponse.node:type_name -> controlplane.v1.Node
-	32, // 18: controlplane.v1.HeldAttempt.progress:type_name -> controlplane.v1.Progress
+	34, // 18: controlplane.v1.HeldAttempt.progress:type_name -> controlplane.v1.Progress
 	1,  // 19: controlplane.v1.HeartbeatRequest.spec:type_name -> controlplane.v1.NodeSpec
 	3,  // 20: controlplane.v1.HeartbeatRequest.usage:type_name -> controlplane.v1.NodeUsage
-	12, // 21: controlplane.v1.HeartbeatRequest.held:type_name -> controlplane.v1.HeldAttempt
-	30, // 22: controlplane.v1.HeartbeatRequest.terminating_time:type_name -> google.protobuf.Timestamp
-	31, // 23: controlplane.v1.HeartbeatResponse.lease:type_name -> google.protobuf.Duration
-	13, // 24: controlplane.v1.HeartbeatResponse.stop:type_name -> controlplane.v1.StopAttempt
-	31, // 25: controlplane.v1.PollTaskRequest.wait:type_name -> google.protobuf.Duration
-	12, // 26: controlplane.v1.PollTaskRequest.held:type_name -> controlplane.v1.HeldAttempt
-	33, // 27: controlplane.v1.PollTaskResponse.tasks:type_name -> controlplane.v1.Task
-	13, // 28: controlplane.v1.PollTaskResponse.stop:type_name -> controlplane.v1.StopAttempt
-	31, // 29: controlplane.v1.PollTaskResponse.lease:type_name -> google.protobuf.Duration
-	34, // 30: controlplane.v1.TaskResult.status:type_name -> controlplane.v1.TaskStatus
-	31, // 31: controlplane.v1.TaskResult.retry_after:type_name -> google.protobuf.Duration
-	32, // 32: controlplane.v1.TaskResult.progress:type_name -> controlplane.v1.Progress
-	34, // 33: controlplane.v1.ReportTaskResultRequest.status:type_name -> controlplane.v1.TaskStatus
-	31, // 34: controlplane.v1.ReportTaskResultRequest.retry_after:type_name -> google.protobuf.Duration
-	32, // 35: controlplane.v1.ReportTaskResultRequest.progress:type_name -> controlplane.v1.Progress
-	34, // 36: controlplane.v1.ReportTaskResultResponse.status:type_name -> controlplane.v1.TaskStatus
-	18, // 37: controlplane.v1.ReportTaskResultsRequest.results:type_name -> controlplane.v1.TaskResult
-	31, // 38: controlplane.v1.ReportTaskResultsRequest.wait:type_name -> google.protobuf.Duration
-	23, // 39: controlplane.v1.ReportTaskResultsResponse.outcomes:type_name -> controlplane.v1.ReportOutcome
-	33, // 40: controlplane.v1.ReportTaskResultsResponse.tasks:type_name -> controlplane.v1.Task
-	13, // 41: controlplane.v1.ReportTaskResultsResponse.stop:type_name -> controlplane.v1.StopAttempt
-	31, // 42: controlplane.v1.ReportTaskResultsResponse.lease:type_name -> google.protobuf.Duration
-	34, // 43: controlplane.v1.ReportOutcome.status:type_name -> controlplane.v1.TaskStatus
-	35, // 44: controlplane.v1.ReportOutcome.error:type_name -> controlplane.v1.ItemError
+	14, // 21: controlplane.v1.HeartbeatRequest.held:type_name -> controlplane.v1.HeldAttempt
+	32, // 22: controlplane.v1.HeartbeatRequest.terminating_time:type_name -> google.protobuf.Timestamp
+	33, // 23: controlplane.v1.HeartbeatResponse.lease:type_name -> google.protobuf.Duration
+	15, // 24: controlplane.v1.HeartbeatResponse.stop:type_name -> controlplane.v1.StopAttempt
+	33, // 25: controlplane.v1.PollTaskRequest.wait:type_name -> google.protobuf.Duration
+	14, // 26: controlplane.v1.PollTaskRequest.held:type_name -> controlplane.v1.HeldAttempt
+	35, // 27: controlplane.v1.PollTaskResponse.tasks:type_name -> controlplane.v1.Task
+	15, // 28: controlplane.v1.PollTaskResponse.stop:type_name -> controlplane.v1.StopAttempt
+	33, // 29: controlplane.v1.PollTaskResponse.lease:type_name -> google.protobuf.Duration
+	36, // 30: controlplane.v1.TaskResult.status:type_name -> controlplane.v1.TaskStatus
+	33, // 31: controlplane.v1.TaskResult.retry_after:type_name -> google.protobuf.Duration
+	34, // 32: controlplane.v1.TaskResult.progress:type_name -> controlplane.v1.Progress
+	36, // 33: controlplane.v1.ReportTaskResultRequest.status:type_name -> controlplane.v1.TaskStatus
+	33, // 34: controlplane.v1.ReportTaskResultRequest.retry_after:type_name -> google.protobuf.Duration
+	34, // 35: controlplane.v1.ReportTaskResultRequest.progress:type_name -> controlplane.v1.Progress
+	36, // 36: controlplane.v1.ReportTaskResultResponse.status:type_name -> controlplane.v1.TaskStatus
+	20, // 37: controlplane.v1.ReportTaskResultsRequest.results:type_name -> controlplane.v1.TaskResult
+	33, // 38: controlplane.v1.ReportTaskResultsRequest.wait:type_name -> google.protobuf.Duration
+	25, // 39: controlplane.v1.ReportTaskResultsResponse.outcomes:type_name -> controlplane.v1.ReportOutcome
+	35, // 40: controlplane.v1.ReportTaskResultsResponse.tasks:type_name -> controlplane.v1.Task
+	15, // 41: controlplane.v1.ReportTaskResultsResponse.stop:type_name -> controlplane.v1.StopAttempt
+	33, // 42: controlplane.v1.ReportTaskResultsResponse.lease:type_name -> google.protobuf.Duration
+	36, // 43: controlplane.v1.ReportOutcome.status:type_name -> controlplane.v1.TaskStatus
+	37, // 44: controlplane.v1.ReportOutcome.error:type_name -> controlplane.v1.ItemError
 	0,  // 45: controlplane.v1.ListNodesRequest.statuses:type_name -> controlplane.v1.NodeStatus
-	36, // 46: controlplane.v1.ListNodesRequest.consistency:type_name -> controlplane.v1.Consistency
-	31, // 47: controlplane.v1.ListNodesRequest.max_staleness:type_name -> google.protobuf.Duration
+	38, // 46: controlplane.v1.ListNodesRequest.consistency:type_name -> controlplane.v1.Consistency
+	33, // 47: controlplane.v1.ListNodesRequest.max_staleness:type_name -> google.protobuf.Duration
 	4,  // 48: controlplane.v1.ListNodesResponse.nodes:type_name -> controlplane.v1.Node
-	36, // 49: controlplane.v1.GetNodeRequest.consistency:type_name -> controlplane.v1.Consistency
-	31, // 50: controlplane.v1.GetNodeRequest.max_staleness:type_name -> google.protobuf.Duration
+	38, // 49: controlplane.v1.GetNodeRequest.consistency:type_name -> controlplane.v1.Consistency
+	33, // 50: controlplane.v1.GetNodeRequest.max_staleness:type_name -> google.protobuf.Duration
 	4,  // 51: controlplane.v1.GetNodeResponse.node:type_name -> controlplane.v1.Node
-	14, // 52: controlplane.v1.NodeService.Heartbeat:input_type -> controlplane.v1.HeartbeatRequest
-	16, // 53: controlplane.v1.NodeService.PollTask:input_type -> controlplane.v1.PollTaskRequest
-	19, // 54: controlplane.v1.NodeService.ReportTaskResult:input_type -> controlplane.v1.ReportTaskResultRequest
-	21, // 55: controlplane.v1.NodeService.ReportTaskResults:input_type -> controlplane.v1.ReportTaskResultsRequest
-	24, // 56: controlplane.v1.NodeService.ListNodes:input_type -> controlplane.v1.ListNodesRequest
-	26, // 57: controlplane.v1.NodeService.GetNode:input_type -> controlplane.v1.GetNodeRequest
+	16, // 52: controlplane.v1.NodeService.Heartbeat:input_type -> controlplane.v1.HeartbeatRequest
+	18, // 53: controlplane.v1.NodeService.PollTask:input_type -> controlplane.v1.PollTaskRequest
+	21, // 54: controlplane.v1.NodeService.ReportTaskResult:input_type -> controlplane.v1.ReportTaskResultRequest
+	23, // 55: controlplane.v1.NodeService.ReportTaskResults:input_type -> controlplane.v1.ReportTaskResultsRequest
+	26, // 56: controlplane.v1.NodeService.ListNodes:input_type -> controlplane.v1.ListNodesRequest
+	28, // 57: controlplane.v1.NodeService.GetNode:input_type -> controlplane.v1.GetNodeRequest
 	6,  // 58: controlplane.v1.NodeService.CordonNode:input_type -> controlplane.v1.CordonNodeRequest
 	8,  // 59: controlplane.v1.NodeService.UncordonNode:input_type -> controlplane.v1.UncordonNodeRequest
 	10, // 60: controlplane.v1.NodeService.DrainNode:input_type -> controlplane.v1.DrainNodeRequest
-	15, // 61: controlplane.v1.NodeService.Heartbeat:output_type -> controlplane.v1.HeartbeatResponse
-	17, // 62: controlplane.v1.NodeService.PollTask:output_type -> controlplane.v1.PollTaskResponse
-	20, // 63: controlplane.v1.NodeService.ReportTaskResult:output_type -> controlplane.v1.ReportTaskResultResponse
-	22, // 64: controlplane.v1.NodeService.ReportTaskResults:output_type -> controlplane.v1.ReportTaskResultsResponse
-	25, // 65: controlplane.v1.NodeService.ListNodes:output_type -> controlplane.v1.ListNodesResponse
-	27, // 66: controlplane.v1.NodeService.GetNode:output_type -> controlplane.v1.GetNodeResponse
-	7,  // 67: controlplane.v1.NodeService.CordonNode:output_type -> controlplane.v1.CordonNodeResponse
-	9,  // 68: controlplane.v1.NodeService.UncordonNode:output_type -> controlplane.v1.UncordonNodeResponse
-	11, // 69: controlplane.v1.NodeService.DrainNode:output_type -> controlplane.v1.DrainNodeResponse
-	61, // [61:70] is the sub-list for method output_type
-	52, // [52:61] is the sub-list for method input_type
+	12, // 61: controlplane.v1.NodeService.RemoveNode:input_type -> controlplane.v1.RemoveNodeRequest
+	17, // 62: controlplane.v1.NodeService.Heartbeat:output_type -> controlplane.v1.HeartbeatResponse
+	19, // 63: controlplane.v1.NodeService.PollTask:output_type -> controlplane.v1.PollTaskResponse
+	22, // 64: controlplane.v1.NodeService.ReportTaskResult:output_type -> controlplane.v1.ReportTaskResultResponse
+	24, // 65: controlplane.v1.NodeService.ReportTaskResults:output_type -> controlplane.v1.ReportTaskResultsResponse
+	27, // 66: controlplane.v1.NodeService.ListNodes:output_type -> controlplane.v1.ListNodesResponse
+	29, // 67: controlplane.v1.NodeService.GetNode:output_type -> controlplane.v1.GetNodeResponse
+	7,  // 68: controlplane.v1.NodeService.CordonNode:output_type -> controlplane.v1.CordonNodeResponse
+	9,  // 69: controlplane.v1.NodeService.UncordonNode:output_type -> controlplane.v1.UncordonNodeResponse
+	11, // 70: controlplane.v1.NodeService.DrainNode:output_type -> controlplane.v1.DrainNodeResponse
+	13, // 71: controlplane.v1.NodeService.RemoveNode:output_type -> controlplane.v1.RemoveNodeResponse
+	62, // [62:72] is the sub-list for method output_type
+	52, // [52:62] is the sub-list for method input_type
 	52, // [52:52] is the sub-list for extension type_name
 	52, // [52:52] is the sub-list for extension extendee
 	0,  // [0:52] is the sub-list for field type_name
@@ -2542,9 +2634,9 @@ func file_controlplane_v1_node_proto_init() {
 		return
 	}
 	file_controlplane_v1_task_proto_init()
-	file_controlplane_v1_node_proto_msgTypes[17].OneofWrappers = []any{}
-	file_controlplane_v1_node_proto_msgTypes[18].OneofWrappers = []any{}
-	file_controlplane_v1_node_proto_msgTypes[22].OneofWrappers = []any{
+	file_controlplane_v1_node_proto_msgTypes[19].OneofWrappers = []any{}
+	file_controlplane_v1_node_proto_msgTypes[20].OneofWrappers = []any{}
+	file_controlplane_v1_node_proto_msgTypes[24].OneofWrappers = []any{
 		(*ReportOutcome_Status)(nil),
 		(*ReportOutcome_Error)(nil),
 	}
@@ -2554,7 +2646,7 @@ func file_controlplane_v1_node_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_controlplane_v1_node_proto_rawDesc), len(file_controlplane_v1_node_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   28,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

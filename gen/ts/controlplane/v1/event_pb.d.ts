@@ -409,6 +409,15 @@ export enum EventType {
    * @generated from enum value: EVENT_TYPE_NODE_SCHEDULING_CHANGED = 25;
    */
   NODE_SCHEDULING_CHANGED = 25,
+
+  /**
+   * A node that was gone is forgotten; the reason tells why: "removed" by a call,
+   * "retention" since it was gone for so long. Its status is not set. Until all members
+   * run a release that knows this type, NODE_SCHEDULING_CHANGED stands for it.
+   *
+   * @generated from enum value: EVENT_TYPE_NODE_REMOVED = 26;
+   */
+  NODE_REMOVED = 26,
 }
 
 /**

@@ -470,6 +470,40 @@ export declare type DrainNodeResponse = Message<"controlplane.v1.DrainNodeRespon
 export declare const DrainNodeResponseSchema: GenMessage<DrainNodeResponse>;
 
 /**
+ * RemoveNodeRequest names a node.
+ *
+ * @generated from message controlplane.v1.RemoveNodeRequest
+ */
+export declare type RemoveNodeRequest = Message<"controlplane.v1.RemoveNodeRequest"> & {
+  /**
+   * Its id.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+};
+
+/**
+ * Describes the message controlplane.v1.RemoveNodeRequest.
+ * Use `create(RemoveNodeRequestSchema)` to create a new message.
+ */
+export declare const RemoveNodeRequestSchema: GenMessage<RemoveNodeRequest>;
+
+/**
+ * RemoveNodeResponse is empty.
+ *
+ * @generated from message controlplane.v1.RemoveNodeResponse
+ */
+export declare type RemoveNodeResponse = Message<"controlplane.v1.RemoveNodeResponse"> & {
+};
+
+/**
+ * Describes the message controlplane.v1.RemoveNodeResponse.
+ * Use `create(RemoveNodeResponseSchema)` to create a new message.
+ */
+export declare const RemoveNodeResponseSchema: GenMessage<RemoveNodeResponse>;
+
+/**
  * HeldAttempt is an attempt that a node has and has not reported yet.
  *
  * @generated from message controlplane.v1.HeldAttempt
@@ -1385,6 +1419,25 @@ export declare const NodeService: GenService<{
     methodKind: "unary";
     input: typeof DrainNodeRequestSchema;
     output: typeof DrainNodeResponseSchema;
+  },
+  /**
+   * RemoveNode forgets a node that is gone: one whose lease has lapsed, or that was
+   * not heard since a restore, and that holds no task. With it go its devices, its
+   * former sessions, its cordon or drain and its lapses; tasks and attempts keep its
+   * id. If it is heard again, it registers like a new one. Nodes that are gone for
+   * longer than the members keep them (by default 24 h, see `raft-node serve
+   * --node-retention`) are removed without a call, unless they are cordoned or drained.
+   *
+   * Errors: NOT_FOUND (there is no such node, or no longer), FAILED_PRECONDITION (its
+   * lease is live: stop its worker and repeat the call once the lease, 15 s, has
+   * lapsed; if it holds tasks, drain it first).
+   *
+   * @generated from rpc controlplane.v1.NodeService.RemoveNode
+   */
+  removeNode: {
+    methodKind: "unary";
+    input: typeof RemoveNodeRequestSchema;
+    output: typeof RemoveNodeResponseSchema;
   },
 }>;
 

@@ -54,6 +54,8 @@ const (
 	NodeServiceUncordonNodeProcedure = "/controlplane.v1.NodeService/UncordonNode"
 	// NodeServiceDrainNodeProcedure is the fully-qualified name of the NodeService's DrainNode RPC.
 	NodeServiceDrainNodeProcedure = "/controlplane.v1.NodeService/DrainNode"
+	// NodeServiceRemoveNodeProcedure is the fully-qualified name of the NodeService's RemoveNode RPC.
+	NodeServiceRemoveNodeProcedure = "/controlplane.v1.NodeService/RemoveNode"
 )
 
 // NodeServiceClient is a client for the controlplane.v1.NodeService service.
@@ -93,6 +95,17 @@ type NodeServiceClient interface {
 	// Repeated, it moves the deadline. GetNode shows how far it is: the drain is over
 	// when the node has no tasks. Errors: NOT_FOUND.
 	DrainNode(context.Context, *connect.Request[v1.DrainNodeRequest]) (*connect.Response[v1.DrainNodeResponse], error)
+	// RemoveNode forgets a node that is gone: one whose lease has lapsed, or that was
+	// not heard since a restore, and that holds no task. With it go its devices, its
+	// former sessions, its cordon or drain and its lapses; tasks and attempts keep its
+	// id. If it is heard again, it registers like a new one. Nodes that are gone for
+	// longer than the members keep them (by default 24 h, see `raft-node serve
+	// --node-retention`) are removed without a call, unless they are cordoned or drained.
+	//
+	// Errors: NOT_FOUND (there is no such node, or no longer), FAILED_PRECONDITION (its
+	// lease is live: stop its worker and repeat the call once the lease, 15 s, has
+	// lapsed; if it holds tasks, drain it first).
+	RemoveNode(context.Context, *connect.Request[v1.RemoveNodeRequest]) (*connect.Response[v1.RemoveNodeResponse], error)
 }
 
 // NewNodeServiceClient constructs a client for the controlplane.v1.NodeService service. By default,
@@ -162,6 +175,12 @@ func NewNodeServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 			connect.WithSchema(nodeServiceMethods.ByName("DrainNode")),
 			connect.WithClientOptions(opts...),
 		),
+		removeNode: connect.NewClient[v1.RemoveNodeRequest, v1.RemoveNodeResponse](
+			httpClient,
+			baseURL+NodeServiceRemoveNodeProcedure,
+			connect.WithSchema(nodeServiceMethods.ByName("RemoveNode")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -176,6 +195,7 @@ type nodeServiceClient struct {
 	cordonNode        *connect.Client[v1.CordonNodeRequest, v1.CordonNodeResponse]
 	uncordonNode      *connect.Client[v1.UncordonNodeRequest, v1.UncordonNodeResponse]
 	drainNode         *connect.Client[v1.DrainNodeRequest, v1.DrainNodeResponse]
+	removeNode        *connect.Client[v1.RemoveNodeRequest, v1.RemoveNodeResponse]
 }
 
 // Heartbeat calls controlplane.v1.NodeService.Heartbeat.
@@ -223,6 +243,11 @@ func (c *nodeServiceClient) DrainNode(ctx context.Context, req *connect.Request[
 	return c.drainNode.CallUnary(ctx, req)
 }
 
+// RemoveNode calls controlplane.v1.NodeService.RemoveNode.
+func (c *nodeServiceClient) RemoveNode(ctx context.Context, req *connect.Request[v1.RemoveNodeRequest]) (*connect.Response[v1.RemoveNodeResponse], error) {
+	return c.removeNode.CallUnary(ctx, req)
+}
+
 // NodeServiceHandler is an implementation of the controlplane.v1.NodeService service.
 type NodeServiceHandler interface {
 	// Heartbeat registers a node (when `spec` is set) and renews its lease. Send
@@ -260,6 +285,17 @@ type NodeServiceHandler interface {
 	// Repeated, it moves the deadline. GetNode shows how far it is: the drain is over
 	// when the node has no tasks. Errors: NOT_FOUND.
 	DrainNode(context.Context, *connect.Request[v1.DrainNodeRequest]) (*connect.Response[v1.DrainNodeResponse], error)
+	// RemoveNode forgets a node that is gone: one whose lease has lapsed, or that was
+	// not heard since a restore, and that holds no task. With it go its devices, its
+	// former sessions, its cordon or drain and its lapses; tasks and attempts keep its
+	// id. If it is heard again, it registers like a new one. Nodes that are gone for
+	// longer than the members keep them (by default 24 h, see `raft-node serve
+	// --node-retention`) are removed without a call, unless they are cordoned or drained.
+	//
+	// Errors: NOT_FOUND (there is no such node, or no longer), FAILED_PRECONDITION (its
+	// lease is live: stop its worker and repeat the call once the lease, 15 s, has
+	// lapsed; if it holds tasks, drain it first).
+	RemoveNode(context.Context, *connect.Request[v1.RemoveNodeRequest]) (*connect.Response[v1.RemoveNodeResponse], error)
 }
 
 // NewNodeServiceHandler builds an HTTP handler from the service implementation. It returns the path
@@ -325,6 +361,12 @@ func NewNodeServiceHandler(svc NodeServiceHandler, opts ...connect.HandlerOption
 		connect.WithSchema(nodeServiceMethods.ByName("DrainNode")),
 		connect.WithHandlerOptions(opts...),
 	)
+	nodeServiceRemoveNodeHandler := connect.NewUnaryHandler(
+		NodeServiceRemoveNodeProcedure,
+		svc.RemoveNode,
+		connect.WithSchema(nodeServiceMethods.ByName("RemoveNode")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/controlplane.v1.NodeService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case NodeServiceHeartbeatProcedure:
@@ -345,6 +387,8 @@ func NewNodeServiceHandler(svc NodeServiceHandler, opts ...connect.HandlerOption
 			nodeServiceUncordonNodeHandler.ServeHTTP(w, r)
 		case NodeServiceDrainNodeProcedure:
 			nodeServiceDrainNodeHandler.ServeHTTP(w, r)
+		case NodeServiceRemoveNodeProcedure:
+			nodeServiceRemoveNodeHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -388,4 +432,8 @@ func (UnimplementedNodeServiceHandler) UncordonNode(context.Context, *connect.Re
 
 func (UnimplementedNodeServiceHandler) DrainNode(context.Context, *connect.Request[v1.DrainNodeRequest]) (*connect.Response[v1.DrainNodeResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("controlplane.v1.NodeService.DrainNode is not implemented"))
+}
+
+func (UnimplementedNodeServiceHandler) RemoveNode(context.Context, *connect.Request[v1.RemoveNodeRequest]) (*connect.Response[v1.RemoveNodeResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("controlplane.v1.NodeService.RemoveNode is not implemented"))
 }

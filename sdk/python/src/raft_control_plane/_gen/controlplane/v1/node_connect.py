@@ -19,7 +19,7 @@ from connectrpc.server import ConnectASGIApplication, ConnectWSGIApplication, DE
 from protobuf import DescService
 
 from . import node_pb
-from .node_pb import CordonNodeRequest, CordonNodeResponse, DrainNodeRequest, DrainNodeResponse, GetNodeRequest, GetNodeResponse, HeartbeatRequest, HeartbeatResponse, ListNodesRequest, ListNodesResponse, PollTaskRequest, PollTaskResponse, ReportTaskResultRequest, ReportTaskResultResponse, ReportTaskResultsRequest, ReportTaskResultsResponse, UncordonNodeRequest, UncordonNodeResponse
+from .node_pb import CordonNodeRequest, CordonNodeResponse, DrainNodeRequest, DrainNodeResponse, GetNodeRequest, GetNodeResponse, HeartbeatRequest, HeartbeatResponse, ListNodesRequest, ListNodesResponse, PollTaskRequest, PollTaskResponse, RemoveNodeRequest, RemoveNodeResponse, ReportTaskResultRequest, ReportTaskResultResponse, ReportTaskResultsRequest, ReportTaskResultsResponse, UncordonNodeRequest, UncordonNodeResponse
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Mapping
@@ -107,6 +107,21 @@ class NodeService(Protocol):
         back to be run elsewhere. Neither counts as a failure or a loss of the task.
         Repeated, it moves the deadline. GetNode shows how far it is: the drain is over
         when the node has no tasks. Errors: NOT_FOUND.
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+    async def remove_node(self, request: RemoveNodeRequest, ctx: RequestContext[RemoveNodeRequest, RemoveNodeResponse], /) -> RemoveNodeResponse:
+        """
+        RemoveNode forgets a node that is gone: one whose lease has lapsed, or that was
+        not heard since a restore, and that holds no task. With it go its devices, its
+        former sessions, its cordon or drain and its lapses; tasks and attempts keep its
+        id. If it is heard again, it registers like a new one. Nodes that are gone for
+        longer than the members keep them (by default 24 h, see `raft-node serve
+        --node-retention`) are removed without a call, unless they are cordoned or drained.
+
+        Errors: NOT_FOUND (there is no such node, or no longer), FAILED_PRECONDITION (its
+        lease is live: stop its worker and repeat the call once the lease, 15 s, has
+        lapsed; if it holds tasks, drain it first).
         """
         raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
 
@@ -226,6 +241,17 @@ class NodeServiceASGIApplication(ConnectASGIApplication[NodeService]):
                         stream_type=StreamType.UNARY,
                     ),
                     function=svc.drain_node,
+                ),
+                "/controlplane.v1.NodeService/RemoveNode": Endpoint.unary(
+                    method=MethodInfo(
+                        name="RemoveNode",
+                        service_name="controlplane.v1.NodeService",
+                        input=RemoveNodeRequest,
+                        output=RemoveNodeResponse,
+                        idempotency_level=IdempotencyLevel.UNKNOWN,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=svc.remove_node,
                 ),
             },
             interceptors=interceptors,
@@ -477,6 +503,38 @@ class NodeServiceClient(ConnectClient):
             headers=headers,
             timeout_ms=timeout_ms,
         )
+    async def remove_node(
+        self,
+        request: RemoveNodeRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+    ) -> RemoveNodeResponse:
+        """
+        RemoveNode forgets a node that is gone: one whose lease has lapsed, or that was
+        not heard since a restore, and that holds no task. With it go its devices, its
+        former sessions, its cordon or drain and its lapses; tasks and attempts keep its
+        id. If it is heard again, it registers like a new one. Nodes that are gone for
+        longer than the members keep them (by default 24 h, see `raft-node serve
+        --node-retention`) are removed without a call, unless they are cordoned or drained.
+
+        Errors: NOT_FOUND (there is no such node, or no longer), FAILED_PRECONDITION (its
+        lease is live: stop its worker and repeat the call once the lease, 15 s, has
+        lapsed; if it holds tasks, drain it first).
+        """
+        return await self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="RemoveNode",
+                service_name="controlplane.v1.NodeService",
+                input=RemoveNodeRequest,
+                output=RemoveNodeResponse,
+                idempotency_level=IdempotencyLevel.UNKNOWN,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+        )
 
 class NodeServiceSync(Protocol):
     """
@@ -555,6 +613,21 @@ class NodeServiceSync(Protocol):
         back to be run elsewhere. Neither counts as a failure or a loss of the task.
         Repeated, it moves the deadline. GetNode shows how far it is: the drain is over
         when the node has no tasks. Errors: NOT_FOUND.
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+    def remove_node(self, request: RemoveNodeRequest, ctx: RequestContext[RemoveNodeRequest, RemoveNodeResponse], /) -> RemoveNodeResponse:
+        """
+        RemoveNode forgets a node that is gone: one whose lease has lapsed, or that was
+        not heard since a restore, and that holds no task. With it go its devices, its
+        former sessions, its cordon or drain and its lapses; tasks and attempts keep its
+        id. If it is heard again, it registers like a new one. Nodes that are gone for
+        longer than the members keep them (by default 24 h, see `raft-node serve
+        --node-retention`) are removed without a call, unless they are cordoned or drained.
+
+        Errors: NOT_FOUND (there is no such node, or no longer), FAILED_PRECONDITION (its
+        lease is live: stop its worker and repeat the call once the lease, 15 s, has
+        lapsed; if it holds tasks, drain it first).
         """
         raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
 
@@ -672,6 +745,17 @@ class NodeServiceWSGIApplication(ConnectWSGIApplication):
                         stream_type=StreamType.UNARY,
                     ),
                     function=service.drain_node,
+                ),
+                "/controlplane.v1.NodeService/RemoveNode": EndpointSync.unary(
+                    method=MethodInfo(
+                        name="RemoveNode",
+                        service_name="controlplane.v1.NodeService",
+                        input=RemoveNodeRequest,
+                        output=RemoveNodeResponse,
+                        idempotency_level=IdempotencyLevel.UNKNOWN,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=service.remove_node,
                 ),
             },
             interceptors=interceptors,
@@ -917,6 +1001,38 @@ class NodeServiceClientSync(ConnectClientSync):
                 service_name="controlplane.v1.NodeService",
                 input=DrainNodeRequest,
                 output=DrainNodeResponse,
+                idempotency_level=IdempotencyLevel.UNKNOWN,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+        )
+    def remove_node(
+        self,
+        request: RemoveNodeRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+    ) -> RemoveNodeResponse:
+        """
+        RemoveNode forgets a node that is gone: one whose lease has lapsed, or that was
+        not heard since a restore, and that holds no task. With it go its devices, its
+        former sessions, its cordon or drain and its lapses; tasks and attempts keep its
+        id. If it is heard again, it registers like a new one. Nodes that are gone for
+        longer than the members keep them (by default 24 h, see `raft-node serve
+        --node-retention`) are removed without a call, unless they are cordoned or drained.
+
+        Errors: NOT_FOUND (there is no such node, or no longer), FAILED_PRECONDITION (its
+        lease is live: stop its worker and repeat the call once the lease, 15 s, has
+        lapsed; if it holds tasks, drain it first).
+        """
+        return self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="RemoveNode",
+                service_name="controlplane.v1.NodeService",
+                input=RemoveNodeRequest,
+                output=RemoveNodeResponse,
                 idempotency_level=IdempotencyLevel.UNKNOWN,
                 stream_type=StreamType.UNARY,
             ),
