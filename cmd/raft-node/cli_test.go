@@ -38,6 +38,7 @@ type member struct {
 	events     func(context.Context, *v1.WatchEventsRequest, *connect.ServerStream[v1.WatchEventsResponse]) error
 	listNodes  func(*v1.ListNodesRequest) (*v1.ListNodesResponse, error)
 	getNode    func(*v1.GetNodeRequest) (*v1.GetNodeResponse, error)
+	removeNode func(*v1.RemoveNodeRequest) (*v1.RemoveNodeResponse, error)
 	nodeChange func(change, id string, deadline *durationpb.Duration) *v1.Node
 	explain    func(*v1.ExplainTaskRequest) (*v1.ExplainTaskResponse, error)
 	cluster    func(*v1.GetClusterRequest) (*v1.GetClusterResponse, error)

@@ -98,8 +98,13 @@ func listTaskIDs(ctx context.Context, c *client.Client, cmd *cobra.Command) ([]c
 	return out, err
 }
 
-func listNodeIDs(ctx context.Context, c *client.Client, _ *cobra.Command) ([]candidate, error) {
-	res, err := c.ListNodes(ctx, &v1.ListNodesRequest{PageSize: completionMax, Consistency: v1.Consistency_CONSISTENCY_STALE})
+// nodeStatuses are those of the nodes to which a command can do something.
+var nodeStatuses = map[string][]v1.NodeStatus{
+	"remove": {v1.NodeStatus_NODE_STATUS_UNHEALTHY, v1.NodeStatus_NODE_STATUS_UNKNOWN},
+}
+
+func listNodeIDs(ctx context.Context, c *client.Client, cmd *cobra.Command) ([]candidate, error) {
+	res, err := c.ListNodes(ctx, &v1.ListNodesRequest{PageSize: completionMax, Statuses: nodeStatuses[cmd.Name()], Consistency: v1.Consistency_CONSISTENCY_STALE})
 	var out []candidate
 	for _, n := range res.GetNodes() {
 		out = append(out, candidate{n.GetId(), nodeStatus(n)})

@@ -19,7 +19,7 @@ const nodeStatusPrefix = "NODE_STATUS_"
 
 func newNodeCommand(a *app) *cobra.Command {
 	return newGroup("node", "Show the machines that run tasks, and take them out of use", newNodeListCommand(a), newNodeGetCommand(a),
-		newNodeCordonCommand(a), newNodeUncordonCommand(a), newNodeDrainCommand(a))
+		newNodeCordonCommand(a), newNodeUncordonCommand(a), newNodeDrainCommand(a), newNodeRemoveCommand(a))
 }
 
 func newNodeListCommand(a *app) *cobra.Command {

@@ -24,6 +24,10 @@ func (m *member) DrainNode(_ context.Context, r *connect.Request[v1.DrainNodeReq
 	return connect.NewResponse(&v1.DrainNodeResponse{Node: m.nodeChange("drain", r.Msg.GetId(), r.Msg.GetDeadline())}), nil
 }
 
+func (m *member) RemoveNode(_ context.Context, r *connect.Request[v1.RemoveNodeRequest]) (*connect.Response[v1.RemoveNodeResponse], error) {
+	return reply(m.removeNode, r)
+}
+
 func (m *member) ExplainTask(_ context.Context, r *connect.Request[v1.ExplainTaskRequest]) (*connect.Response[v1.ExplainTaskResponse], error) {
 	res, err := m.explain(r.Msg)
 	if err != nil {

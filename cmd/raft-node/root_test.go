@@ -214,6 +214,8 @@ func TestCompletionOfWhatThereIs(t *testing.T) {
 		"task wait t1 ":       "t2\tFAILED RUNNING\n",
 		"node drain ":         "n1\tHEALTHY\n",
 		"node get x":          "",
+		"node remove ":        "gone\tUNHEALTHY\n",
+		"node remove gone ":   "",
 		"queue pause tr":      "train\t5 wait, 2 run\n",
 		"queue create ":       "",
 		"cluster remove ":     "a\tLEADER 10.0.0.1:8080\n",

@@ -105,6 +105,7 @@ func runMember(ctx context.Context, engine *raftdb.Engine, ln net.Listener, cfg 
 	tasks.SetLogger(log)
 	tasks.SetRetention(cfg.retention())
 	tasks.SetTaskRetention(cfg.taskRetention())
+	tasks.SetNodeRetention(db.NodeRetention(cfg.KeepNodes))
 	tracing, stopTracing, err := startTracing(ctx, cfg, log)
 	if err != nil {
 		_ = ln.Close()

@@ -41,6 +41,7 @@ type serveConfig struct {
 	KeepEntries     int64
 	KeepTasks       time.Duration
 	KeepTasksCount  int64
+	KeepNodes       time.Duration
 	MinFreeBytes    int64
 	LogLevel        string
 	LogFormat       string
@@ -65,6 +66,7 @@ const (
 	minKeepEntries = 1000
 	minKeepTasks   = time.Minute
 	minKeepCount   = 1000
+	minKeepNodes   = time.Minute
 
 	// defaultMinFree is room for what goes on below it: a file of the log (32 MiB),
 	// SQLite's WAL (64 MiB) and its way into the database (as much again).
@@ -88,6 +90,7 @@ func addServeFlags(f *pflag.FlagSet) {
 	f.Int64("event-retention-entries", int64(db.DefaultRetention.Entries), "changes in this many of the newest entries of the log are kept; 0 for no bound")
 	f.Duration("task-retention", db.DefaultTaskRetention.Age, "how long tasks are kept once they have ended, and with them the effect of their request_id; 0 for no bound")
 	f.Int64("task-retention-count", db.DefaultTaskRetention.Tasks, "of the tasks that have ended this many are kept, those that ended last; 0 for no bound")
+	f.Duration("node-retention", time.Duration(db.DefaultNodeRetention), "how long nodes are kept that are no longer heard, hold nothing and are not cordoned; 0 for ever")
 	f.Int64("min-free-bytes", defaultMinFree, "new tasks are refused while less is free where --data-dir is; 0 for no bound")
 	f.String("log-level", "info", "debug, info, warn or error")
 	f.String("log-format", "text", "text or json")
@@ -103,6 +106,7 @@ func loadServeConfig(v *viper.Viper) (*serveConfig, error) {
 		CORSOrigins: list(v, "cors-origin"),
 		KeepEvents:  v.GetDuration("event-retention"), KeepEntries: v.GetInt64("event-retention-entries"),
 		KeepTasks: v.GetDuration("task-retention"), KeepTasksCount: v.GetInt64("task-retention-count"),
+		KeepNodes:    v.GetDuration("node-retention"),
 		MinFreeBytes: v.GetInt64("min-free-bytes"),
 		LogLevel:     v.GetString("log-level"), LogFormat: v.GetString("log-format"), OTLPEndpoint: v.GetString("otlp-endpoint"),
 	}
@@ -287,6 +291,9 @@ func (c *serveConfig) checkRetention() error {
 	}
 	if c.KeepTasksCount != 0 && c.KeepTasksCount < minKeepCount {
 		errs = append(errs, fmt.Errorf("--task-retention-count %d: give at least %d, such as %d, or 0 for no bound", c.KeepTasksCount, minKeepCount, db.DefaultTaskRetention.Tasks))
+	}
+	if c.KeepNodes != 0 && c.KeepNodes < minKeepNodes {
+		errs = append(errs, fmt.Errorf("--node-retention %s: give at least %s, such as 24h, or 0 to keep nodes for ever", c.KeepNodes, minKeepNodes))
 	}
 	return errors.Join(errs...)
 }

@@ -64,11 +64,11 @@ func writeFile(t *testing.T, name string, content []byte) string {
 func TestServeReportsEveryMistake(t *testing.T) {
 	_, err := configOf(t, "--listen=0.0.0.0:80000", "--advertise=x", "--name=a b", "--join=http://m1:80", "--bootstrap-expect=10",
 		"--token-file=/nothing", "--tls-cert=/nothing", "--cors-origin=console.example.com", "--log-level=loud", "--log-format=xml", "--otlp-endpoint=collector:4317",
-		"--event-retention=1s", "--event-retention-entries=-1", "--task-retention=59s", "--task-retention-count=999", "--min-free-bytes=1000")
+		"--event-retention=1s", "--event-retention-entries=-1", "--task-retention=59s", "--task-retention-count=999", "--node-retention=59s", "--min-free-bytes=1000")
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, want := range []string{"--listen", "--advertise", "--name", "--join", "--bootstrap-expect", "--token-file", "--tls-key", "--cors-origin", "--log-level", "--log-format", "--otlp-endpoint", "--event-retention", "--event-retention-entries", "--task-retention", "--task-retention-count", "--min-free-bytes"} {
+	for _, want := range []string{"--listen", "--advertise", "--name", "--join", "--bootstrap-expect", "--token-file", "--tls-key", "--cors-origin", "--log-level", "--log-format", "--otlp-endpoint", "--event-retention", "--event-retention-entries", "--task-retention", "--task-retention-count", "--node-retention", "--min-free-bytes"} {
 		if !strings.Contains("\n"+err.Error(), "\n"+want) && !strings.Contains(err.Error(), want+":") {
 			t.Errorf("%s is not named in\n%v", want, err)
 		}

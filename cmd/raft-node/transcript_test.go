@@ -160,8 +160,22 @@ func exampleMember(t *testing.T) *member {
 			}
 			return nil, refusal(connect.CodeNotFound, "there is no task "+r.GetId())
 		},
-		listNodes: func(*v1.ListNodesRequest) (*v1.ListNodesResponse, error) {
+		listNodes: func(r *v1.ListNodesRequest) (*v1.ListNodesResponse, error) {
+			if slices.Contains(r.GetStatuses(), v1.NodeStatus_NODE_STATUS_UNHEALTHY) {
+				return &v1.ListNodesResponse{Nodes: []*v1.Node{{Id: "gone", Status: v1.NodeStatus_NODE_STATUS_UNHEALTHY, Schedulable: true}}}, nil
+			}
 			return &v1.ListNodesResponse{Nodes: []*v1.Node{node}}, nil
+		},
+		removeNode: func(r *v1.RemoveNodeRequest) (*v1.RemoveNodeResponse, error) {
+			switch r.GetId() {
+			case "gone", "gone-too":
+				return &v1.RemoveNodeResponse{}, nil
+			case "n1":
+				return nil, refusal(connect.CodeFailedPrecondition, "node n1 is heard: stop its worker")
+			case "busy":
+				return nil, refusal(connect.CodeInternal, "something broke")
+			}
+			return nil, refusal(connect.CodeNotFound, "there is no node "+r.GetId())
 		},
 		getNode: func(*v1.GetNodeRequest) (*v1.GetNodeResponse, error) { return &v1.GetNodeResponse{Node: node}, nil },
 		cluster: func(*v1.GetClusterRequest) (*v1.GetClusterResponse, error) {
