@@ -14,6 +14,7 @@ from typing import Any
 import functions
 import pytest
 from conftest import await_status
+from connectrpc.code import Code
 
 from raft_control_plane import (
     AsyncClient,
@@ -279,6 +280,17 @@ def test_nodes_are_cordoned_and_drained(control_plane: LocalControlPlane, caller
         assert [one.running_tasks for one in caller.drained(worker.name, timeout=60)][-1] == 0
         assert caller.get(running.id).status is TaskStatus.PENDING
         caller.cancel(running.id)
+
+
+def test_nodes_that_are_heard_are_not_removed(control_plane: LocalControlPlane, caller: Any) -> None:
+    with functions.make_worker(control_plane.url, name=f"heard-{type(caller).__name__.lower()}", slots=1) as worker:
+        with pytest.raises(CallError, match=f"{worker.name} is heard: stop its worker") as refused:
+            caller.remove_node(worker.name)
+        assert refused.value.code is Code.FAILED_PRECONDITION
+        assert worker.name in {node.id for node in caller.nodes()}
+    with pytest.raises(CallError, match="no node nobody") as missing:
+        caller.remove_node("nobody")
+    assert missing.value.code is Code.NOT_FOUND
 
 
 def test_a_watch_of_one_node(control_plane: LocalControlPlane, caller: Any) -> None:

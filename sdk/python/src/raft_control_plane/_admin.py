@@ -16,6 +16,7 @@ from ._gen.controlplane.v1.node_pb import (
     GetNodeRequest,
     ListNodesRequest,
     Node,
+    RemoveNodeRequest,
     UncordonNodeRequest,
 )
 from ._gen.controlplane.v1.queue_connect import QueueServiceClient, QueueServiceClientSync
@@ -212,6 +213,14 @@ class AdminCalls:
         """Lets a node have new tasks again: ends a cordon, a drain, and a time for which it was held back."""
         node: Node = (self.call(NodeServiceClientSync.uncordon_node, UncordonNodeRequest(id=node_id))).node
         return node
+
+    def remove_node(self, node_id: str) -> None:
+        """Forgets a node that is gone: whose lease has lapsed, and that holds no task.
+
+        Its cordon is forgotten with it; tasks keep its id. If it is heard again, it registers like a
+        new one. CallError FAILED_PRECONDITION while its lease is live, NOT_FOUND if there is none.
+        """
+        self.call(NodeServiceClientSync.remove_node, RemoveNodeRequest(id=node_id))
 
     def drain(self, node_id: str, *, deadline: float | datetime.timedelta | None = None) -> Node:
         """Cordons a node and takes its work off it; see drained for how far that is.
@@ -412,6 +421,14 @@ class AsyncAdminCalls:
         """Lets a node have new tasks again: ends a cordon, a drain, and a time for which it was held back."""
         node: Node = (await self.call(NodeServiceClient.uncordon_node, UncordonNodeRequest(id=node_id))).node
         return node
+
+    async def remove_node(self, node_id: str) -> None:
+        """Forgets a node that is gone: whose lease has lapsed, and that holds no task.
+
+        Its cordon is forgotten with it; tasks keep its id. If it is heard again, it registers like a
+        new one. CallError FAILED_PRECONDITION while its lease is live, NOT_FOUND if there is none.
+        """
+        await self.call(NodeServiceClient.remove_node, RemoveNodeRequest(id=node_id))
 
     async def drain(self, node_id: str, *, deadline: float | datetime.timedelta | None = None) -> Node:
         """Cordons a node and takes its work off it; see drained for how far that is.
