@@ -150,6 +150,20 @@ describe("nodes", () => {
     await page.getByText("drained", { exact: true }).waitFor();
     await close(page);
   });
+
+  test("one that is gone is removed, and one that is heard cannot be", async () => {
+    await cluster.call("NodeService/Heartbeat", { nodeId: "gone", sessionId: "s", spec: { slots: 1 } });
+    const page = await open(url, { hash: "#/nodes/gone" });
+    await page.getByRole("button", { name: "Cordon" }).waitFor();
+    assert.equal(await page.getByRole("button", { name: "Remove" }).count(), 0);
+    await until("its lease has lapsed", async () => (await node("gone")).status === "NODE_STATUS_UNHEALTHY", 60_000);
+    await confirm(page, "Remove");
+    await page.getByText("there is no node gone").waitFor();
+    await page.goto(`${url}/#/nodes`);
+    await page.getByRole("checkbox", { name: "Choose gpu-1" }).waitFor();
+    assert.equal(await page.getByRole("checkbox", { name: "Choose gone" }).count(), 0);
+    await close(page);
+  });
 });
 
 describe("members", () => {

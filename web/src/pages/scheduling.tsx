@@ -1,8 +1,8 @@
-// Taking nodes out of use, and back: one, or those that are chosen.
+// Taking nodes out of use, and back, and forgetting those that are gone: one, or those that are chosen.
 
 import { useState } from "preact/hooks";
 
-import type { Node } from "@raft-control-plane/stubs/controlplane/v1/node_pb.js";
+import { NodeStatus, type Node } from "@raft-control-plane/stubs/controlplane/v1/node_pb.js";
 
 import { nodeCalls } from "../call";
 import { each } from "../each";
@@ -16,6 +16,7 @@ const deadlines: [words: string, s: bigint | undefined][] = [
 const mayCordon = (n: Node) => n.schedulable && !n.drain;
 const mayDrain = (n: Node) => !n.drain;
 const mayReturn = (n: Node) => !n.schedulable || !!n.drain || !!n.probationEndTime;
+const mayRemove = (n: Node) => n.status !== NodeStatus.HEALTHY && n.runningTasks === 0;
 
 // Scheduling has the buttons for some nodes: those that would change nothing of any of
 // them are left out.
@@ -26,7 +27,7 @@ export function Scheduling({ nodes, done }: { nodes: Node[]; done: (told: string
   const act = (of: Node[], what: string, call: (id: string) => Promise<unknown>) => () => each(of.map((n) => n.id), "node", what, call).then(done);
   const label = (word: string, of: Node[]) => (one ? word : `${word} ${of.length}`);
   const names = (of: Node[]) => (of.length === 1 ? (of[0]?.id ?? "") : plural(of.length, "node"));
-  const [cordon, drain, back] = [nodes.filter(mayCordon), nodes.filter(mayDrain), nodes.filter(mayReturn)];
+  const [cordon, drain, back, gone] = [nodes.filter(mayCordon), nodes.filter(mayDrain), nodes.filter(mayReturn), nodes.filter(mayRemove)];
   return (
     <>
       {cordon.length > 0 && (
@@ -39,6 +40,10 @@ export function Scheduling({ nodes, done }: { nodes: Node[]; done: (told: string
       )}
       {back.length > 0 && (
         <Action label={one ? "Give it tasks again" : `Give tasks again to ${back.length}`} act={act(back, "given tasks again", (id) => nodeCalls.uncordonNode({ id }))} />
+      )}
+      {gone.length > 0 && (
+        <Action danger label={label("Remove", gone)} act={act(gone, "removed", (id) => nodeCalls.removeNode({ id }))}
+          ask={`Forget ${names(gone)}, with ${gone.length === 1 ? "its" : "their"} cordon? Tasks keep the name. What is heard again registers anew.`} />
       )}
     </>
   );
