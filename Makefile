@@ -243,6 +243,7 @@ deps/clients: deps/stubs .tools/sdk-python/installed examples/clients/node/dist/
 	@go tool -modfile=tools/grpc/go.mod -n grpcurl >/dev/null
 	@go tool -modfile=tools/grpc/go.mod -n grpc-health-probe >/dev/null
 	@go tool -modfile=tools/buf/go.mod -n buf >/dev/null
+	@scripts/openssl.sh
 
 .PHONY: deps/rqlited
 deps/rqlited: ## Build rqlited, with which tests compare the engine (needs a C compiler)
