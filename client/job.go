@@ -268,13 +268,14 @@ func WithTask(change func(*v1.Task)) TaskOption {
 	return func(r *v1.SubmitTaskRequest) { change(r.Task) }
 }
 
-// WithID names the task: of two submissions with one id only the first counts.
+// WithID names the task. The same submission again gives the first task again; another one with
+// that id is refused with connect.CodeAlreadyExists.
 func WithID(id string) TaskOption {
 	return func(r *v1.SubmitTaskRequest) { r.Task.Id = id }
 }
 
 // WithRequestID is the key by which a submission that is repeated, perhaps by another
-// process, counts once.
+// process, counts once; another one with that key is refused with connect.CodeAlreadyExists.
 func WithRequestID(key string) TaskOption {
 	return func(r *v1.SubmitTaskRequest) { r.RequestId = key }
 }
