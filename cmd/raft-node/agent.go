@@ -108,6 +108,9 @@ func loadAgentConfig(a *app) (agent.Config, error) {
 	// After an error this is a nil *client.Client, of which Validate does not complain again.
 	cfg.ControlPlane, err = a.client(client.WithPatience(0), client.WithLogger(cfg.Logger))
 	note(err)
+	if v.IsSet("slots") && cfg.Slots == 0 { // which stands for the default below
+		note(errors.New("--slots 0: give 1 to 10000, or leave it out for the number of cores"))
+	}
 	note(cfg.Validate())
 	return cfg, errors.Join(errs...)
 }

@@ -44,6 +44,9 @@ func newBackupCommand(a *app) *cobra.Command {
 			return err
 		}
 		info, err := f.write(ctx, a, req)
+		if err != nil && errors.Is(ctx.Err(), context.Canceled) {
+			err = exitError{exitInterrupted, fmt.Errorf("interrupted: there is no backup, and no part of one is left at %s", args[0])}
+		}
 		if err != nil {
 			return errors.Join(err, f.discard())
 		}

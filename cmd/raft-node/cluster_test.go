@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -104,6 +105,21 @@ func TestABackupThatFailsLeavesNothing(t *testing.T) {
 	}
 	m.at(t, "backup", filepath.Join(dir, "no", "z.db")).expect(t, 1, nil, []string{"no such file or directory"})
 	m.at(t, "backup").expect(t, 2, nil, []string{"See 'raft-node backup --help'"})
+}
+
+func TestAnInterruptedBackupLeavesNothing(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	m := (&member{backup: func(_ *v1.BackupRequest, s *connect.ServerStream[v1.BackupResponse]) error {
+		_ = s.Send(&v1.BackupResponse{Info: &v1.BackupInfo{SizeBytes: 3}})
+		cancel()
+		return nil
+	}}).start(t)
+	dir := t.TempDir()
+	file := filepath.Join(dir, "x.db")
+	cliWith(ctx, "", "--server", m.url, "backup", file).expect(t, exitInterrupted, nil, []string{"raft-node: interrupted: there is no backup, and no part of one is left at " + file + "\n"})
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {
+		t.Errorf("left: %v, %v", entries, err)
+	}
 }
 
 // A file that comes while the backup is taken is not replaced either.

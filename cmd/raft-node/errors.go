@@ -2,11 +2,15 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -79,6 +83,9 @@ func (a *app) explain(err error) string {
 	if !ok {
 		return err.Error()
 	}
+	if text := a.explainCertificate(err); text != "" {
+		return text
+	}
 	message := failure.Message()
 	switch failure.Code() {
 	case connect.CodeUnauthenticated, connect.CodePermissionDenied:
@@ -86,17 +93,46 @@ func (a *app) explain(err error) string {
 	case connect.CodeUnavailable:
 		return message + ": 'raft-node cluster status' shows which members answer"
 	case connect.CodeDeadlineExceeded:
+		if connect.IsWireError(err) { // a limit of the member's own, which more patience does not change
+			break
+		}
 		return fmt.Sprintf("no answer within %v: %s: try again, or give a longer --call-timeout", a.v.GetDuration("call-timeout"), message)
 	case connect.CodeUnimplemented:
 		return fmt.Sprintf("%s: what answers at %s is no control plane, or of another version: check --server", message, strings.Join(list(a.v, "server"), ", "))
-	}
-	if strings.Contains(message, "certificate") && !connect.IsWireError(err) {
-		return innermost(failure) + ": give --tls-ca with the authority that signed the member's certificate"
 	}
 	if message == "" {
 		message = failure.Code().String()
 	}
 	return message
+}
+
+// explainCertificate says why a member's certificate was refused; "" if it was not.
+func (a *app) explainCertificate(err error) string {
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); !ok {
+		return ""
+	}
+	reason := innermost(err)
+	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
+		if ca := a.v.GetString("tls-ca"); ca != "" {
+			return fmt.Sprintf("%s: --tls-ca %s does not hold the authority that signed the member's certificate", reason, ca) + a.contextHint()
+		}
+		return reason + ": give --tls-ca with the authority that signed the member's certificate" + a.contextHint()
+	}
+	if e, ok := errors.AsType[x509.HostnameError](err); ok {
+		names := slices.Clone(e.Certificate.DNSNames)
+		for _, ip := range e.Certificate.IPAddresses {
+			names = append(names, ip.String())
+		}
+		if len(names) == 0 {
+			return fmt.Sprintf("the member's certificate names no host, and %s was called: give it one that names %s", e.Host, e.Host)
+		}
+		return fmt.Sprintf("the member's certificate is for %s, and %s was called: give one of those in --server, or the member a certificate that names %s too",
+			strings.Join(names, ", "), e.Host, e.Host) + a.contextHint()
+	}
+	if e, ok := errors.AsType[x509.CertificateInvalidError](err); ok && e.Reason == x509.Expired {
+		return reason + ": give the member a new certificate, or set this machine's clock"
+	}
+	return reason + ": give the member another certificate, or --tls-ca with the authority that signed it"
 }
 
 func (a *app) tokenHint() string {
@@ -111,11 +147,20 @@ func (a *app) tokenHint() string {
 
 func unreachable(e *client.UnreachableError) string {
 	hint := ""
-	if !errors.Is(e, syscall.ECONNREFUSED) && strings.Contains(strings.Join(e.Servers, " "), "http://") {
+	switch {
+	case errors.Is(e, http.ErrSchemeMismatch) || isNoTLS(e):
+		hint = "; it serves no TLS: write http:// in --server"
+	case !errors.Is(e, syscall.ECONNREFUSED) && strings.Contains(strings.Join(e.Servers, " "), "http://"):
 		hint = "; if it serves TLS, write https:// in --server"
 	}
 	return fmt.Sprintf("no member answers at %s: is it running? start one with 'raft-node serve' or give --server (%s%s)",
 		strings.Join(e.Servers, ", "), innermost(e), hint)
+}
+
+// isNoTLS reports whether what answered a handshake speaks something else.
+func isNoTLS(err error) bool {
+	_, ok := errors.AsType[tls.RecordHeaderError](err)
+	return ok
 }
 
 // innermost is the cause of a failed call without what was called.

@@ -17,6 +17,9 @@ import (
 // drainPollInterval is how often a drain that is waited for is looked at.
 const drainPollInterval = time.Second
 
+// drainMax is the longest deadline that the contract allows.
+const drainMax = 720 * time.Hour
+
 func newNodeCordonCommand(a *app) *cobra.Command {
 	return a.nodeChange("cordon NODE", "Keep new tasks from a node", "", func(ctx context.Context, c *client.Client, id string) (*v1.Node, error) {
 		res, err := c.CordonNode(ctx, &v1.CordonNodeRequest{Id: id})
@@ -52,7 +55,7 @@ const drainLong = `Keeps new tasks from a node and takes off it what it has: tas
 fetched at once, tasks that run once they have ended. What still runs at the deadline
 is stopped and put back to be run elsewhere; that counts neither as a failure nor as a
 loss of the task. The node stays cordoned until 'node uncordon', and may be stopped
-once it has no tasks.
+once it has no tasks. Ctrl-C ends the waiting of --wait, and not the drain.
 
 Drained again, the node gets the new deadline.`
 
@@ -70,6 +73,9 @@ func newNodeDrainCommand(a *app) *cobra.Command {
 		}
 		req := &v1.DrainNodeRequest{Id: args[0]}
 		if cmd.Flags().Changed("deadline") {
+			if deadline < 0 || deadline > drainMax {
+				return usageErrorf("--deadline %v: give 0s to 720h", deadline)
+			}
 			req.Deadline = durationpb.New(deadline)
 		}
 		res, err := c.DrainNode(cmd.Context(), req)
@@ -78,7 +84,9 @@ func newNodeDrainCommand(a *app) *cobra.Command {
 		}
 		n := res.GetNode()
 		if wait {
-			if n, err = a.awaitDrained(cmd.Context(), c, n); err != nil {
+			ctx, stop := interruptible(cmd.Context())
+			defer stop()
+			if n, err = a.awaitDrained(ctx, c, n); err != nil {
 				return err
 			}
 		}
@@ -103,7 +111,8 @@ func (a *app) awaitDrained(ctx context.Context, c *client.Client, n *v1.Node) (*
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return n, &exitError{code: exitInterrupted, err: fmt.Errorf("node %s is drained on: look with 'raft-node node get %s'", n.GetId(), n.GetId())}
+			return n, exitError{exitInterrupted, fmt.Errorf("no longer waiting. The drain of node %s goes on: 'raft-node node get %s' shows it, 'raft-node node uncordon %s' takes it back",
+				n.GetId(), n.GetId(), n.GetId())}
 		}
 		res, err := c.GetNode(ctx, &v1.GetNodeRequest{Id: n.GetId()})
 		if err != nil && ctx.Err() == nil {

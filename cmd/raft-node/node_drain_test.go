@@ -77,6 +77,20 @@ func TestNodeScheduling(t *testing.T) {
 	}
 }
 
+func TestAnInterruptedDrainGoesOn(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	m := (&member{nodeChange: func(_, id string, _ *durationpb.Duration) *v1.Node {
+		n := exampleNode(id)
+		n.RunningTasks, n.Drain = 2, &v1.NodeDrain{InitialTasks: 2}
+		return n
+	}, getNode: func(r *v1.GetNodeRequest) (*v1.GetNodeResponse, error) {
+		cancel()
+		return nil, refusal(connect.CodeUnavailable, "the command is gone")
+	}}).start(t)
+	cliWith(ctx, "", "--server", m.url, "node", "drain", "n7", "--wait").expect(t, exitInterrupted, nil, []string{
+		"n7: 2 of 2 tasks left\n", "no longer waiting. The drain of node n7 goes on: 'raft-node node get n7' shows it, 'raft-node node uncordon n7' takes it back\n"})
+}
+
 func TestSchedulingOfNodes(t *testing.T) {
 	for want, change := range map[string]func(*v1.Node){
 		"":            func(*v1.Node) {},

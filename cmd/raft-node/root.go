@@ -83,6 +83,10 @@ func newRoot(a *app) *cobra.Command {
 	root.SetHelpCommandGroupID(groupOther)
 	root.SetCompletionCommandGroupID(groupOther)
 	root.RunE = subcommandNeeded
+	root.Version = version
+	root.SetVersionTemplate(versionLine())
+	root.InitDefaultHelpCmd()
+	refuseUnknownTopics(root)
 	a.prepare(root)
 	return root
 }
@@ -176,6 +180,29 @@ func subcommandNeeded(cmd *cobra.Command, args []string) error {
 		names = near
 	}
 	return usageErrorf("'%s' has no subcommand %q: did you mean %s?", cmd.CommandPath(), args[0], strings.Join(names, ", "))
+}
+
+// refuseUnknownTopics has 'help' fail for what there is no help of: cobra's own prints
+// that, and succeeds.
+func refuseUnknownTopics(root *cobra.Command) {
+	for _, help := range root.Commands() {
+		if help.Name() != "help" {
+			continue
+		}
+		help.Run = nil
+		help.RunE = func(_ *cobra.Command, args []string) error {
+			about, rest, err := root.Find(args)
+			if err != nil || about == nil {
+				return subcommandNeeded(root, args)
+			}
+			if len(rest) > 0 && about.HasSubCommands() {
+				return subcommandNeeded(about, rest)
+			}
+			about.InitDefaultHelpFlag()
+			about.InitDefaultVersionFlag()
+			return about.Help()
+		}
+	}
 }
 
 // completions completes one of the given words.

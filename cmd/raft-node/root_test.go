@@ -1,8 +1,13 @@
 package main
 
 import (
+	"encoding/pem"
 	"errors"
 	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -156,6 +161,12 @@ func TestUsageErrorsExitWith2(t *testing.T) {
 		{"cluster status -o xml", "give table, wide, json, jsonl, yaml, name"},
 		{"sql --consistency now x", "give linearizable, stale"},
 		{"sql -", "the statement is empty"},
+		{"help nonsense", `'raft-node' has no subcommand "nonsense": did you mean agent, `},
+		{"help task gte", `'raft-node task' has no subcommand "gte": did you mean get?`},
+		{"logs t1 --tail -5", "--tail -5: give 0 or more"},
+		{"node drain n1 --deadline -1s", "--deadline -1s: give 0s to 720h"},
+		{"node drain n1 --deadline 721h", "--deadline 721h0m0s: give 0s to 720h"},
+		{"agent --slots 0", "--slots 0: give 1 to 10000, or leave it out for the number of cores"},
 		{"version --server x", "--server has no meaning for 'raft-node version'"},
 		{"serve -o json --name ///", "--output has no meaning for 'raft-node serve'"},
 	} {
@@ -176,7 +187,7 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 	}
 	for code, want := range map[connect.Code]string{
 		connect.CodeUnauthenticated:  "raft-node: as it is: give --token-file with the members' secret\n",
-		connect.CodeDeadlineExceeded: "no answer within 30s: as it is: try again, or give a longer --call-timeout",
+		connect.CodeDeadlineExceeded: "raft-node: as it is\n", // a limit of the member's own
 		connect.CodeUnimplemented:    "is no control plane",
 		connect.CodeInternal:         "raft-node: as it is\n",
 	} {
@@ -184,6 +195,44 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 			return nil, refusal(code, "as it is")
 		}}).start(t)
 		m.at(t, "cluster", "status").expect(t, 1, nil, []string{want})
+	}
+}
+
+func TestCertificatesThatAreRefused(t *testing.T) {
+	srv := httptest.NewUnstartedServer(http.NotFoundHandler())
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+	srv.EnableHTTP2 = true
+	srv.StartTLS()
+	defer srv.Close()
+	own := writeFile(t, "own.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw}))
+	another, _, _ := certificate(t)
+	_, port, _ := net.SplitHostPort(srv.Listener.Addr().String())
+	plain := httptest.NewUnstartedServer(http.NotFoundHandler())
+	plain.Config.ErrorLog = srv.Config.ErrorLog
+	plain.Start()
+	defer plain.Close()
+	for _, tc := range []struct {
+		url, ca string
+		want    string
+	}{
+		{srv.URL, "", "certificate signed by unknown authority: give --tls-ca with the authority that signed the member's certificate\n"},
+		{srv.URL, another, "certificate signed by unknown authority: --tls-ca " + another + " does not hold the authority that signed the member's certificate\n"},
+		{"https://localhost:" + port, own, "the member's certificate is for example.com, *.example.com, 127.0.0.1, ::1, and localhost was called: give one of those in --server, or the member a certificate that names localhost too\n"},
+		{strings.Replace(plain.URL, "http:", "https:", 1), own, "; it serves no TLS: write http:// in --server)\n"},
+	} {
+		for _, line := range []string{"cluster status", "task get t1"} { // one over HTTP/2, one by a lane
+			args := append([]string{"--server", tc.url, "--call-timeout", "300ms"}, strings.Fields(line)...)
+			if tc.ca != "" {
+				args = append(args, "--tls-ca", tc.ca)
+			}
+			cli(t, args...).expect(t, 1, nil, []string{tc.want})
+		}
+	}
+}
+
+func TestVersionIsAFlagToo(t *testing.T) {
+	if flag, command := cli(t, "--version"), cli(t, "version"); flag.code != 0 || flag.out != command.out || !strings.HasPrefix(flag.out, "raft-node ") {
+		t.Errorf("--version: %d, %q; version: %q", flag.code, flag.out, command.out)
 	}
 }
 

@@ -51,6 +51,9 @@ func newLogsCommand(a *app) *cobra.Command {
 		if o.attempt < 0 {
 			return usageErrorf("--attempt %d: give 1 or more", o.attempt)
 		}
+		if o.tail < 0 && cmd.Flags().Changed("tail") {
+			return usageErrorf("--tail %d: give 0 or more, or leave it out for all", o.tail)
+		}
 		o.task = args[0]
 		return a.logs(cmd.Context(), o)
 	}

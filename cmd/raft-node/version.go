@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"runtime"
 
 	"github.com/spf13/cobra"
@@ -10,12 +11,17 @@ import (
 // version is set when the binary is built: -ldflags "-X main.version=…".
 var version = "dev"
 
+const platform = runtime.GOOS + "/" + runtime.GOARCH
+
+func versionLine() string {
+	return fmt.Sprintf("raft-node %s (%s, %s)\n", version, runtime.Version(), platform)
+}
+
 func newVersionCommand(a *app) *cobra.Command {
 	return limitFormats(&cobra.Command{
 		Use: "version", Short: "Print the version of this binary", Args: cobra.NoArgs,
 		Long: "Prints the version of this binary. 'raft-node cluster status' shows those of the members.",
 		RunE: func(*cobra.Command, []string) error {
-			platform := runtime.GOOS + "/" + runtime.GOARCH
 			if a.forPrograms() {
 				return a.printValue(struct {
 					Version  string `json:"version"`
@@ -23,7 +29,7 @@ func newVersionCommand(a *app) *cobra.Command {
 					Platform string `json:"platform"`
 				}{version, runtime.Version(), platform})
 			}
-			_, err := fmt.Fprintf(a.out, "raft-node %s (%s, %s)\n", version, runtime.Version(), platform)
+			_, err := io.WriteString(a.out, versionLine())
 			return err
 		},
 	}, nameless)
