@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -121,6 +122,11 @@ func dataDir(p *process) string {
 func TestAJoinThatLeadsNowhere(t *testing.T) {
 	site := httptest.NewServer(http.NotFoundHandler())
 	defer site.Close()
+	cert, key := newCertificate(t, t.TempDir())
+	secure := httptest.NewUnstartedServer(http.NotFoundHandler())
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0)
+	secure.StartTLS()
+	defer secure.Close()
 	ssh, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -138,12 +144,17 @@ func TestAJoinThatLeadsNowhere(t *testing.T) {
 		"ssh":     {ssh.Addr().String(), "malformed HTTP"},
 		"itself":  {"", "none of the addresses in --join is a member of a running cluster"},
 		"secrets": {c.addresses["m1"], "the token is missing or another one"},
+		"plain":   {secure.Listener.Addr().String(), "it serves TLS, and this member does not: give it --tls-cert, --tls-key and --tls-ca"},
+		"secure":  {c.addresses["m1"], "it serves no TLS, and this member does: start all members with --tls-cert and --tls-key, or none"},
 	} {
 		address := testport.Address(t)
 		if j.address == "" {
 			j.address = address
 		}
 		args := []string{"serve", "--name", name, "--listen", address, "--data-dir", filepath.Join(t.TempDir(), name), "--join", j.address}
+		if name == "secure" {
+			args = append(args, "--tls-cert", cert, "--tls-key", key)
+		}
 		if name == "secrets" {
 			args = append(args, "--token-file", token)
 		}
@@ -151,6 +162,13 @@ func TestAJoinThatLeadsNowhere(t *testing.T) {
 		until(t, name+" says why it waits", func() bool {
 			return strings.Contains(p.output(), "waiting to be part of a cluster") && strings.Contains(p.output(), j.want) && strings.Contains(p.output(), j.address)
 		})
+		if name == "secure" { // only callers of TLS can ask it
+			p.signal(syscall.SIGTERM)
+			if code := p.wait(); code != 0 {
+				t.Errorf("%s ends with %d", name, code)
+			}
+			continue
+		}
 		resp, err := http.Get("http://" + address + "/readyz")
 		if err != nil {
 			t.Fatal(err)

@@ -35,6 +35,25 @@ func TestQueryTasks(t *testing.T) {
 	}
 }
 
+// TestQueryTakesAValueForEachParameter: one that was forgotten would be NULL.
+func TestQueryTakesAValueForEachParameter(t *testing.T) {
+	m := solo(t)
+	one := structpb.NewNumberValue(1)
+	for sql, want := range map[string]string{
+		"SELECT ?1, ?2":    "no value for the parameter 2 of the 2 that the statement takes",
+		"SELECT ?, ?, :at": "no value for the parameter 2 of the 3",
+		"SELECT ?1, :at":   "no value for :at",
+		"SELECT 1":         "more values than the 0",
+	} {
+		if _, err := m.query(sql, one); connect.CodeOf(err) != connect.CodeInvalidArgument || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", sql, err, want)
+		}
+	}
+	if res, err := m.query("SELECT ?1, ?2", one, structpb.NewNullValue()); err != nil || fmt.Sprint(res.GetRows()[0].AsSlice()) != "[1 <nil>]" {
+		t.Errorf("with a null: %v, %v", res, err)
+	}
+}
+
 func TestQueryIsLimited(t *testing.T) {
 	m := solo(t)
 	res, err := m.query("WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < 20000) SELECT i FROM c")

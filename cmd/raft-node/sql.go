@@ -31,8 +31,8 @@ const (
 const sqlLong = `Runs one read-only SQLite statement on the replicated state: tables and views
 tasks, nodes, attempts, events and others (SELECT name FROM sqlite_schema).
 
-'-' reads the statement from standard input. Parameters stand for ?1, ?2 …:
-numbers, true, false and null are taken as such, everything else as text; text
+'-' reads the statement from standard input. Parameters stand for ?1, ?2 …, one
+for each: numbers, true, false and null are taken as such, everything else as text; text
 that looks like one of them goes in double quotes within quotes: '"7"'. Put '--'
 before a parameter that begins with '-'.
 

@@ -101,9 +101,10 @@ func namesOf(s *sqlite.Stmt) []string {
 	return names
 }
 
-// bindParams binds what a stranger gave; what they left out is NULL.
+// bindParams binds what a stranger gave: a value for each parameter of the statement. Of
+// one that was forgotten SQLite would make NULL, which no comparison finds.
 func bindParams(s *sqlite.Stmt, params []db.Param) error {
-	given := 0
+	given, named := 0, map[int]bool{}
 	for i := range params {
 		p := &params[i]
 		if p.Name == "" {
@@ -112,18 +113,28 @@ func bindParams(s *sqlite.Stmt, params []db.Param) error {
 				return controlplane.FieldErrorf("params", "has more values than the %d that the statement takes", n)
 			}
 			bindOne(s, given, &p.Value)
-		} else if !bindNamed(s, p) {
+		} else if !bindNamed(s, p, named) {
 			return controlplane.FieldErrorf("params", "%.80q is no parameter of the statement: write :%.80s where its value belongs", p.Name, p.Name)
 		}
+	}
+	for i, n := given+1, s.BindParamCount(); i <= n; i++ {
+		if named[i] {
+			continue
+		}
+		if name := s.BindParamName(i); name != "" && name[0] != '?' {
+			return controlplane.FieldErrorf("params", "has no value for %.80s: give one, or null", name)
+		}
+		return controlplane.FieldErrorf("params", "has no value for the parameter %d of the %d that the statement takes: give one for each, or null", i, n)
 	}
 	return nil
 }
 
-func bindNamed(s *sqlite.Stmt, p *db.Param) (found bool) {
+// bindNamed binds a value to all parameters of its name, and notes which.
+func bindNamed(s *sqlite.Stmt, p *db.Param, bound map[int]bool) (found bool) {
 	for i := 1; i <= s.BindParamCount(); i++ {
 		if name := s.BindParamName(i); name != "" && name[0] != '?' && name[1:] == p.Name {
 			bindOne(s, i, &p.Value)
-			found = true
+			found, bound[i] = true, true
 		}
 	}
 	return found

@@ -3,11 +3,13 @@ package raftdb
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -126,6 +128,9 @@ func (p *peers) call(ctx context.Context, address, method, path string, in, out 
 	}
 	p.e.sign(req.Header)
 	resp, err := p.client.Do(req)
+	if _, alien := errors.AsType[tls.RecordHeaderError](err); alien || errors.Is(err, http.ErrSchemeMismatch) {
+		return fmt.Errorf("%s: it serves no TLS, and this member does: start all members with --tls-cert and --tls-key, or none", address)
+	}
 	if err != nil {
 		return err
 	}
@@ -149,6 +154,9 @@ func refusal(status int, text []byte) string {
 	var a errorAnswer
 	if json.Unmarshal(text, &a) == nil && a.Error != "" {
 		return a.Error
+	}
+	if status == http.StatusBadRequest && strings.HasPrefix(string(text), "Client sent an HTTP request to an HTTPS server") { // net/http's words
+		return "it serves TLS, and this member does not: give it --tls-cert, --tls-key and --tls-ca as the others have"
 	}
 	return fmt.Sprintf("HTTP %d: is it a member of this release?", status)
 }
