@@ -23,6 +23,7 @@ var nodeTests = map[string]func(*testing.T, *db.TaskManifest){
 	"a renewal is for its session":         testRenew,
 	"what has a name is counted":           testCustom,
 	"a node that will do":                  testConstraints,
+	"a node that is gone is forgotten":     testForgetNodes,
 }
 
 func testNodeWhole(t *testing.T, m *db.TaskManifest) {
