@@ -11,12 +11,4 @@ for browser in chromium chromium-browser google-chrome; do
   command -v "$browser" >/dev/null && exit 0
 done
 
-sudo=""
-[ "$(id -u)" = 0 ] || sudo="sudo -n"
-if ! command -v apt-get >/dev/null; then
-  echo "the tests of the dashboard need Chromium: install it, or give CHROMIUM=/path/to/it" >&2
-  exit 1
-fi
-export DEBIAN_FRONTEND=noninteractive
-$sudo apt-get update -qq
-$sudo apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null
+exec "$(dirname "$0")/apt.sh" "the tests of the dashboard need Chromium: install it, or give CHROMIUM=/path/to/it" chromium fonts-dejavu-core
