@@ -207,17 +207,13 @@ func (f *following) result() error {
 	}
 	slices.SortFunc(f.failed, func(a, b *v1.Task) int { return f.at[a.GetId()][0] - f.at[b.GetId()][0] })
 	var lines []error
-	for _, t := range f.failed[:min(len(f.failed), refusedShown)] {
+	for _, t := range f.failed {
 		_, place := f.many.task(f.at[t.GetId()][0])
 		lines = append(lines, fmt.Errorf("%s: %w", place, ending(t)))
-	}
-	if more := len(f.failed) - len(lines); more > 0 {
-		lines = append(lines, fmt.Errorf("and %d more", more))
 	}
 	retry := "raft-node task retry"
 	if f.many.label != "" {
 		retry += " --label " + shellWord(f.many.label)
 	}
-	lines = append(lines, fmt.Errorf("%d of %d tasks did not complete: '%s' tries them again", len(f.failed), f.many.count, retry))
-	return exitError{exitFailed, errors.Join(lines...)}
+	return exitError{exitFailed, firstOf(lines, fmt.Errorf("%d of %d tasks did not complete: '%s' tries them again", len(f.failed), f.many.count, retry))}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -70,17 +71,21 @@ func refusedItems(refused []error, count int) error {
 	if len(refused) == 0 {
 		return nil
 	}
-	text := refused[:min(len(refused), refusedShown)]
-	if more := len(refused) - len(text); more > 0 {
-		text = append(text, fmt.Errorf("and %d more", more))
-	}
 	switch {
 	case count == 1:
-		text = append(text, errors.New("the task was refused, nothing is submitted"))
+		return firstOf(refused, errors.New("the task was refused, nothing is submitted"))
 	case len(refused) == count:
-		text = append(text, fmt.Errorf("all %d tasks were refused, nothing is submitted", count))
+		return firstOf(refused, fmt.Errorf("all %d tasks were refused, nothing is submitted", count))
 	default:
-		text = append(text, fmt.Errorf("%d of %d tasks were refused, the others are submitted", len(refused), count))
+		return firstOf(refused, fmt.Errorf("%d of %d tasks were refused, the others are submitted", len(refused), count))
 	}
-	return errors.Join(text...)
+}
+
+// firstOf tells of the first errors of many tasks, a line each, and ends with the sum.
+func firstOf(all []error, sum error) error {
+	lines := slices.Clone(all[:min(len(all), refusedShown)])
+	if more := len(all) - len(lines); more > 0 {
+		lines = append(lines, fmt.Errorf("and %d more", more))
+	}
+	return errors.Join(append(lines, sum)...)
 }

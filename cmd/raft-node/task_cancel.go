@@ -39,12 +39,10 @@ func newTaskCancelCommand(a *app) *cobra.Command {
 			return err
 		}
 		many := anyChanged(cmd, "status", "queue", "node", "task-name", "label", "all")
-		switch {
-		case many && len(args) > 0:
-			return usageErrorf("%s and a filter exclude each other: name tasks, or give filters", args[0])
-		case !many && len(args) == 0:
-			return usageErrorf("which tasks? name them, or give a filter such as --queue, or --all")
-		case !many:
+		if err := namedOrFiltered(args, many, "--queue, or --all"); err != nil {
+			return err
+		}
+		if !many {
 			return a.cancelTasks(cmd.Context(), args)
 		}
 		if a.format() == formatName {
@@ -54,6 +52,18 @@ func newTaskCancelCommand(a *app) *cobra.Command {
 			Name: filter.GetName(), Labels: filter.GetLabels(), All: all})
 	}
 	return cmd
+}
+
+// namedOrFiltered refuses a command that is to work on tasks named and on those that match filters at
+// the same time, or on none.
+func namedOrFiltered(args []string, filtered bool, example string) error {
+	switch {
+	case filtered && len(args) > 0:
+		return usageErrorf("%s and a filter exclude each other: name tasks, or give filters", args[0])
+	case !filtered && len(args) == 0:
+		return usageErrorf("which tasks? name them, or give a filter such as %s", example)
+	}
+	return nil
 }
 
 func anyChanged(cmd *cobra.Command, flags ...string) bool {

@@ -46,12 +46,10 @@ func newTaskRetryCommand(a *app) *cobra.Command {
 			return err
 		}
 		many := anyChanged(cmd, "status", "queue", "node", "task-name", "label")
-		switch {
-		case many && len(args) > 0:
-			return usageErrorf("%s and a filter exclude each other: name tasks, or give filters", args[0])
-		case !many && len(args) == 0:
-			return usageErrorf("which tasks? name them, or give a filter such as --label, or --status failed")
-		case !many:
+		if err := namedOrFiltered(args, many, "--label, or --status failed"); err != nil {
+			return err
+		}
+		if !many {
 			return a.retryTasks(cmd.Context(), args)
 		}
 		return a.retryMatching(cmd.Context(), filter)
@@ -158,9 +156,5 @@ func (r *retrying) result(count int) error {
 	if len(r.failed) == 0 {
 		return nil
 	}
-	text := r.failed[:min(len(r.failed), refusedShown)]
-	if more := len(r.failed) - len(text); more > 0 {
-		text = append(text, fmt.Errorf("and %d more", more))
-	}
-	return errors.Join(append(text, fmt.Errorf("%d of %d tasks could not be tried again: the same command tries those that are left", len(r.failed), count))...)
+	return firstOf(r.failed, fmt.Errorf("%d of %d tasks could not be tried again: the same command tries those that are left", len(r.failed), count))
 }

@@ -59,13 +59,10 @@ func newTaskWaitCommand(a *app) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		many := anyChanged(cmd, "queue", "task-name", "label")
-		switch {
-		case many && len(args) > 0:
-			return usageErrorf("%s and a filter exclude each other: name tasks, or give filters", args[0])
-		case !many && len(args) == 0:
-			return usageErrorf("which tasks? name them, or give a filter such as --label")
-		case cmd.Flags().Changed("timeout") && timeout <= 0:
+		if err := namedOrFiltered(args, anyChanged(cmd, "queue", "task-name", "label"), "--label"); err != nil {
+			return err
+		}
+		if cmd.Flags().Changed("timeout") && timeout <= 0 {
 			return usageErrorf("--timeout %v: give more than 0", timeout)
 		}
 		ctx, stop := interruptible(cmd.Context())
